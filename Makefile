@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# The commands of kaio. `make help` lists them. The module itself is described
+# in Kbuild, which kbuild prefers to this file.
+
+ENTER := scripts/buildroot exec
+
+export KVER KAIO_ACCEL KAIO_MIRROR
+
+all: ## build kaio.ko for Debian's stock kernel; with KDIR=DIR for another
+ifdef KDIR
+	@scripts/module kdir "$(KDIR)"
+else
+	@$(ENTER) scripts/module stock
+endif
+
+run: ## boot the stock kernel and show kaio reading and writing a disk
+	@$(ENTER) scripts/run
+
+test: ## everything: KUnit suites, selftests on the stock and debug kernels
+	@$(ENTER) scripts/test all
+
+kunit: ## only the KUnit suites, in the debug kernel
+	@$(ENTER) scripts/test kunit
+
+selftests: ## only the selftests, on both kernels; T=NAME for one program
+	@$(ENTER) scripts/test selftests "T=$(T)"
+
+vm: ## a shell in the guest, with the module loaded; K=debug: the debug kernel
+	@$(ENTER) scripts/vm shell $(K)
+
+check: ## formatting, lints, layering
+	@$(ENTER) scripts/check
+
+clean: ## remove what was built in this checkout
+	rm -rf build kaio.ko
+
+clean-cache: ## remove the cache: the build root, the kernels
+	@scripts/buildroot clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@printf '%s\n' '' \
+		'KVER=7.2                 kernel series, or an exact release' \
+		'KAIO_ACCEL=kvm|tcg       how QEMU runs the guests (default: try)' \
+		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
+		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
+
+.PHONY: all run test kunit selftests vm check clean clean-cache help

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * kaio: asynchronous I/O through /dev/kaio.
+ */
+#ifndef _UAPI_LINUX_KAIO_H
+#define _UAPI_LINUX_KAIO_H
+
+#include <linux/aio_abi.h>
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/**
+ * DOC: kaio ioctls
+ *
+ * Each ioctl on /dev/kaio is the counterpart of a system call of native AIO:
+ * same meaning of the arguments, same return value, same errno. What is in
+ * memory between the two is the kernel's own too: &struct iocb and
+ * &struct io_event are those of linux/aio_abi.h, and the ring is laid out as
+ * the one that io_setup(2) maps, so code that reaps a native ring reaps ours.
+ *
+ * A context belongs to the address space (mm) that set it up and to the open
+ * file through which it did. Its id is the address of its ring, as natively.
+ * Another process that holds the same open file (after fork, or by SCM_RIGHTS)
+ * gets -EINVAL for it. Closing the last descriptor of the open file, unmapping
+ * the ring, exec and exit destroy the context.
+ *
+ * Every struct may grow at its end. The size is part of the ioctl number: a
+ * kernel that knows more takes the missing rest as zero, and one that knows
+ * less refuses a rest that is not zero. Flags and reserved fields that are not
+ * described must be zero.
+ *
+ * What an errno means for every ioctl:
+ *
+ * - ENOTTY: no such ioctl in this version.
+ * - EFAULT: the argument, or something it points to, cannot be accessed.
+ * - EINVAL: a flag is unknown, a reserved field is not zero, the struct is
+ *   shorter than its first version, or the context is not one of the caller's.
+ * - E2BIG: the struct is longer than this version knows, and what is past the
+ *   end is not zero.
+ * - ENOMEM: out of memory.
+ */
+
+#define KAIO_DEVICE		"/dev/kaio"
+#define KAIO_ABI_VERSION	1
+
+#define KAIO_IOC_MAGIC		0xBB
+
+/* The opcode of classic AIO that linux/aio_abi.h knows but mainline refuses. */
+#define KAIO_CMD_NOOP		IOCB_CMD_NOOP
+
+/**
+ * enum kaio_features - what this version can do (bits of kaio_query.features).
+ * @KAIO_FEATURE_RING_REAP: user space may take events from the ring itself:
+ *	it reads tail (acquire), reads events, then stores head (release).
+ * @KAIO_FEATURE_RESFD: IOCB_FLAG_RESFD: an eventfd counts completions.
+ * @KAIO_FEATURE_IOPRIO: IOCB_FLAG_IOPRIO: aio_reqprio is an I/O priority.
+ */
+enum kaio_features {
+	KAIO_FEATURE_RING_REAP	= 1 << 0,
+	KAIO_FEATURE_RESFD	= 1 << 1,
+	KAIO_FEATURE_IOPRIO	= 1 << 2,
+};
+
+/**
+ * struct kaio_ring - the head of a context's ring; nr events follow it.
+ * @id: for people who debug; not read back.
+ * @nr: number of &struct io_event slots. Not read back.
+ * @head: the next event to take. The one word that user space writes.
+ * @tail: where the next event will be put. head == tail: empty. Not read back.
+ * @magic: %KAIO_RING_MAGIC.
+ * @compat_features: 1.
+ * @incompat_features: 0; user space must not reap a ring with bits it does
+ *	not know here.
+ * @header_length: sizeof(struct kaio_ring); events begin there.
+ * @io_events: the events.
+ *
+ * The same as struct aio_ring of the kernel (private to fs/aio.c) and libaio.
+ */
+struct kaio_ring {
+	__u32	id;
+	__u32	nr;
+	__u32	head;
+	__u32	tail;
+	__u32	magic;
+	__u32	compat_features;
+	__u32	incompat_features;
+	__u32	header_length;
+	struct io_event io_events[];
+};
+
+#define KAIO_RING_MAGIC			0xa10a10a1
+#define KAIO_RING_COMPAT_FEATURES	1
+#define KAIO_RING_INCOMPAT_FEATURES	0
+
+/**
+ * struct kaio_query - what is here. KAIO_QUERY fills it in and returns 0.
+ * @version: out: %KAIO_ABI_VERSION of the module.
+ * @__reserved: out: 0.
+ * @features: out: bits of &enum kaio_features.
+ * @opcodes: out: bit N is set if aio_lio_opcode N is known.
+ * @max_nr: out: requests that all contexts of the system together may hold
+ *	(counterpart of fs.aio-max-nr).
+ * @nr: out: requests asked for by all contexts now (fs.aio-nr).
+ */
+struct kaio_query {
+	__u32	version;
+	__u32	__reserved;
+	__u64	features;
+	__u64	opcodes;
+	__u64	max_nr;
+	__u64	nr;
+};
+
+/**
+ * struct kaio_setup - io_setup(2): make a context. Returns 0.
+ * @nr_events: in: how many requests it must be able to hold. It holds at least
+ *	as many (native AIO may hold fewer).
+ * @flags: in: 0.
+ * @ctx_id: in: 0. out: the id, which is the address of the ring.
+ *
+ * EINVAL: @nr_events is 0 or absurd, or @ctx_id is not 0. EAGAIN: more than the
+ * system-wide limit. EFAULT is found out before anything is made.
+ */
+struct kaio_setup {
+	__u32	nr_events;
+	__u32	flags;
+	__u64	ctx_id;
+};
+
+/**
+ * struct kaio_destroy - io_destroy(2): end a context. Returns 0.
+ * @ctx_id: in: the context.
+ * @flags: in: 0.
+ * @__reserved: in: 0.
+ *
+ * Wakes callers that sleep in getevents (they return -EINVAL) and waits for
+ * requests that are in flight: when it returns, no buffer is in use.
+ */
+struct kaio_destroy {
+	__u64	ctx_id;
+	__u32	flags;
+	__u32	__reserved;
+};
+
+/**
+ * struct kaio_submit - io_submit(2): start requests. Returns how many.
+ * @ctx_id: in: the context.
+ * @nr: in: length of the array; clamped to the size of the ring.
+ * @iocbpp: in: address of an array of pointers to &struct iocb, each as wide
+ *	as a pointer of the caller (32-bit callers: 32 bits).
+ * @flags: in: 0.
+ * @__reserved: in: 0.
+ *
+ * An error at item k > 0 returns k; at item 0 its errno, which is one of:
+ * EINVAL, EAGAIN (the context holds as many requests as it can), EBADF,
+ * EFAULT, EPERM (priority), EOPNOTSUPP (aio_rw_flags), ENOMEM.
+ */
+struct kaio_submit {
+	__u64	ctx_id;
+	__s64	nr;
+	__u64	iocbpp;
+	__u32	flags;
+	__u32	__reserved;
+};
+
+/**
+ * struct kaio_getevents - io_getevents(2), io_pgetevents(2): take events.
+ * Returns how many.
+ * @ctx_id: in: the context.
+ * @min_nr: in: return only when that many were taken, ...
+ * @nr: in: ... and never more than that.
+ * @events: in: address of @nr &struct io_event.
+ * @timeout: in: 0 (wait for ever) or the address of a
+ *	struct __kernel_timespec, relative, in nanosecond resolution.
+ * @sigmask: in: address of a signal mask; must be 0 in this version.
+ * @sigsetsize: in: its size; must be 0 in this version.
+ * @flags: in: 0.
+ * @__reserved: in: 0.
+ *
+ * EINVAL: a negative number, @min_nr > @nr, or the context was destroyed while
+ * the caller waited. EINTR: a signal came before any event was taken.
+ */
+struct kaio_getevents {
+	__u64	ctx_id;
+	__s64	min_nr;
+	__s64	nr;
+	__u64	events;
+	__u64	timeout;
+	__u64	sigmask;
+	__u64	sigsetsize;
+	__u32	flags;
+	__u32	__reserved;
+};
+
+#define KAIO_QUERY	_IOR(KAIO_IOC_MAGIC, 0x00, struct kaio_query)
+#define KAIO_SETUP	_IOWR(KAIO_IOC_MAGIC, 0x01, struct kaio_setup)
+#define KAIO_DESTROY	_IOW(KAIO_IOC_MAGIC, 0x02, struct kaio_destroy)
+#define KAIO_SUBMIT	_IOW(KAIO_IOC_MAGIC, 0x03, struct kaio_submit)
+#define KAIO_GETEVENTS	_IOW(KAIO_IOC_MAGIC, 0x04, struct kaio_getevents)
+/* 0x05: cancel (io_cancel(2)). 0x06: submit and wait in one call. */
+
+#endif /* _UAPI_LINUX_KAIO_H */

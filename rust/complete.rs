@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The end of every request: event into the ring, eventfd, waiters, in that order. The one door to
+//! the ring; `aio_complete()` of fs/aio.c. Any context, hard interrupt included.
+
+use crate::{
+    obj::kiocb::Kiocb,
+    sys::request::Active, //
+};
+
+/// Completes a request with bytes or a negative errno.
+pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
+    let kiocb = req.data();
+    kiocb.ki_res.res = res;
+    kiocb.slot.post(&kiocb.ki_res);
+    if let Some(eventfd) = &kiocb.ki_eventfd {
+        eventfd.signal();
+    }
+    let ctx = kiocb.slot.ctx();
+    ctx.table().stats.completed();
+    ctx.wait().wake();
+    req.finish();
+}

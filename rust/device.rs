@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/dev/kaio`: an open file is a table of contexts.
+
+use kernel::{
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+};
+
+use crate::{
+    ioctl::ioctl,
+    obj::table::Table,
+    sys::device::Device, //
+};
+
+impl Device for Table {
+    const NAME: &'static CStr = c"kaio";
+
+    fn open() -> Result<Arc<Self>> {
+        Table::new()
+    }
+
+    fn release(&self) {
+        self.close();
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize> {
+        ioctl(this, cmd, arg, compat)
+    }
+
+    fn show_fdinfo(&self, m: &SeqFile) {
+        seq_print!(m, "kaio-contexts:\t{}\n", self.len());
+        seq_print!(m, "kaio-inflight:\t{}\n", self.stats.inflight());
+        self.stats.show(m);
+    }
+}

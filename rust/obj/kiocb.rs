@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The request: what `struct aio_kiocb` of fs/aio.c holds, and of the classic `struct kiocb` what
+//! a retry needs (`ki_retry`, `ki_pos`, `ki_left`, `private`).
+
+use kernel::prelude::*;
+
+use crate::{
+    obj::{
+        kioctx::Kioctx,
+        op::OpDef, //
+    },
+    sys::{
+        eventfd::EventFd,
+        file::File,
+        iov::Buffers,
+        lease::Lease,
+        submitter::Submitter,
+        uapi::IoEvent, //
+    },
+};
+
+/// A place reserved in the ring of a context, and the lease that keeps the context. Dropping it
+/// gives the place back; [`Slot::post`] turns it into an event. So a request has an event's place
+/// as long as it lives, and posts once.
+pub(crate) struct Slot {
+    ctx: Lease<Kioctx>,
+    posted: bool,
+}
+
+impl Slot {
+    /// `EAGAIN`: the context holds as many requests as it can.
+    pub(crate) fn reserve(ctx: Lease<Kioctx>) -> Result<Self> {
+        if !ctx.ring().reserve() {
+            return Err(EAGAIN);
+        }
+        Ok(Self { ctx, posted: false })
+    }
+
+    pub(crate) fn ctx(&self) -> &Kioctx {
+        &self.ctx
+    }
+
+    /// Puts the event into the ring. Any context.
+    pub(crate) fn post(&mut self, event: &IoEvent) {
+        if !core::mem::replace(&mut self.posted, true) {
+            self.ctx.ring().post(event);
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.posted {
+            self.ctx.ring().unreserve();
+        }
+    }
+}
+
+/// What a transfer has done and has to do.
+pub(crate) struct Transfer {
+    pub(crate) buffers: Buffers,
+    pub(crate) write: bool,
+    pub(crate) pos: i64,
+    /// `IOCB_*`, as an attempt begins with.
+    pub(crate) flags: i32,
+    /// Bytes moved by the attempts so far.
+    pub(crate) done: usize,
+    /// `EAGAIN` is the answer, not a reason to retry (`RWF_NOWAIT`, `O_NONBLOCK`).
+    pub(crate) impatient: bool,
+    /// The file can be waited for by poll.
+    pub(crate) pollable: bool,
+    /// The attempt in hand does not wait.
+    pub(crate) nowait: bool,
+    /// Poll has just said that it is ready.
+    pub(crate) ready: bool,
+    /// Times in a row that poll said so and the attempt did not find it so.
+    pub(crate) rounds: u32,
+}
+
+/// A request. Its token (`sys::request`) is what may touch it.
+pub(crate) struct Kiocb {
+    pub(crate) ki_op: &'static OpDef,
+    pub(crate) ki_filp: File,
+    pub(crate) ki_eventfd: Option<EventFd>,
+    /// Whom the kick handler stands for.
+    pub(crate) submitter: Submitter,
+    pub(crate) transfer: Option<Transfer>,
+    pub(crate) ki_res: IoEvent,
+    // Last: the rest has gone before the context, and the module, may.
+    pub(crate) slot: Slot,
+}

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The context: `struct kioctx` of fs/aio.c.
+//!
+//! Who holds it: the table of its open file while it is alive, its ring's file (and so the mapping
+//! and every request, `sys::lease`), and calls that found it. It ends once, in [`Kioctx::kill`]:
+//! io_destroy(2), close of the device, munmap of the ring, exec or exit, whichever comes first.
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            AtomicFlag,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc,
+        Mutex, //
+    },
+};
+
+use crate::{
+    obj::{
+        kiocb::Kiocb,
+        table::Table, //
+    },
+    quota::Charge,
+    ring::Ring,
+    sys::{
+        lease::{
+            self,
+            Leased,
+            Leases, //
+        },
+        mm::{
+            self,
+            Mm, //
+        },
+        pages::SharedPages,
+        request::WaitList,
+        ring_file::{
+            self,
+            Mapped, //
+        },
+        wait::WaitQueue,
+    },
+};
+
+#[pin_data]
+pub(crate) struct Kioctx {
+    /// The mm that made it and alone may use it.
+    mm: Mm,
+    /// The open file through which it was made.
+    table: Arc<Table>,
+    /// The id: where the ring is mapped.
+    user_id: Atomic<usize>,
+    dead: AtomicFlag,
+    /// The mapping that `new` makes has been made.
+    mapped: AtomicFlag,
+    #[pin]
+    ring: Ring,
+    /// Callers of getevents and destroy.
+    #[pin]
+    wait: WaitQueue,
+    /// Parked requests.
+    #[pin]
+    parked: WaitList<Kiocb>,
+    /// Given back by [`Self::kill`].
+    #[pin]
+    charge: Mutex<Option<Charge>>,
+    /// One out for each request, and one until [`Self::kill`].
+    leases: Leases,
+}
+
+impl Kioctx {
+    /// Makes a context for the current task and maps its ring. The caller puts it into the table.
+    pub(crate) fn new(table: Arc<Table>, nr_events: u32) -> Result<Arc<Self>> {
+        let ring = Ring::new(nr_events)?;
+        let charge = Charge::new(nr_events)?;
+        let mm = Mm::current()?;
+        let ctx = Arc::pin_init(
+            try_pin_init!(Self {
+                mm,
+                table,
+                user_id: Atomic::new(0),
+                dead: AtomicFlag::new(false),
+                mapped: AtomicFlag::new(false),
+                ring <- ring,
+                wait <- WaitQueue::new(),
+                parked <- WaitList::new(),
+                charge <- new_mutex!(Some(charge), "kaio_charge"),
+                leases: Leases::new(),
+            }? Error),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        ring_file::create(&ctx)?;
+        if let Err(e) = ring_file::map(&*ctx) {
+            ctx.kill();
+            return Err(e);
+        }
+        Ok(ctx)
+    }
+
+    pub(crate) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    pub(crate) fn wait(&self) -> &WaitQueue {
+        &self.wait
+    }
+
+    pub(crate) fn parked(&self) -> &WaitList<Kiocb> {
+        &self.parked
+    }
+
+    pub(crate) fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub(crate) fn mm(&self) -> &Mm {
+        &self.mm
+    }
+
+    pub(crate) fn user_id(&self) -> usize {
+        self.user_id.load(Acquire)
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Acquire)
+    }
+
+    /// Whether this is the context that the current task means by `id`.
+    pub(crate) fn is(&self, id: usize) -> bool {
+        self.user_id() == id && !self.is_dead() && self.mm.is_current()
+    }
+
+    /// Ends the context: nobody finds it any more, sleepers wake, what is parked is cancelled,
+    /// what is in flight goes on. `false`: it had ended. Does not wait; may be called under the
+    /// mmap lock.
+    pub(crate) fn kill(&self) -> bool {
+        if self.dead.xchg(true, Full) {
+            return false;
+        }
+        self.table.remove(self);
+        drop(self.charge.lock().take());
+        self.wait.wake();
+        self.parked.close();
+        lease::retire(self);
+        true
+    }
+
+    /// Unmaps the ring of a killed context, if the current task can.
+    pub(crate) fn unmap(&self) {
+        let id = self.user_id();
+        if id != 0 && self.mm.is_current() {
+            mm::unmap(id, self.ring.pages().len());
+        }
+    }
+
+    /// Waits until no request of a killed context is left.
+    pub(crate) fn drain(&self) {
+        self.wait.wait_quiet(|| self.leases.are_gone());
+    }
+}
+
+impl Leased for Kioctx {
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    fn drained(&self) {
+        self.wait.wake();
+    }
+}
+
+impl Mapped for Kioctx {
+    fn pages(&self) -> &SharedPages {
+        self.ring.pages()
+    }
+
+    fn mm(&self) -> &Mm {
+        &self.mm
+    }
+
+    fn take_mapping(&self) -> bool {
+        !self.mapped.xchg(true, Full)
+    }
+
+    fn moved(&self, start: usize) -> Result {
+        // The mmap lock keeps moves apart.
+        self.user_id.store(start, Release);
+        Ok(())
+    }
+
+    fn unmapped(&self, start: usize) {
+        if self.user_id.load(Relaxed) == start {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The vocabulary between operations and the engine that runs them.
+//!
+//! An operation says what it needs next (a [`Verdict`]) and never touches ring, workqueue or wait
+//! queues: `exec` alone does. The request travels through the verdict, so it cannot be lost.
+
+use kernel::prelude::*;
+
+use crate::{
+    obj::kiocb::Kiocb,
+    sys::{
+        request::{
+            Active,
+            Prepared, //
+        },
+        uapi::Iocb,
+    },
+};
+
+/// Where an operation runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// In the submit call: must not wait for anything.
+    Submit,
+    /// In the kick handler: may wait for what comes in bounded time, such as a disk.
+    Kick,
+}
+
+/// What an operation needs next.
+#[must_use]
+pub(crate) enum Verdict {
+    /// Nothing: it is over, with bytes or a negative errno.
+    Done(Active<Kiocb>, i64),
+    /// A driver has it and will say.
+    Driver,
+    /// To be run by the kick handler.
+    Defer(Active<Kiocb>),
+    /// To be run again when the file has one of these poll events.
+    Park(Active<Kiocb>, u32),
+}
+
+/// An operation: one file in `ops/` and one line in `ops.rs`.
+pub(crate) trait Op {
+    /// `aio_lio_opcode`.
+    const OPCODE: u16;
+
+    /// Checks the arguments and fills in the request. No side effects; an error means that the
+    /// request never was (the caller of io_submit(2) gets it).
+    fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>) -> Result;
+
+    /// Runs an attempt (`ki_retry` of the classic design).
+    fn retry(req: Active<Kiocb>, how: How) -> Verdict;
+
+    /// A driver that had the request ([`Verdict::Driver`]) is done with it. Any context, hard
+    /// interrupt included.
+    fn driver_done(req: Active<Kiocb>, ret: isize) -> Verdict {
+        Verdict::Done(req, ret as i64)
+    }
+}
+
+/// An [`Op`] as a value.
+pub(crate) struct OpDef {
+    pub(crate) opcode: u16,
+    pub(crate) prep: fn(&Iocb, &mut Prepared<Kiocb>) -> Result,
+    pub(crate) retry: fn(Active<Kiocb>, How) -> Verdict,
+    pub(crate) driver_done: fn(Active<Kiocb>, isize) -> Verdict,
+}
+
+impl OpDef {
+    pub(crate) const fn of<T: Op>() -> Self {
+        Self {
+            opcode: T::OPCODE,
+            prep: T::prep,
+            retry: T::retry,
+            driver_done: T::driver_done,
+        }
+    }
+}

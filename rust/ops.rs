@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The table of operations. A new one is a file in `ops/` and a line here.
+
+use crate::obj::op::OpDef;
+
+mod nop;
+mod rw;
+
+macro_rules! op_table {
+    ($($op:ty,)*) => {
+        static OPS: &[OpDef] = &[$(OpDef::of::<$op>(),)*];
+
+        /// Bit N: `aio_lio_opcode` N is known. A double one does not build.
+        pub(crate) const OPCODES: u64 = {
+            let mut seen = 0u64;
+            $(
+                let bit = 1u64 << <$op as crate::obj::op::Op>::OPCODE;
+                assert!(seen & bit == 0);
+                seen |= bit;
+            )*
+            seen
+        };
+    };
+}
+
+op_table! {
+    nop::Nop,
+    rw::Pread,
+    rw::Preadv,
+    rw::Pwrite,
+    rw::Pwritev,
+}
+
+/// The operation of an opcode.
+pub(crate) fn find(opcode: u16) -> Option<&'static OpDef> {
+    OPS.iter().find(|op| op.opcode == opcode)
+}

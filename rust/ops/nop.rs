@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! NOOP (`IOCB_CMD_NOOP`, which mainline defines and refuses): completes at once with 0. It shows
+//! what the machinery costs, and whether it works.
+
+use kernel::prelude::*;
+
+use crate::{
+    obj::{
+        kiocb::Kiocb,
+        op::{
+            How,
+            Op,
+            Verdict, //
+        },
+    },
+    sys::{
+        request::{
+            Active,
+            Prepared, //
+        },
+        uapi::{
+            self,
+            Iocb, //
+        },
+    },
+};
+
+pub(super) struct Nop;
+
+impl Op for Nop {
+    const OPCODE: u16 = uapi::NOOP;
+
+    fn prep(iocb: &Iocb, _req: &mut Prepared<Kiocb>) -> Result {
+        let unused = iocb.aio_buf | iocb.aio_nbytes | iocb.aio_offset as u64;
+        if unused != 0 || iocb.aio_rw_flags != 0 {
+            return Err(EINVAL);
+        }
+        Ok(())
+    }
+
+    fn retry(req: Active<Kiocb>, _how: How) -> Verdict {
+        Verdict::Done(req, 0)
+    }
+}

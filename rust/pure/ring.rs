@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ring arithmetic: where an event goes, and how many there is room for.
+//!
+//! The ring of [`srctree/fs/aio.c`]: a 32-byte header, then `nr` events of 32 bytes; `head == tail`
+//! is empty, so it holds `nr - 1`. Events never straddle a page. User space writes `head` at any
+//! time, so every function that takes a head takes any `u32`.
+
+/// Bytes of the header, and of one event.
+pub(crate) const EVENT_SIZE: usize = 32;
+/// The header takes the place of one event.
+pub(crate) const HEADER_SIZE: usize = EVENT_SIZE;
+
+/// The size of a ring, fixed at setup.
+///
+/// # Invariants
+///
+/// `2 <= nr`, and `pages * page_size` bytes hold the header and `nr` events exactly.
+#[derive(Clone, Copy)]
+pub(crate) struct Geometry {
+    nr: u32,
+    pages: u32,
+}
+
+impl Geometry {
+    /// The smallest ring of whole pages that holds `requests` events at once.
+    ///
+    /// `None` if that is absurd (io_setup(2) says `EINVAL`): more than 256 MiB.
+    pub(crate) fn for_requests(requests: u32, page_size: usize) -> Option<Self> {
+        // One slot stays empty: head == tail means an empty ring.
+        let slots = u64::from(requests).checked_add(1)?;
+        let bytes = slots * EVENT_SIZE as u64 + HEADER_SIZE as u64;
+        if requests == 0 || bytes > 0x1000_0000 {
+            return None;
+        }
+        let pages = bytes.div_ceil(page_size as u64);
+        let nr = (pages * page_size as u64 - HEADER_SIZE as u64) / EVENT_SIZE as u64;
+        // INVARIANT: `requests >= 1`, so there are at least two slots.
+        Some(Self {
+            nr: nr as u32,
+            pages: pages as u32,
+        })
+    }
+
+    /// Event slots, one of which is always empty.
+    pub(crate) fn nr(self) -> u32 {
+        self.nr
+    }
+
+    /// How many events (and so requests) the ring holds.
+    pub(crate) fn capacity(self) -> u32 {
+        self.nr - 1
+    }
+
+    /// Pages of memory.
+    pub(crate) fn pages(self) -> usize {
+        self.pages as usize
+    }
+
+    /// Any `u32` as a place in the ring.
+    pub(crate) fn clamp(self, place: u32) -> u32 {
+        place % self.nr
+    }
+
+    /// Offset of an event from the start of the ring, in bytes.
+    pub(crate) fn offset(self, place: u32) -> usize {
+        HEADER_SIZE + self.clamp(place) as usize * EVENT_SIZE
+    }
+
+    /// The place after `place`.
+    pub(crate) fn next(self, place: u32) -> u32 {
+        self.advance(place, 1)
+    }
+
+    /// The place `n` after `place`.
+    pub(crate) fn advance(self, place: u32, n: u32) -> u32 {
+        ((u64::from(self.clamp(place)) + u64::from(n)) % u64::from(self.nr)) as u32
+    }
+
+    /// Events from `head` to `tail`.
+    pub(crate) fn used(self, head: u32, tail: u32) -> u32 {
+        let (head, tail) = (self.clamp(head), self.clamp(tail));
+        if head <= tail {
+            tail - head
+        } else {
+            self.nr - (head - tail)
+        }
+    }
+
+    /// Events from `head` that can be copied in one piece: up to `tail`, to the end of the ring,
+    /// to the end of the page and at most `want`.
+    pub(crate) fn run(self, head: u32, tail: u32, want: u32, page_size: usize) -> u32 {
+        let head = self.clamp(head);
+        let in_page = (page_size - self.offset(head) % page_size) / EVENT_SIZE;
+        self.used(head, tail)
+            .min(self.nr - head)
+            .min(in_page as u32)
+            .min(want)
+    }
+}
+
+/// Who has which slot. Kernel memory; user space only ever gives its `head`.
+///
+/// # Invariants
+///
+/// `reserved + posted <= capacity`: an event that is posted always finds room.
+pub(crate) struct Slots {
+    geometry: Geometry,
+    tail: u32,
+    /// Slots of requests that are not complete.
+    reserved: u32,
+    /// Events that are in the ring, as far as is known: user space may have taken some.
+    posted: u32,
+}
+
+impl Slots {
+    pub(crate) fn new(geometry: Geometry) -> Self {
+        Self {
+            geometry,
+            tail: 0,
+            reserved: 0,
+            posted: 0,
+        }
+    }
+
+    /// Takes a slot for a new request; `false` if the context is full. `head` is asked for only
+    /// if it matters.
+    pub(crate) fn reserve(&mut self, head: impl FnOnce() -> u32) -> bool {
+        if self.reserved + self.posted >= self.geometry.capacity() {
+            // A head that lies can only say that its own events were taken.
+            self.posted = self.posted.min(self.geometry.used(head(), self.tail));
+            if self.reserved + self.posted >= self.geometry.capacity() {
+                return false;
+            }
+        }
+        // INVARIANT: just checked.
+        self.reserved += 1;
+        true
+    }
+
+    /// Gives back a slot for which no event will come.
+    pub(crate) fn unreserve(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
+    }
+
+    /// Turns a reserved slot into an event: returns its place. The tail is then [`Self::tail`].
+    pub(crate) fn post(&mut self) -> u32 {
+        let place = self.tail;
+        self.tail = self.geometry.next(place);
+        // INVARIANT: the sum stays.
+        self.reserved = self.reserved.saturating_sub(1);
+        self.posted += 1;
+        place
+    }
+
+    pub(crate) fn tail(&self) -> u32 {
+        self.tail
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The states of a request, and who may act in each.
+//!
+//! ```text
+//!              claim                       done
+//!   QUEUED ------------> RUNNING ------------------> DONE
+//!     ^  ^    queue       |   ^
+//!     |  +----------------+   | park refused: a kick came during the run
+//!     |       kick            |
+//!     +-------------- PARKED <+ park
+//! ```
+//!
+//! RUNNING is the token (`sys::request::Active`), wherever it is: in the submitter, in the kick
+//! handler, or with the driver. QUEUED belongs to the workqueue. PARKED belongs to whoever kicks
+//! first. Only one run goes on at a time; a kick during a run is remembered (`ki_retry` and
+//! `kick_iocb()` of the classic fs/aio.c).
+
+/// A word that changes atomically. The kernel's atomics, loom's and a plain cell fit.
+pub(crate) trait Word {
+    /// The value, with acquire semantics.
+    fn load(&self) -> u32;
+    /// Full ordering on success; the value found on failure.
+    fn swap_if(&self, old: u32, new: u32) -> Result<(), u32>;
+}
+
+const RUNNING: u32 = 0;
+const QUEUED: u32 = 1;
+const PARKED: u32 = 2;
+const DONE: u32 = 3;
+const PHASE: u32 = 3;
+/// A kick came while RUNNING.
+const KICKED: u32 = 4;
+/// No retry any more.
+const CANCELLED: u32 = 8;
+
+/// What a kick did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kick {
+    /// The request was parked and is the caller's to queue.
+    Queue,
+    /// It runs; the run will see it.
+    Remembered,
+    /// It is queued or done.
+    Nothing,
+}
+
+/// The state of one request. It starts RUNNING.
+pub(crate) struct State<W: Word>(W);
+
+impl<W: Word> State<W> {
+    /// `word` must be 0.
+    pub(crate) const fn new(word: W) -> Self {
+        Self(word)
+    }
+
+    /// Applies `step` until it sticks; `None` leaves the state alone.
+    fn change<T>(&self, step: impl Fn(u32) -> (Option<u32>, T)) -> T {
+        let mut old = self.0.load();
+        loop {
+            let (new, result) = step(old);
+            match new.map(|new| self.0.swap_if(old, new)) {
+                Some(Err(found)) => old = found,
+                Some(Ok(())) | None => return result,
+            }
+        }
+    }
+
+    fn kick_with(&self, flags: u32) -> Kick {
+        self.change(|s| match s & PHASE {
+            PARKED => (Some((s & !PHASE) | QUEUED | flags), Kick::Queue),
+            RUNNING => (Some(s | KICKED | flags), Kick::Remembered),
+            QUEUED => (Some(s | flags), Kick::Nothing),
+            _ => (None, Kick::Nothing),
+        })
+    }
+
+    /// Something happened that the request waits for. Anybody, at any time, from any context.
+    pub(crate) fn kick(&self) -> Kick {
+        self.kick_with(0)
+    }
+
+    /// As a kick, and the request is not to be retried.
+    pub(crate) fn cancel(&self) -> Kick {
+        self.kick_with(CANCELLED)
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.0.load() & CANCELLED != 0
+    }
+
+    /// The token holder parks. `false`: a kick or cancel came during the run; it keeps running.
+    pub(crate) fn park(&self) -> bool {
+        self.change(|s| match (s & PHASE, s & (KICKED | CANCELLED)) {
+            (RUNNING, 0) => (Some(s | PARKED), true),
+            _ => (Some(s & !KICKED), false),
+        })
+    }
+
+    /// The token holder hands the request to the workqueue.
+    pub(crate) fn queue(&self) {
+        self.change(|s| (Some((s & !(PHASE | KICKED)) | QUEUED), ()))
+    }
+
+    /// The workqueue takes the token. `false`: it was not queued, which would be a bug.
+    pub(crate) fn claim(&self) -> bool {
+        self.change(|s| match s & PHASE {
+            QUEUED => (Some((s & !(PHASE | KICKED)) | RUNNING), true),
+            _ => (None, false),
+        })
+    }
+
+    /// The token holder completes. `false`: it was complete already, which would be a bug.
+    pub(crate) fn done(&self) -> bool {
+        self.change(|s| match s & PHASE {
+            RUNNING => (Some((s & !PHASE) | DONE), true),
+            _ => (None, false),
+        })
+    }
+}

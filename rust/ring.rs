@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The completion ring: pages shared with user space, and what the kernel knows of them.
+//!
+//! The counterpart of `aio_setup_ring()`, `aio_complete()` and `aio_read_events_ring()` of
+//! [`srctree/fs/aio.c`]. Trusts nothing in the pages: geometry, tail and slots are kernel memory;
+//! `head` is read, clamped, and believed only as far as it harms nobody but its writer.
+//!
+//! Barriers: the kernel writes an event, then stores `tail` (release); user space loads `tail`
+//! (acquire) and reads the event. User space reads events, then stores `head` (release); the
+//! kernel loads `head` (acquire) before it writes an event in a slot that became free.
+//!
+//! Locks: `reader` (a mutex, one taker of events at a time), then `slots` (any context).
+
+use core::mem::{
+    offset_of,
+    size_of, //
+};
+
+use kernel::{
+    new_mutex,
+    page::PAGE_SIZE,
+    prelude::*,
+    static_assert,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Mutex, //
+    },
+    uaccess::UserPtr,
+};
+
+use crate::{
+    pure::ring::{
+        Geometry,
+        Slots,
+        EVENT_SIZE,
+        HEADER_SIZE, //
+    },
+    sys::{
+        lock::{
+            new_irq_lock,
+            IrqLock, //
+        },
+        pages::SharedPages,
+        uapi::{
+            self,
+            IoEvent,
+            RingHeader, //
+        },
+    },
+};
+
+static_assert!(size_of::<IoEvent>() == EVENT_SIZE);
+static_assert!(size_of::<RingHeader>() == HEADER_SIZE);
+
+const HEAD: usize = offset_of!(RingHeader, head);
+const TAIL: usize = offset_of!(RingHeader, tail);
+
+#[pin_data]
+pub(crate) struct Ring {
+    geometry: Geometry,
+    pages: SharedPages,
+    #[pin]
+    slots: IrqLock<Slots>,
+    /// `slots.tail()`, to be read without the lock.
+    tail: Atomic<u32>,
+    #[pin]
+    reader: Mutex<()>,
+}
+
+impl Ring {
+    /// A ring for `nr_events` requests at once, charged to the caller's cgroup. `EINVAL` if that
+    /// is absurd.
+    pub(crate) fn new(nr_events: u32) -> Result<impl PinInit<Self, Error>> {
+        let geometry = Geometry::for_requests(nr_events, PAGE_SIZE).ok_or(EINVAL)?;
+        let pages = SharedPages::new(geometry.pages())?;
+        for (offset, value) in [
+            (offset_of!(RingHeader, id), 0),
+            (offset_of!(RingHeader, nr), geometry.nr()),
+            (HEAD, 0),
+            (TAIL, 0),
+            (offset_of!(RingHeader, magic), uapi::RING_MAGIC),
+            (offset_of!(RingHeader, compat_features), uapi::RING_COMPAT),
+            (offset_of!(RingHeader, incompat_features), uapi::RING_INCOMPAT),
+            (offset_of!(RingHeader, header_length), HEADER_SIZE as u32),
+        ] {
+            pages.store(offset, value);
+        }
+        let slots = Slots::new(geometry);
+        Ok(try_pin_init!(Self {
+            geometry,
+            pages,
+            slots <- new_irq_lock!(slots, "kaio_ring_slots"),
+            tail: Atomic::new(0),
+            reader <- new_mutex!((), "kaio_ring_reader"),
+        }))
+    }
+
+    pub(crate) fn pages(&self) -> &SharedPages {
+        &self.pages
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Takes a slot for a request: then its event has a place. `false`: the context is full.
+    pub(crate) fn reserve(&self) -> bool {
+        self.slots
+            .lock()
+            .reserve(|| self.pages.load_acquire(HEAD))
+    }
+
+    /// Gives back a slot for which no event will come.
+    pub(crate) fn unreserve(&self) {
+        self.slots.lock().unreserve();
+    }
+
+    /// Puts an event in the place that its request reserved. Any context.
+    pub(crate) fn post(&self, event: &IoEvent) {
+        let mut slots = self.slots.lock();
+        let place = slots.post();
+        self.pages.write(
+            self.geometry.offset(place),
+            &[event.data, event.obj, event.res as u64, event.res2 as u64],
+        );
+        self.pages.store_release(TAIL, slots.tail());
+        self.tail.store(slots.tail(), Release);
+    }
+
+    /// Events that wait to be taken.
+    pub(crate) fn available(&self) -> u32 {
+        let tail = self.tail.load(Acquire);
+        self.geometry.used(self.pages.load_acquire(HEAD), tail)
+    }
+
+    /// Takes up to `want` events to `events`. `EFAULT` takes none.
+    pub(crate) fn take(&self, events: UserPtr, want: u64) -> Result<u64> {
+        let _reader = self.reader.lock();
+        let want = want.min(u64::from(self.geometry.capacity())) as u32;
+        let mut head = self.geometry.clamp(self.pages.load_acquire(HEAD));
+        let tail = self.tail.load(Acquire);
+        let mut taken = 0;
+        while taken < want {
+            let run = self.geometry.run(head, tail, want - taken, PAGE_SIZE);
+            if run == 0 {
+                break;
+            }
+            self.pages.copy_to_user(
+                events.wrapping_byte_add(taken as usize * EVENT_SIZE),
+                self.geometry.offset(head),
+                run as usize * EVENT_SIZE,
+            )?;
+            taken += run;
+            head = self.geometry.advance(head, run);
+        }
+        if taken > 0 {
+            self.pages.store_release(HEAD, head);
+        }
+        Ok(u64::from(taken))
+    }
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of rust/sys; see kaio_shim.h. No policy here: each function makes
+ * one inline function or macro of the kernel callable, or is a sequence of them
+ * that only makes sense together.
+ */
+#include <linux/anon_inodes.h>
+#include <linux/blk-cgroup.h>
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/eventfd.h>
+#include <linux/ioprio.h>
+#include <linux/kthread.h>
+#include <linux/memcontrol.h>
+#include <linux/module.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/uaccess.h>
+
+#include "kaio_shim.h"
+
+static ushort mode = 0666;
+module_param(mode, ushort, 0444);
+MODULE_PARM_DESC(mode, "Access mode of /dev/kaio (default 0666)");
+
+static unsigned long max_nr = 4UL << 20;
+module_param(max_nr, ulong, 0644);
+MODULE_PARM_DESC(max_nr, "Requests that all contexts together may hold (default 4194304)");
+
+unsigned int kaio_param_mode(void)
+{
+	return mode & 0777;
+}
+
+u64 kaio_param_max_nr(void)
+{
+	return READ_ONCE(max_nr);
+}
+
+/* Files. */
+
+u32 kaio_file_traits(struct file *file)
+{
+	const umode_t type = file_inode(file)->i_mode;
+	u32 traits = 0;
+
+	if (file->f_mode & FMODE_READ)
+		traits |= KAIO_FILE_READ;
+	if (file->f_mode & FMODE_WRITE)
+		traits |= KAIO_FILE_WRITE;
+	if (file->f_op->read_iter)
+		traits |= KAIO_FILE_READ_ITER;
+	if (file->f_op->write_iter)
+		traits |= KAIO_FILE_WRITE_ITER;
+	if (file->f_mode & FMODE_NOWAIT)
+		traits |= KAIO_FILE_NOWAIT;
+	if (file_can_poll(file))
+		traits |= KAIO_FILE_POLL;
+	if (S_ISREG(type) || S_ISBLK(type))
+		traits |= KAIO_FILE_DISK;
+	if (file->f_flags & O_NONBLOCK)
+		traits |= KAIO_FILE_NONBLOCK;
+	return traits;
+}
+
+bool kaio_at_eof(struct file *file, loff_t pos)
+{
+	return pos >= i_size_read(file->f_mapping->host);
+}
+
+/* Requests. */
+
+/* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
+int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
+		   bool write, bool eventfd)
+{
+	int ret;
+
+	memset(iocb, 0, sizeof(*iocb));
+	iocb->ki_filp = file;
+	iocb->ki_pos = pos;
+	iocb->ki_flags = file->f_iocb_flags;
+	iocb->ki_ioprio = get_current_ioprio();
+	if (eventfd)
+		iocb->ki_flags |= IOCB_EVENTFD;
+	ret = kiocb_set_rw_flags(iocb, (__force rwf_t)rw_flags, write ? WRITE : READ);
+	if (ret)
+		return ret;
+	/* Nobody is going to poll for this I/O. */
+	iocb->ki_flags &= ~IOCB_HIPRI;
+	return 0;
+}
+
+/* ioprio_check_cap() of block/ioprio.c, which is not exported. */
+int kaio_iocb_set_ioprio(struct kiocb *iocb, u16 ioprio)
+{
+	switch (IOPRIO_PRIO_CLASS(ioprio)) {
+	case IOPRIO_CLASS_RT:
+		if (!capable(CAP_SYS_ADMIN) && !capable(CAP_SYS_NICE))
+			return -EPERM;
+		break;
+	case IOPRIO_CLASS_BE:
+	case IOPRIO_CLASS_IDLE:
+		break;
+	case IOPRIO_CLASS_NONE:
+		if (IOPRIO_PRIO_LEVEL(ioprio))
+			return -EINVAL;
+		break;
+	default:
+		return -EINVAL;
+	}
+	iocb->ki_ioprio = ioprio;
+	return 0;
+}
+
+bool kaio_iocb_nowait(const struct kiocb *iocb)
+{
+	return iocb->ki_flags & IOCB_NOWAIT;
+}
+
+static bool kaio_freezable(const struct kiocb *iocb)
+{
+	return S_ISREG(file_inode(iocb->ki_filp)->i_mode);
+}
+
+/* Write access to the file system without waiting for a thaw. */
+static bool kaio_start_write(struct kiocb *iocb, bool nowait)
+{
+	struct super_block *sb = file_inode(iocb->ki_filp)->i_sb;
+
+	if (!nowait) {
+		kiocb_start_write(iocb);
+		return true;
+	}
+	if (!sb_start_write_trylock(sb))
+		return false;
+	/* As kiocb_start_write(): whoever completes the request ends it. */
+	__sb_writers_release(sb, SB_FREEZE_WRITE);
+	return true;
+}
+
+/*
+ * A kworker has no RLIMIT_FSIZE: hold the submitter's. The rule is that of
+ * generic_write_check_limits(); the caller raises SIGXFSZ where it can.
+ */
+static int kaio_limit_fsize(struct kiocb *iocb, struct iov_iter *iter, unsigned long limit)
+{
+	loff_t pos = iocb->ki_pos;
+
+	if (limit == RLIM_INFINITY || !kaio_freezable(iocb))
+		return 0;
+	if (iocb->ki_flags & IOCB_APPEND)
+		pos = i_size_read(file_inode(iocb->ki_filp));
+	if (pos >= (loff_t)limit)
+		return -EFBIG;
+	iov_iter_truncate(iter, limit - pos);
+	return 0;
+}
+
+/*
+ * Run one attempt. -EIOCBQUEUED: ki_complete has been called or will be, and
+ * iocb must not be touched. Anything else: it will not be.
+ */
+ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter, const struct kaio_attempt *a)
+{
+	struct file *file = iocb->ki_filp;
+	ssize_t ret;
+
+	/* File systems change these as they go. */
+	iocb->ki_flags = a->flags;
+	iocb->ki_pos = a->pos;
+	iocb->private = NULL;
+	iocb->ki_waitq = NULL;
+	if (a->nowait)
+		iocb->ki_flags |= IOCB_NOWAIT;
+
+	if (!a->write) {
+		ret = file->f_op->read_iter(iocb, iter);
+	} else {
+		iocb->ki_flags |= IOCB_WRITE;
+		ret = kaio_limit_fsize(iocb, iter, a->fsize_limit);
+		if (!ret && kaio_freezable(iocb) && !kaio_start_write(iocb, a->nowait))
+			ret = -EAGAIN;
+		else if (!ret) {
+			ret = file->f_op->write_iter(iocb, iter);
+			if (ret != -EIOCBQUEUED)
+				kaio_iocb_end(iocb);
+		}
+	}
+
+	switch (ret) {
+	case -ERESTARTSYS:
+	case -ERESTARTNOINTR:
+	case -ERESTARTNOHAND:
+	case -ERESTART_RESTARTBLOCK:
+		/* Other requests of the call may be running: no restart. */
+		return -EINTR;
+	default:
+		return ret;
+	}
+}
+
+/* What a driver that completes a request (in any context) still owes. */
+void kaio_iocb_end(struct kiocb *iocb)
+{
+	if ((iocb->ki_flags & IOCB_WRITE) && kaio_freezable(iocb))
+		kiocb_end_write(iocb);
+}
+
+/* The submitter. */
+
+void kaio_submitter_capture(struct kaio_submitter *s)
+{
+	s->cred = get_current_cred();
+	s->fsize_limit = rlimit(RLIMIT_FSIZE);
+#ifdef CONFIG_BLK_CGROUP
+	s->blkcg = task_get_css(current, io_cgrp_id);
+#else
+	s->blkcg = NULL;
+#endif
+	s->memcg = get_mem_cgroup_from_mm(current->mm);
+}
+
+void kaio_submitter_get(struct kaio_submitter *s)
+{
+	get_cred(s->cred);
+	if (s->blkcg)
+		css_get(s->blkcg);
+#ifdef CONFIG_MEMCG
+	if (s->memcg)
+		css_get(&s->memcg->css);
+#endif
+}
+
+void kaio_submitter_put(struct kaio_submitter *s)
+{
+	put_cred(s->cred);
+	if (s->blkcg)
+		css_put(s->blkcg);
+	mem_cgroup_put(s->memcg);
+}
+
+void kaio_submitter_enter(struct kaio_submitter *s, struct mm_struct *mm,
+			  struct kaio_submitter_saved *saved)
+{
+	kthread_use_mm(mm);
+	saved->cred = override_creds(s->cred);
+	saved->memcg = set_active_memcg(s->memcg);
+	kthread_associate_blkcg(s->blkcg);
+}
+
+void kaio_submitter_leave(struct kaio_submitter *s, struct mm_struct *mm,
+			  struct kaio_submitter_saved *saved)
+{
+	kthread_associate_blkcg(NULL);
+	set_active_memcg(saved->memcg);
+	revert_creds(saved->cred);
+	kthread_unuse_mm(mm);
+}
+
+/* Ring memory. */
+
+void *kaio_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+unsigned long kaio_copy_to_user(void __user *to, const void *from, unsigned long n)
+{
+	return copy_to_user(to, from, n);
+}
+
+struct file *kaio_anon_file(const char *name, const struct file_operations *fops,
+			    void *priv)
+{
+	return anon_inode_getfile(name, fops, priv, O_RDWR | O_CLOEXEC);
+}
+
+void kaio_ring_vma_init(struct vm_area_struct *vma,
+			const struct vm_operations_struct *ops, void *priv)
+{
+	vm_flags_set(vma, VM_DONTEXPAND | VM_DONTCOPY | VM_DONTDUMP);
+	vm_flags_clear(vma, VM_MAYEXEC);
+	vma->vm_ops = ops;
+	vma->vm_private_data = priv;
+}
+
+void kaio_ring_fault_page(struct vm_fault *vmf, struct page *page)
+{
+	get_page(page);
+	vmf->page = page;
+}
+
+/* Waiting. */
+
+void kaio_waitqueue_init(struct wait_queue_head *wq)
+{
+	init_waitqueue_head(wq);
+}
+
+void kaio_wake(struct wait_queue_head *wq)
+{
+	/* Has the barrier that a wait loop's test needs. */
+	if (wq_has_sleeper(wq))
+		wake_up_all(wq);
+}
+
+long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
+		     s64 timeout_ns)
+{
+	return wait_event_interruptible_hrtimeout(*wq, ready(arg), timeout_ns);
+}
+
+void kaio_wait_event_quiet(struct wait_queue_head *wq, bool (*ready)(void *), void *arg)
+{
+	wait_event(*wq, ready(arg));
+}
+
+/* Readiness. */
+
+u32 kaio_poll(struct file *file, struct poll_table_struct *pt)
+{
+	return (__force u32)vfs_poll(file, pt);
+}
+
+u32 kaio_poll_events(bool write)
+{
+	return (__force u32)(write ? EPOLLOUT | EPOLLWRNORM : EPOLLIN | EPOLLRDNORM) |
+	       (__force u32)(EPOLLERR | EPOLLHUP);
+}
+
+u32 kaio_key_to_poll(void *key)
+{
+	return (__force u32)key_to_poll(key);
+}
+
+bool kaio_key_pollfree(void *key)
+{
+	return (__force u32)key_to_poll(key) & (__force u32)POLLFREE;
+}
+
+void kaio_poll_entry_init(struct wait_queue_entry *entry, wait_queue_func_t func)
+{
+	init_waitqueue_func_entry(entry, func);
+	INIT_LIST_HEAD(&entry->entry);
+}
+
+/* The wait queue is about to be freed: called with its lock held. */
+void kaio_poll_entry_free(struct wait_queue_entry *entry, struct wait_queue_head **head)
+{
+	list_del_init(&entry->entry);
+	/*
+	 * Must be last: once head is NULL, kaio_poll_entry_remove() no longer
+	 * takes the lock, and the entry can go.
+	 */
+	smp_store_release(head, NULL);
+}
+
+/*
+ * Take the entry off its queue, which its owner may free at any moment (with
+ * wake_up_pollfree(), and RCU-delayed): see poll_iocb_lock_wq() of fs/aio.c.
+ */
+void kaio_poll_entry_remove(struct wait_queue_entry *entry, struct wait_queue_head **head)
+{
+	struct wait_queue_head *wq;
+	unsigned long flags;
+
+	rcu_read_lock();
+	wq = smp_load_acquire(head);
+	if (wq) {
+		spin_lock_irqsave(&wq->lock, flags);
+		list_del_init(&entry->entry);
+		spin_unlock_irqrestore(&wq->lock, flags);
+	}
+	rcu_read_unlock();
+	*head = NULL;
+}
+
+/* Locks. */
+
+void kaio_spin_init(spinlock_t *lock, const char *name, struct lock_class_key *key)
+{
+#ifdef CONFIG_DEBUG_SPINLOCK
+	__raw_spin_lock_init(spinlock_check(lock), name, key, LD_WAIT_CONFIG);
+#else
+	spin_lock_init(lock);
+#endif
+}
+
+unsigned long kaio_spin_lock_irqsave(spinlock_t *lock)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+bool kaio_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags)
+{
+	return spin_trylock_irqsave(lock, *flags);
+}
+
+void kaio_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags)
+{
+	spin_unlock_irqrestore(lock, flags);
+}
+
+void kaio_spin_assert_held(spinlock_t *lock)
+{
+	lockdep_assert_held(lock);
+}
+
+struct workqueue_struct *kaio_workqueue_alloc(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+}
+
+void kaio_eventfd_signal(struct eventfd_ctx *ctx)
+{
+	eventfd_signal(ctx);
+}

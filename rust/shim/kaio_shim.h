@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What Rust cannot reach: inline functions, macros, constants that bindgen does
+ * not see, writable module parameters. Each function is called by one file of
+ * rust/sys, which holds its contract.
+ *
+ * bindgen reads this header: types of the kernel come from kernel::bindings.
+ */
+#ifndef KAIO_SHIM_H
+#define KAIO_SHIM_H
+
+#include <linux/blkdev.h>
+#include <linux/eventfd.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/poll.h>
+#include <linux/types.h>
+#include <linux/uio.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+/* Constants that are macros in C. */
+enum kaio_const {
+	KAIO_PROT_RW	= 0x3,	/* PROT_READ | PROT_WRITE */
+	KAIO_MAP_SHARED	= 0x1,
+};
+
+/* rust/sys/file.rs: what a file can do. */
+enum kaio_file_traits {
+	KAIO_FILE_READ		= 1 << 0, /* open for reading */
+	KAIO_FILE_WRITE		= 1 << 1, /* open for writing */
+	KAIO_FILE_READ_ITER	= 1 << 2, /* has read_iter */
+	KAIO_FILE_WRITE_ITER	= 1 << 3, /* has write_iter */
+	KAIO_FILE_NOWAIT	= 1 << 4, /* takes IOCB_NOWAIT */
+	KAIO_FILE_POLL		= 1 << 5, /* has poll */
+	KAIO_FILE_DISK		= 1 << 6, /* regular file or block device */
+	KAIO_FILE_NONBLOCK	= 1 << 7, /* O_NONBLOCK */
+};
+u32 kaio_file_traits(struct file *file);
+bool kaio_at_eof(struct file *file, loff_t pos);
+
+/* rust/sys/iocb.rs: a struct kiocb, filled in and run. */
+int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
+		   bool write, bool eventfd);
+int kaio_iocb_set_ioprio(struct kiocb *iocb, u16 ioprio);
+bool kaio_iocb_nowait(const struct kiocb *iocb);
+struct kaio_attempt {
+	loff_t		pos;
+	unsigned long	fsize_limit;	/* of the submitter, or RLIM_INFINITY */
+	int		flags;		/* ki_flags as prepared */
+	bool		write;
+	bool		nowait;
+};
+ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter,
+		       const struct kaio_attempt *attempt);
+void kaio_iocb_end(struct kiocb *iocb);
+
+/* rust/sys/submitter.rs: on whose behalf deferred work runs. */
+struct kaio_submitter {
+	const struct cred		*cred;
+	struct cgroup_subsys_state	*blkcg;
+	struct mem_cgroup		*memcg;
+	unsigned long			fsize_limit;
+};
+void kaio_submitter_capture(struct kaio_submitter *s);
+void kaio_submitter_get(struct kaio_submitter *s);
+void kaio_submitter_put(struct kaio_submitter *s);
+struct kaio_submitter_saved {
+	const struct cred		*cred;
+	struct mem_cgroup		*memcg;
+};
+void kaio_submitter_enter(struct kaio_submitter *s, struct mm_struct *mm,
+			  struct kaio_submitter_saved *saved);
+void kaio_submitter_leave(struct kaio_submitter *s, struct mm_struct *mm,
+			  struct kaio_submitter_saved *saved);
+
+/* rust/sys/pages.rs */
+void *kaio_page_address(struct page *page);
+unsigned long kaio_copy_to_user(void __user *to, const void *from, unsigned long n);
+
+/* rust/sys/ring_file.rs */
+struct file *kaio_anon_file(const char *name, const struct file_operations *fops,
+			    void *priv);
+void kaio_ring_vma_init(struct vm_area_struct *vma,
+			const struct vm_operations_struct *ops, void *priv);
+void kaio_ring_fault_page(struct vm_fault *vmf, struct page *page);
+
+/* rust/sys/wait.rs */
+void kaio_waitqueue_init(struct wait_queue_head *wq);
+void kaio_wake(struct wait_queue_head *wq);
+long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
+		     s64 timeout_ns);
+void kaio_wait_event_quiet(struct wait_queue_head *wq, bool (*ready)(void *), void *arg);
+
+/* rust/sys/poll.rs */
+u32 kaio_poll(struct file *file, struct poll_table_struct *pt);
+u32 kaio_poll_events(bool write);
+u32 kaio_key_to_poll(void *key);
+bool kaio_key_pollfree(void *key);
+void kaio_poll_entry_init(struct wait_queue_entry *entry, wait_queue_func_t func);
+void kaio_poll_entry_free(struct wait_queue_entry *entry, struct wait_queue_head **head);
+void kaio_poll_entry_remove(struct wait_queue_entry *entry, struct wait_queue_head **head);
+
+/* rust/sys/lock.rs */
+void kaio_spin_init(spinlock_t *lock, const char *name, struct lock_class_key *key);
+unsigned long kaio_spin_lock_irqsave(spinlock_t *lock);
+bool kaio_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
+void kaio_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
+void kaio_spin_assert_held(spinlock_t *lock);
+
+/* rust/sys/queue.rs */
+struct workqueue_struct *kaio_workqueue_alloc(const char *name);
+
+/* rust/sys/eventfd.rs */
+void kaio_eventfd_signal(struct eventfd_ctx *ctx);
+
+/* rust/sys/device.rs and rust/quota.rs: module parameters. */
+unsigned int kaio_param_mode(void);
+u64 kaio_param_max_nr(void);
+
+#endif /* KAIO_SHIM_H */

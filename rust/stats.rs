@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happened through one open file: shown in its fdinfo, read by tests.
+
+use kernel::{
+    seq_file::SeqFile,
+    seq_print,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counters, from the opening of the file.
+        pub(crate) struct Stats {
+            $($(#[$doc])* $name: Atomic<u64>,)*
+        }
+
+        impl Stats {
+            pub(crate) const fn new() -> Self {
+                Self { $($name: Atomic::new(0),)* }
+            }
+
+            $($(#[$doc])* pub(crate) fn $name(&self) {
+                self.$name.add(1u64, Relaxed);
+            })*
+
+            /// One line for each counter.
+            pub(crate) fn show(&self, m: &SeqFile) {
+                $(seq_print!(m, "kaio-{}:\t{}\n", stringify!($name), self.$name.load(Relaxed));)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests accepted.
+    submitted,
+    /// Events posted.
+    completed,
+    /// Requests that were complete when the submit call returned.
+    inline,
+    /// Times a request was handed to the kick handler.
+    queued,
+    /// Times a request was left to wait for readiness.
+    parked,
+    /// Requests that a driver completed.
+    irq,
+}
+
+impl Stats {
+    /// Requests in flight.
+    pub(crate) fn inflight(&self) -> u64 {
+        // Completed first: a request that completes in between counts as in flight.
+        let completed = self.completed.load(Relaxed);
+        self.submitted.load(Relaxed).saturating_sub(completed)
+    }
+}

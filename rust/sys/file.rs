@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file that a request is about.
+
+use kernel::{
+    bindings,
+    fs::{
+        self,
+        LocalFile, //
+    },
+    prelude::*,
+    sync::aref::ARef,
+};
+
+use super::ffi;
+
+/// An open file, held. May be dropped in any context.
+pub(crate) struct File {
+    file: ARef<fs::File>,
+    traits: u32,
+}
+
+macro_rules! traits {
+    ($($(#[$doc:meta])* $name:ident: $bit:ident,)*) => {
+        impl File {$(
+            $(#[$doc])*
+            pub(crate) fn $name(&self) -> bool {
+                self.traits & ffi::$bit != 0
+            }
+        )*}
+    };
+}
+
+traits! {
+    /// Open for reading (`FMODE_READ`).
+    readable: kaio_file_traits_KAIO_FILE_READ,
+    /// Open for writing (`FMODE_WRITE`).
+    writable: kaio_file_traits_KAIO_FILE_WRITE,
+    /// Has `read_iter`.
+    has_read_iter: kaio_file_traits_KAIO_FILE_READ_ITER,
+    /// Has `write_iter`.
+    has_write_iter: kaio_file_traits_KAIO_FILE_WRITE_ITER,
+    /// Knows `IOCB_NOWAIT` (`FMODE_NOWAIT`).
+    nowait: kaio_file_traits_KAIO_FILE_NOWAIT,
+    /// Has `poll`.
+    pollable: kaio_file_traits_KAIO_FILE_POLL,
+    /// A regular file or a block device: it is ready in bounded time, and a short transfer means
+    /// its end.
+    on_disk: kaio_file_traits_KAIO_FILE_DISK,
+    /// `O_NONBLOCK` was set when the request was made.
+    nonblock: kaio_file_traits_KAIO_FILE_NONBLOCK,
+}
+
+impl File {
+    /// `fget()`; `EBADF`.
+    pub(crate) fn get(fd: u32) -> Result<Self> {
+        let file = LocalFile::fget(fd)?;
+        // SAFETY: an ioctl holds no `fdget_pos()`.
+        let file = unsafe { LocalFile::assume_no_fdget_pos(file) };
+        // SAFETY: the file is open.
+        let traits = unsafe { ffi::kaio_file_traits(file.as_ptr()) };
+        Ok(Self { file, traits })
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::file {
+        self.file.as_ptr()
+    }
+
+    /// `pos` is at or past the end.
+    pub(crate) fn at_eof(&self, pos: i64) -> bool {
+        // SAFETY: the file is open.
+        unsafe { ffi::kaio_at_eof(self.as_ptr(), pos) }
+    }
+
+    /// Whether the caller may transfer `len` bytes at `pos` (`rw_verify_area()`: the position,
+    /// mandatory locks, security modules).
+    pub(crate) fn verify_area(&self, write: bool, mut pos: i64, len: usize) -> Result {
+        let dir = if write { bindings::WRITE } else { bindings::READ };
+        // SAFETY: the file is open, `pos` is ours.
+        let ret = unsafe { bindings::rw_verify_area(dir as i32, self.as_ptr(), &mut pos, len) };
+        kernel::error::to_result(ret)
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Buffers in the submitter's memory.
+
+use core::ptr;
+
+use kernel::{
+    bindings,
+    prelude::*, //
+};
+
+/// The buffers of a request, checked at submission, owned by it. May be dropped in any context.
+pub(crate) struct Buffers {
+    /// As imported: each attempt works on a copy.
+    iter: bindings::iov_iter,
+    /// The array that `iter` points to, if it has more than one segment.
+    vec: *mut bindings::iovec,
+}
+
+// SAFETY: addresses of user memory and an allocation of our own.
+unsafe impl Send for Buffers {}
+
+/// What one attempt consumes.
+///
+/// The `Buffers` it was made from must outlive it: they are in the request, and whoever runs an
+/// attempt keeps that.
+pub(crate) struct Iter(bindings::iov_iter);
+
+fn direction(write: bool) -> kernel::ffi::c_uint {
+    if write {
+        bindings::ITER_SOURCE
+    } else {
+        bindings::ITER_DEST
+    }
+}
+
+impl Buffers {
+    /// One buffer. `EFAULT` if it is not in user memory.
+    pub(crate) fn single(write: bool, addr: usize, len: usize) -> Result<Self> {
+        let mut iter = bindings::iov_iter::default();
+        // SAFETY: `iter` is ours; the address is only checked.
+        let ret = unsafe {
+            bindings::import_ubuf(direction(write) as i32, addr as *mut _, len, &mut iter)
+        };
+        kernel::error::to_result(ret)?;
+        Ok(Self {
+            iter,
+            vec: ptr::null_mut(),
+        })
+    }
+
+    /// An array of `nr` `struct iovec`. `EFAULT`, `EINVAL`, `ENOMEM` as readv(2).
+    pub(crate) fn vector(write: bool, addr: usize, nr: usize) -> Result<Self> {
+        let nr = u32::try_from(nr).map_err(|_| EINVAL)?;
+        let mut iter = bindings::iov_iter::default();
+        let mut vec = ptr::null_mut();
+        // SAFETY: both are ours. With no fast segments the array is allocated, or not needed.
+        let ret = unsafe {
+            bindings::import_iovec(
+                direction(write) as i32,
+                addr as *const _,
+                nr,
+                0,
+                &mut vec,
+                &mut iter,
+            )
+        };
+        if ret < 0 {
+            return Err(Error::from_errno(ret as i32));
+        }
+        Ok(Self { iter, vec })
+    }
+
+    /// Bytes in all.
+    pub(crate) fn len(&self) -> usize {
+        // SAFETY: `iter` was initialised by an import; a user iterator has a count.
+        unsafe { self.iter.__bindgen_anon_1.__bindgen_anon_1.as_ref().count }
+    }
+
+    /// What is left after `done` bytes.
+    pub(crate) fn rest(&self, done: usize) -> Iter {
+        // SAFETY: plain data, of which the original is not changed as long as copies exist.
+        let mut iter = Iter(unsafe { ptr::read(&self.iter) });
+        // SAFETY: `iter` is a valid copy; the callee does not go past its end.
+        unsafe { bindings::iov_iter_advance(&mut iter.0, done) };
+        iter
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: `import_iovec()` allocated it for us, or it is null.
+        unsafe { bindings::kfree(self.vec.cast()) };
+    }
+}
+
+impl Iter {
+    pub(super) fn as_raw(&mut self) -> *mut bindings::iov_iter {
+        &mut self.0
+    }
+}

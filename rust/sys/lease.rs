@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Leases: how requests keep their context, and the module, without owning them.
+//!
+//! A context belongs to its ring's file (`sys::ring_file`), whose release runs in process context
+//! whatever context the last `fput()` comes from, and which pins the module. One reference to that
+//! file is held here as long as a lease is out. So a completion in interrupt drops a lease and
+//! never runs a destructor of a context.
+
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+use kernel::{
+    bindings,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Full,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+};
+
+/// The leases of one object.
+///
+/// # Invariants
+///
+/// `count` is 0, or `file` is a reference of ours to a file that owns an [`Arc`] to the object.
+pub(crate) struct Leases {
+    count: Atomic<u32>,
+    file: Atomic<usize>,
+}
+
+/// What leases can be taken of.
+pub(crate) trait Leased: Send + Sync + 'static {
+    fn leases(&self) -> &Leases;
+    /// The last lease is gone. Any context.
+    fn drained(&self);
+}
+
+impl Leases {
+    /// None can be taken until [`Self::open`].
+    pub(crate) const fn new() -> Self {
+        Self {
+            count: Atomic::new(0),
+            file: Atomic::new(0),
+        }
+    }
+
+    /// Leases can be taken from now on; one is out until [`retire`].
+    ///
+    /// # Safety
+    ///
+    /// The caller gives up a reference to `file`, which owns an [`Arc`] to the object that these
+    /// leases are of, until it is released. Called once.
+    pub(super) unsafe fn open(&self, file: NonNull<bindings::file>) {
+        // INVARIANT: as the caller promises.
+        self.file.store(file.as_ptr() as usize, Relaxed);
+        self.count.store(1, Release);
+    }
+
+    /// Whether all leases are gone.
+    pub(crate) fn are_gone(&self) -> bool {
+        self.count.load(Acquire) == 0
+    }
+
+    pub(super) fn file(&self) -> *mut bindings::file {
+        self.file.load(Relaxed) as *mut bindings::file
+    }
+}
+
+/// Takes back the lease of [`Leases::open`]. To be called once, by whoever ends the object.
+pub(crate) fn retire<T: Leased>(object: &T) {
+    put(object);
+}
+
+fn put<T: Leased>(object: &T) {
+    let leases = object.leases();
+    let file = leases.file();
+    if leases.count.fetch_sub(1, Full) == 1 {
+        // The file, and with it the object, stays until the `fput()`.
+        object.drained();
+        // SAFETY: by the invariant the reference was ours while the count was not 0, and only one
+        // caller sees it become 0.
+        unsafe { bindings::fput(file) };
+    }
+}
+
+/// Keeps `T` alive. May be dropped in any context.
+///
+/// # Invariants
+///
+/// Counted in the object's [`Leases`], so the object lives.
+pub(crate) struct Lease<T: Leased>(NonNull<T>);
+
+// SAFETY: shares a `T`, which is `Send + Sync`.
+unsafe impl<T: Leased> Send for Lease<T> {}
+// SAFETY: as above.
+unsafe impl<T: Leased> Sync for Lease<T> {}
+
+impl<T: Leased> Lease<T> {
+    /// `None` if the object was retired and all leases are gone.
+    pub(crate) fn new(object: &Arc<T>) -> Option<Self> {
+        let count = &object.leases().count;
+        let mut old = count.load(Relaxed);
+        loop {
+            if old == 0 {
+                return None;
+            }
+            match count.cmpxchg(old, old.checked_add(1)?, Full) {
+                // INVARIANT: just counted.
+                Ok(_) => return Some(Self(NonNull::from(&**object))),
+                Err(found) => old = found,
+            }
+        }
+    }
+}
+
+impl<T: Leased> Deref for Lease<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: by the invariant the count is not 0, so the file is open and owns the object.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T: Leased> Drop for Lease<T> {
+    fn drop(&mut self) {
+        put(&**self);
+    }
+}

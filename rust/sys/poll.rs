@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for readiness without a thread: entries of ours on the wait queues of a file.
+//!
+//! The callback runs under the lock of a foreign queue, perhaps in interrupt: it kicks, which
+//! queues work, and does no more. An owner that frees its queue early says POLLFREE; then the
+//! entry must be off the queue and forgotten before the callback returns.
+
+use core::{
+    cell::UnsafeCell,
+    ptr, //
+};
+
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    types::Opaque,
+};
+
+use super::{
+    ffi,
+    file::File,
+    request::{
+        Request,
+        Tracked, //
+    },
+};
+
+/// Queues that one file may have: a FIFO that is open for both has two.
+const QUEUES: usize = 2;
+
+/// Events that a read or a write waits for.
+pub(crate) fn events_for(write: bool) -> u32 {
+    // SAFETY: computes constants.
+    unsafe { ffi::kaio_poll_events(write) }
+}
+
+/// # Invariants
+///
+/// `head` is null, or the queue on which `entry` is or was; POLLFREE makes it null.
+struct PollEntry {
+    entry: Opaque<bindings::wait_queue_entry>,
+    head: UnsafeCell<*mut bindings::wait_queue_head>,
+}
+
+/// The entries of one request. They are armed and disarmed by its token holder.
+#[pin_data]
+pub(super) struct PollEntries {
+    entries: [PollEntry; QUEUES],
+    events: Atomic<u32>,
+    #[pin]
+    _pin: core::marker::PhantomPinned,
+}
+
+/// What arming found.
+pub(super) struct Armed {
+    /// The file has wait queues, and not more than we have entries.
+    pub(super) pollable: bool,
+    /// It is ready already.
+    pub(super) ready: bool,
+}
+
+/// The poll table that `vfs_poll()` hands to [`enqueue`].
+///
+/// # Invariants
+///
+/// `table` is first, so that a pointer to it is one to this.
+#[repr(C)]
+struct Table<R: Request> {
+    table: bindings::poll_table_struct,
+    tracked: *const Tracked<R>,
+    entries: *const PollEntries,
+    used: usize,
+    overflow: bool,
+}
+
+impl PollEntries {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            entries: core::array::from_fn(|_| PollEntry {
+                entry: Opaque::zeroed(),
+                head: UnsafeCell::new(ptr::null_mut()),
+            }),
+            events: Atomic::new(0),
+            _pin: core::marker::PhantomPinned,
+        })
+    }
+
+    /// Puts the entries of `this`, which hold it, on the queues of `file`.
+    ///
+    /// Only the token holder calls this, and [`Self::disarm`] before the token ends.
+    pub(super) fn arm<R: Request>(&self, this: &Arc<Tracked<R>>, file: &File, events: u32) -> Armed {
+        self.events.store(events, Relaxed);
+        let mut table = Table::<R> {
+            table: bindings::poll_table_struct {
+                _qproc: Some(enqueue::<R>),
+                _key: events,
+            },
+            tracked: Arc::as_ptr(this),
+            entries: self,
+            used: 0,
+            overflow: false,
+        };
+        // SAFETY: `file` is open; the table lives across the call, which is all that `enqueue`
+        // needs. What `enqueue` links is unlinked by `disarm` before `this` goes.
+        let mask = unsafe { ffi::kaio_poll(file.as_ptr(), (&raw mut table).cast()) };
+        Armed {
+            pollable: table.used > 0 && !table.overflow,
+            ready: mask & events != 0,
+        }
+    }
+
+    /// Takes the entries off their queues; afterwards no callback runs. Process context.
+    pub(super) fn disarm(&self) {
+        for entry in &self.entries {
+            // SAFETY: only the token holder calls this. `head` is not null only if `enqueue` has
+            // initialised the entry and linked it; the callee takes care of POLLFREE.
+            unsafe {
+                if !ptr::read_volatile(entry.head.get()).is_null() {
+                    ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get());
+                }
+            }
+        }
+    }
+}
+
+/// `_qproc`: the file offers a wait queue.
+unsafe extern "C" fn enqueue<R: Request>(
+    _file: *mut bindings::file,
+    head: *mut bindings::wait_queue_head,
+    table: *mut bindings::poll_table_struct,
+) {
+    let table = table.cast::<Table<R>>();
+    // SAFETY: the pointer that `arm` gave to `vfs_poll()`; nobody else uses the table meanwhile,
+    // and the entries live as long as the request, which `arm`'s caller holds.
+    let (table, entries) = unsafe { (&mut *table, &(*(*table).entries).entries) };
+    let Some(entry) = entries.get(table.used) else {
+        table.overflow = true;
+        return;
+    };
+    table.used += 1;
+    // SAFETY: the token holder arms, so the entry is on no queue. `head` is valid: the file says
+    // so, and says POLLFREE to `wake` before it no longer is.
+    unsafe {
+        ffi::kaio_poll_entry_init(entry.entry.get(), Some(wake::<R>));
+        (*entry.entry.get()).private = table.tracked.cast_mut().cast();
+        *entry.head.get() = head;
+        bindings::add_wait_queue(head, entry.entry.get());
+    }
+}
+
+/// The callback: something happened on the file. Under the queue's lock, in any context.
+unsafe extern "C" fn wake<R: Request>(
+    raw: *mut bindings::wait_queue_entry,
+    _mode: kernel::ffi::c_uint,
+    _flags: kernel::ffi::c_int,
+    key: *mut kernel::ffi::c_void,
+) -> kernel::ffi::c_int {
+    // SAFETY: `raw` is on the queue whose lock is held, so the request, which unlinks it first,
+    // has not gone; `private` was set by `enqueue`.
+    let entry: &PollEntry = unsafe { &*kernel::container_of!(Opaque::cast_from(raw), PollEntry, entry) };
+    // SAFETY: as above.
+    let tracked: &Tracked<R> = unsafe { &*(*raw).private.cast() };
+    // SAFETY: `key` is what the waker passed, made for this.
+    let (mask, pollfree) = unsafe { (ffi::kaio_key_to_poll(key), ffi::kaio_key_pollfree(key)) };
+    if mask != 0 && !pollfree && mask & tracked.poll_events() == 0 {
+        return 0;
+    }
+    tracked.kick();
+    if pollfree {
+        // SAFETY: the queue's lock is held. This is the last use of the request: once `head` is
+        // null, `disarm` does not wait for the lock.
+        unsafe { ffi::kaio_poll_entry_free(raw, entry.head.get()) };
+    }
+    1
+}
+
+impl PollEntries {
+    pub(super) fn events(&self) -> u32 {
+        self.events.load(Relaxed)
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The contract with user space, as C has it: `include/uapi/linux/kaio.h` through bindgen.
+
+use kernel::{
+    bindings,
+    ioctl::{
+        _IOR,
+        _IOW,
+        _IOWR, //
+    },
+};
+
+use super::ffi;
+
+pub(crate) use bindings::{
+    __kernel_timespec as Timespec,
+    io_event as IoEvent,
+    iocb as Iocb, //
+};
+pub(crate) use ffi::{
+    kaio_destroy as Destroy,
+    kaio_getevents as GetEvents,
+    kaio_query as Query,
+    kaio_ring as RingHeader,
+    kaio_setup as Setup,
+    kaio_submit as Submit, //
+};
+
+pub(crate) const ABI_VERSION: u32 = ffi::KAIO_ABI_VERSION;
+pub(crate) const RING_MAGIC: u32 = ffi::KAIO_RING_MAGIC;
+pub(crate) const RING_COMPAT: u32 = ffi::KAIO_RING_COMPAT_FEATURES;
+pub(crate) const RING_INCOMPAT: u32 = ffi::KAIO_RING_INCOMPAT_FEATURES;
+
+/// All that this version has of `enum kaio_features`.
+pub(crate) const FEATURES: u64 = (ffi::kaio_features_KAIO_FEATURE_RING_REAP
+    | ffi::kaio_features_KAIO_FEATURE_RESFD
+    | ffi::kaio_features_KAIO_FEATURE_IOPRIO) as u64;
+
+const MAGIC: u32 = ffi::KAIO_IOC_MAGIC;
+
+/// The ioctls, as they were in their first version. The macros of the header that bindgen cannot
+/// evaluate; `tests` in user space (selftests/abi_test.c) and these must agree or nothing works.
+pub(crate) const QUERY: u32 = _IOR::<Query>(MAGIC, 0);
+pub(crate) const SETUP: u32 = _IOWR::<Setup>(MAGIC, 1);
+pub(crate) const DESTROY: u32 = _IOW::<Destroy>(MAGIC, 2);
+pub(crate) const SUBMIT: u32 = _IOW::<Submit>(MAGIC, 3);
+pub(crate) const GETEVENTS: u32 = _IOW::<GetEvents>(MAGIC, 4);
+
+pub(crate) const IOCB_FLAG_RESFD: u32 = bindings::IOCB_FLAG_RESFD;
+pub(crate) const IOCB_FLAG_IOPRIO: u32 = bindings::IOCB_FLAG_IOPRIO;
+/// What the kernel writes to `aio_key`, as natively.
+pub(crate) const KIOCB_KEY: u32 = 0;
+
+pub(crate) const PREAD: u16 = bindings::IOCB_CMD_PREAD as u16;
+pub(crate) const PWRITE: u16 = bindings::IOCB_CMD_PWRITE as u16;
+pub(crate) const NOOP: u16 = bindings::IOCB_CMD_NOOP as u16;
+pub(crate) const PREADV: u16 = bindings::IOCB_CMD_PREADV as u16;
+pub(crate) const PWRITEV: u16 = bindings::IOCB_CMD_PWRITEV as u16;
+
+/// A struct of the contract.
+///
+/// # Safety
+///
+/// Integers only and no padding: any bytes are one, and its bytes hold nothing else.
+pub(super) unsafe trait Plain: Copy {}
+
+// SAFETY: the header has integers only, of which each is aligned by the ones before it.
+unsafe impl Plain for Query {}
+// SAFETY: as above.
+unsafe impl Plain for Setup {}
+// SAFETY: as above.
+unsafe impl Plain for Destroy {}
+// SAFETY: as above.
+unsafe impl Plain for Submit {}
+// SAFETY: as above.
+unsafe impl Plain for GetEvents {}
+// SAFETY: the kernel's header, likewise.
+unsafe impl Plain for Iocb {}
+// SAFETY: the kernel's header, likewise.
+unsafe impl Plain for Timespec {}
+// SAFETY: an integer.
+unsafe impl Plain for u32 {}
+// SAFETY: an integer.
+unsafe impl Plain for u64 {}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Copies between the caller's memory and structs of the contract.
+
+use core::{
+    mem::{
+        size_of,
+        MaybeUninit, //
+    },
+    slice,
+};
+
+use kernel::{
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+
+use super::uapi::Plain;
+
+#[allow(private_bounds)]
+/// Reads a struct. `EFAULT`.
+pub(crate) fn read<T: Plain>(from: UserPtr) -> Result<T> {
+    read_sized(from, size_of::<T>())
+}
+
+#[allow(private_bounds)]
+/// Reads a struct of which the caller has `size` bytes (`copy_struct_from_user()`): what is
+/// missing is zero, what is too much must be (`E2BIG`).
+pub(crate) fn read_sized<T: Plain>(from: UserPtr, size: usize) -> Result<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let known = size.min(size_of::<T>());
+    // SAFETY: `known` bytes of `value`, as uninitialised memory.
+    let bytes = unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<MaybeUninit<u8>>(), known) };
+    let mut reader = UserSlice::new(from, size).reader();
+    reader.read_raw(bytes)?;
+    while !reader.is_empty() {
+        let mut rest = [MaybeUninit::<u8>::zeroed(); 64];
+        let n = reader.len().min(rest.len());
+        reader.read_raw(rest.get_mut(..n).ok_or(EINVAL)?)?;
+        // SAFETY: they were zero, and `read_raw` wrote bytes.
+        if rest.iter().any(|byte| unsafe { byte.assume_init() } != 0) {
+            return Err(E2BIG);
+        }
+    }
+    // SAFETY: all bytes are initialised, and `T` takes any.
+    Ok(unsafe { value.assume_init() })
+}
+
+#[allow(private_bounds)]
+/// Writes the first `size` bytes of a struct, or all if the caller has room for more. `EFAULT`.
+pub(crate) fn write_sized<T: Plain>(to: UserPtr, size: usize, value: &T) -> Result {
+    let known = size.min(size_of::<T>());
+    // SAFETY: `T` has no padding.
+    let bytes = unsafe { slice::from_raw_parts((&raw const *value).cast::<u8>(), known) };
+    UserSlice::new(to, known).writer().write_slice(bytes)
+}
+
+#[allow(private_bounds)]
+/// Writes a struct. `EFAULT`.
+pub(crate) fn write<T: Plain>(to: UserPtr, value: &T) -> Result {
+    write_sized(to, size_of::<T>(), value)
+}

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Count the tests in the results of a guest: TAP of the selftests, KTAP of the
+# KUnit suites (which nests by four spaces; only the innermost results count).
+# Failed tests are printed with their diagnostic lines. So are faults, which
+# count as failed: see fault() below.
+#
+#   awk -v kind=kunit|selftests -v want=N -f scripts/tap.awk RESULTS
+#
+# want: how many programs there must be. The last line is "PASSED FAILED SKIPPED".
+
+function fault(text) {
+	failed++
+	print "  not ok " program ": " text
+}
+
+# A version line, a plan or the name of a subtest opens a list of results.
+function begin(d, plan) {
+	if (!(d in planned)) {
+		seen[d] = 0
+		planned[d] = -1
+		failed_before[d] = failed
+	}
+	if (plan >= 0)
+		planned[d] = plan
+}
+
+function end(d, name) {
+	if (planned[d] >= 0 && seen[d] != planned[d])
+		fault((name == "" ? "" : name ": ") seen[d] " results, but " planned[d] " were planned")
+	delete planned[d]
+}
+
+function result(d, text,    bad, name, of_list) {
+	bad = text ~ /^not ok/
+	name = text
+	sub(/^(not )?ok *[0-9]* *(- )?/, "", name)
+	seen[d]++
+	of_list = (d + 1) in planned
+	if (of_list) {
+		end(d + 1, name)
+		if (bad && failed == failed_before[d + 1])
+			fault(name " failed, but none of its tests")
+	} else if (text ~ /# *SKIP/) {
+		skipped++
+		skipped_here++
+	} else if (bad) {
+		failed++
+		print "  not ok " program ": " name
+		printf "%s", notes
+	} else {
+		passed++
+		passed_here++
+	}
+	notes = ""
+}
+
+{ sub(/\r$/, "") }
+
+/^# program / {
+	program = $3
+	running = (program == "kunit") == (kind == "kunit")
+	if (!running)
+		next
+	programs++
+	split("", planned)
+	failed_here = failed
+	passed_here = skipped_here = 0
+	notes = ""
+	next
+}
+
+/^# status / {
+	if (!running)
+		next
+	running = 0
+	if (!(0 in planned) || planned[0] < 0)
+		fault("it printed no plan")
+	else
+		end(0, "")
+	if ($4 == 137)
+		fault("it was killed (time limit?)")
+	else if ($4 != 0 && failed == failed_here)
+		fault("it ended with status " $4 " and no failed test")
+	if (passed_here == 0 && failed == failed_here)
+		fault("none of its tests ran and passed (" skipped_here " skipped)")
+	next
+}
+
+!running { next }
+
+{
+	match($0, /^ */)
+	depth = int(RLENGTH / 4)
+	line = substr($0, RLENGTH + 1)
+}
+
+line ~ /^K?TAP version /	{ begin(depth, -1); next }
+line ~ /^# Subtest: /		{ begin(depth, -1); next }
+line ~ /^1\.\.[0-9]+/		{ begin(depth, substr(line, 4) + 0); next }
+line ~ /^(not )?ok [0-9]+/	{ result(depth, line); next }
+line ~ /^#  +(RUN|OK) /		{ next }
+line != ""			{ notes = notes "      " $0 "\n" }
+
+END {
+	if (running)
+		fault("it did not end")
+	program = kind
+	if (programs + 0 != want)
+		fault(programs + 0 " programs ran, not " want)
+	print passed + 0, failed + 0, skipped + 0
+}

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The contract itself: what KAIO_QUERY says, and how each ioctl takes its
+ * argument (its address, its size, what must be zero).
+ */
+#include "kaio_common.h"
+
+FIXTURE_VARIANT(kaio)
+{
+	unsigned long cmd;
+	size_t size;
+	/* Offsets of 32-bit words that must be zero; 0 ends the list. */
+	unsigned char zero[5];
+};
+
+/* clang-format off */
+FIXTURE_VARIANT_ADD(kaio, query) {
+	.cmd = KAIO_QUERY,
+	.size = sizeof(struct kaio_query),
+};
+
+FIXTURE_VARIANT_ADD(kaio, setup) {
+	.cmd = KAIO_SETUP,
+	.size = sizeof(struct kaio_setup),
+	.zero = {
+		offsetof(struct kaio_setup, flags),
+		offsetof(struct kaio_setup, ctx_id),
+		offsetof(struct kaio_setup, ctx_id) + 4,
+	},
+};
+
+FIXTURE_VARIANT_ADD(kaio, destroy) {
+	.cmd = KAIO_DESTROY,
+	.size = sizeof(struct kaio_destroy),
+	.zero = {
+		offsetof(struct kaio_destroy, flags),
+		offsetof(struct kaio_destroy, __reserved),
+	},
+};
+
+FIXTURE_VARIANT_ADD(kaio, submit) {
+	.cmd = KAIO_SUBMIT,
+	.size = sizeof(struct kaio_submit),
+	.zero = {
+		offsetof(struct kaio_submit, flags),
+		offsetof(struct kaio_submit, __reserved),
+	},
+};
+
+FIXTURE_VARIANT_ADD(kaio, getevents) {
+	.cmd = KAIO_GETEVENTS,
+	.size = sizeof(struct kaio_getevents),
+	.zero = {
+		offsetof(struct kaio_getevents, sigmask),
+		offsetof(struct kaio_getevents, sigsetsize),
+		offsetof(struct kaio_getevents, flags),
+		offsetof(struct kaio_getevents, __reserved),
+	},
+};
+/* clang-format on */
+
+/*
+ * An argument with which the ioctl returns 0: one page of zeros, but for what
+ * is needed, at the end of which nothing is mapped.
+ */
+static char *make_valid(struct __test_metadata *const _metadata,
+			const FIXTURE_VARIANT(kaio) *variant, __u64 ctx)
+{
+	char *page = map_guarded(1);
+
+	ASSERT_NE(NULL, page);
+	if (variant->cmd == KAIO_SETUP)
+		((struct kaio_setup *)page)->nr_events = 1;
+	else if (variant->cmd != KAIO_QUERY)
+		*(__u64 *)page = ctx;
+	return page;
+}
+
+TEST_F(kaio, valid)
+{
+	EXPECT_EQ(0, kaio_ioctl(self->fd, variant->cmd,
+				make_valid(_metadata, variant, self->ctx)));
+}
+
+TEST_F(kaio, unaligned)
+{
+	char *arg = make_valid(_metadata, variant, self->ctx);
+
+	memmove(arg + 1, arg, variant->size);
+	EXPECT_EQ(0, kaio_ioctl(self->fd, variant->cmd, arg + 1));
+}
+
+TEST_F(kaio, at_end_of_mapping)
+{
+	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *last = arg + PAGE - variant->size;
+
+	memmove(last, arg, variant->size);
+	EXPECT_EQ(0, kaio_ioctl(self->fd, variant->cmd, last));
+}
+
+TEST_F(kaio, straddles_end_of_mapping)
+{
+	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *last = arg + PAGE - variant->size + 1;
+
+	memmove(last, arg, variant->size - 1);
+	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, variant->cmd, last));
+	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+}
+
+TEST_F(kaio, null)
+{
+	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, variant->cmd, NULL));
+}
+
+TEST_F(kaio, kernel_address)
+{
+	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, variant->cmd,
+				      (void *)KERNEL_ADDR));
+}
+
+TEST_F(kaio, non_canonical_address)
+{
+	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, variant->cmd,
+				      (void *)(1ULL << 62)));
+}
+
+TEST_F(kaio, shorter)
+{
+	char *arg = make_valid(_metadata, variant, self->ctx);
+	size_t size;
+
+	for (size = 0; size < variant->size; size++) {
+		EXPECT_EQ(-EINVAL,
+			  kaio_ioctl(self->fd, ioc_resize(variant->cmd, size),
+				     arg))
+		{
+			TH_LOG("size %zu", size);
+		}
+	}
+}
+
+TEST_F(kaio, longer_with_zeros)
+{
+	char *arg = make_valid(_metadata, variant, self->ctx);
+
+	EXPECT_EQ(0, kaio_ioctl(self->fd,
+				ioc_resize(variant->cmd, variant->size + 1),
+				arg));
+	/* Setup filled in the id, destroy destroyed. */
+	arg = make_valid(_metadata, variant, self->ctx);
+	if (variant->cmd == KAIO_DESTROY)
+		ASSERT_EQ(0, kaio_setup(self->fd, 1, (__u64 *)arg));
+	EXPECT_EQ(0, kaio_ioctl(self->fd, ioc_resize(variant->cmd, PAGE), arg));
+}
+
+TEST_F(kaio, longest_with_zeros)
+{
+	char *arg = map_guarded(_IOC_SIZEMASK / PAGE + 1);
+	char *valid = make_valid(_metadata, variant, self->ctx);
+
+	ASSERT_NE(NULL, arg);
+	memcpy(arg, valid, variant->size);
+	EXPECT_EQ(0, kaio_ioctl(self->fd,
+				ioc_resize(variant->cmd, _IOC_SIZEMASK), arg));
+}
+
+TEST_F(kaio, longer_with_garbage)
+{
+	const size_t tails[] = { 1, 2, 4, 8, 63, 64, 65, 500 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(tails); i++) {
+		const size_t size = variant->size + tails[i];
+		char *arg = make_valid(_metadata, variant, self->ctx);
+
+		arg[size - 1] = 1;
+		EXPECT_EQ(-E2BIG,
+			  kaio_ioctl(self->fd, ioc_resize(variant->cmd, size),
+				     arg))
+		{
+			TH_LOG("a tail of %zu bytes", tails[i]);
+		}
+	}
+	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+}
+
+TEST_F(kaio, longer_beyond_mapping)
+{
+	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *last = arg + PAGE - variant->size;
+
+	if (variant->cmd == KAIO_QUERY)
+		SKIP(return, "what is past the end is not written");
+	memmove(last, arg, variant->size);
+	EXPECT_EQ(-EFAULT,
+		  kaio_ioctl(self->fd,
+			     ioc_resize(variant->cmd, variant->size + 8),
+			     last));
+}
+
+TEST_F(kaio, must_be_zero)
+{
+	int i, bit;
+
+	if (!variant->zero[0])
+		SKIP(return, "nothing goes in");
+	for (i = 0; variant->zero[i]; i++) {
+		for (bit = 0; bit < 32; bit++) {
+			char *arg = make_valid(_metadata, variant, self->ctx);
+
+			*(__u32 *)(arg + variant->zero[i]) = 1U << bit;
+			EXPECT_EQ(-EINVAL,
+				  kaio_ioctl(self->fd, variant->cmd, arg))
+			{
+				TH_LOG("offset %u, bit %d", variant->zero[i],
+				       bit);
+			}
+			munmap(arg, 2 * PAGE);
+		}
+	}
+	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+}
+
+/* Not of one ioctl. */
+FIXTURE(device)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(device)
+{
+	self->fd = open_kaio(_metadata);
+}
+
+FIXTURE_TEARDOWN(device)
+{
+	close(self->fd);
+}
+
+TEST_F(device, unknown_number)
+{
+	static char arg[_IOC_SIZEMASK];
+	int nr;
+
+	for (nr = _IOC_NR(KAIO_GETEVENTS) + 1; nr <= _IOC_NRMASK; nr++) {
+		EXPECT_EQ(-ENOTTY,
+			  kaio_ioctl(self->fd, _IO(KAIO_IOC_MAGIC, nr), arg));
+		EXPECT_EQ(-ENOTTY,
+			  kaio_ioctl(self->fd,
+				     _IOWR(KAIO_IOC_MAGIC, nr,
+					   struct kaio_submit),
+				     arg));
+	}
+}
+
+TEST_F(device, unknown_magic)
+{
+	struct kaio_query query;
+	int magic;
+
+	for (magic = 0; magic <= _IOC_TYPEMASK; magic++) {
+		/* 'T' and others: what the kernel itself answers (FIONBIO). */
+		if (magic == KAIO_IOC_MAGIC)
+			continue;
+		EXPECT_EQ(-ENOTTY, kaio_ioctl(self->fd,
+					      _IOR(magic, 0, struct kaio_query),
+					      &query))
+		{
+			TH_LOG("magic %#x", magic);
+		}
+	}
+}
+
+TEST_F(device, no_read_write_mmap)
+{
+	char c = 0;
+
+	EXPECT_EQ(-1, read(self->fd, &c, 1));
+	EXPECT_EQ(-1, write(self->fd, &c, 1));
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, PROT_READ, MAP_SHARED, self->fd,
+				   0));
+}
+
+TEST_F(device, read_only_is_enough)
+{
+	int fd = open(KAIO_DEVICE, O_RDONLY | O_CLOEXEC);
+	__u64 ctx;
+
+	ASSERT_LE(0, fd);
+	EXPECT_EQ(0, kaio_setup(fd, 1, &ctx));
+	EXPECT_EQ(0, kaio_destroy(fd, ctx));
+}
+
+TEST_F(device, query_version)
+{
+	struct kaio_query query;
+
+	memset(&query, 0xff, sizeof(query));
+	ASSERT_EQ(0, kaio_query(self->fd, &query));
+	EXPECT_EQ(KAIO_ABI_VERSION, query.version);
+	EXPECT_EQ(0, query.__reserved);
+	EXPECT_EQ(KAIO_FEATURE_RING_REAP | KAIO_FEATURE_RESFD |
+			  KAIO_FEATURE_IOPRIO,
+		  query.features);
+}
+
+TEST_F(device, query_opcodes)
+{
+	const __u64 known = 1ULL << IOCB_CMD_PREAD | 1ULL << IOCB_CMD_PWRITE |
+			    1ULL << IOCB_CMD_PREADV | 1ULL << IOCB_CMD_PWRITEV |
+			    1ULL << KAIO_CMD_NOOP;
+	struct kaio_query query;
+	__u64 ctx;
+	int i;
+
+	ASSERT_EQ(0, kaio_query(self->fd, &query));
+	EXPECT_EQ(known, query.opcodes & known);
+	/* What it does not know it does not take. */
+	ASSERT_EQ(0, kaio_setup(self->fd, 1, &ctx));
+	for (i = 0; i < 64; i++) {
+		struct iocb iocb;
+
+		if (query.opcodes & 1ULL << i)
+			continue;
+		prep_rw(&iocb, i, self->fd, NULL, 0, 0);
+		EXPECT_EQ(-EINVAL, kaio_submit_one(self->fd, ctx, &iocb))
+		{
+			TH_LOG("opcode %d", i);
+		}
+	}
+}
+
+TEST_F(device, query_limit)
+{
+	FILE *file = fopen("/sys/module/kaio/parameters/max_nr", "re");
+	struct kaio_query query;
+	unsigned long long max_nr;
+
+	ASSERT_EQ(0, kaio_query(self->fd, &query));
+	ASSERT_NE(NULL, file);
+	ASSERT_EQ(1, fscanf(file, "%llu", &max_nr));
+	EXPECT_EQ(max_nr, query.max_nr);
+	EXPECT_LE(query.nr, query.max_nr);
+}
+
+TEST_F(device, fdinfo)
+{
+	const char *const names[] = { "contexts",  "inflight", "submitted",
+				      "completed", "inline",   "queued",
+				      "parked",	   "irq" };
+	__u64 ctx[2];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++) {
+		EXPECT_EQ(0, kaio_stat(self->fd, names[i]))
+		{
+			TH_LOG("kaio-%s", names[i]);
+		}
+	}
+	ASSERT_EQ(0, kaio_setup(self->fd, 1, &ctx[0]));
+	ASSERT_EQ(0, kaio_setup(self->fd, 1, &ctx[1]));
+	EXPECT_EQ(2, kaio_stat(self->fd, "contexts"));
+	ASSERT_EQ(0, kaio_destroy(self->fd, ctx[0]));
+	EXPECT_EQ(1, kaio_stat(self->fd, "contexts"));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the kaio tests share: the fixture, counters, temporary files.
+ */
+#ifndef KAIO_COMMON_H
+#define KAIO_COMMON_H
+
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+
+#include "kselftest_harness.h"
+#include "wrappers.h"
+
+#ifndef __maybe_unused
+#define __maybe_unused __attribute__((__unused__))
+#endif
+
+/* A real file system on a disk, where O_DIRECT completes from an interrupt. */
+#define DISK_DIR	"/mnt"
+/* Memory: files without IOCB_NOWAIT. */
+#define MEM_DIR		"/tmp"
+
+/* Where no user pointer can be. */
+#define KERNEL_ADDR	0xffff800000000000ULL
+#define PAGE		4096UL
+#define NSEC_PER_MSEC	1000000L
+#define NSEC_PER_SEC	1000000000L
+/* Nothing that is right takes so long, even emulated and with KASAN. */
+#define PATIENCE_SECONDS	20
+
+static const struct timespec __maybe_unused no_wait;
+static const struct timespec __maybe_unused patience = {
+	.tv_sec = PATIENCE_SECONDS,
+};
+
+static inline __s64 now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
+}
+
+/* Whether @cond became true in time. */
+#define wait_until(cond)						\
+	({								\
+		const __s64 _end = now_ns() + PATIENCE_SECONDS * NSEC_PER_SEC; \
+		bool _ok;						\
+									\
+		while (!(_ok = (cond)) && now_ns() < _end)		\
+			usleep(500);					\
+		_ok;							\
+	})
+
+/* A counter of the open file @fd, from its fdinfo; -1 if it is not there. */
+static inline long kaio_stat(int fd, const char *name)
+{
+	char path[64], line[128], key[64];
+	long value = -1, seen;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	snprintf(key, sizeof(key), "kaio-%s:\t%%ld", name);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, key, &seen) == 1)
+			value = seen;
+	fclose(file);
+	return value;
+}
+
+/* kaio_query.nr; -errno. */
+static inline __s64 kaio_nr(int fd)
+{
+	struct kaio_query query;
+	long ret = kaio_query(fd, &query);
+
+	return ret < 0 ? ret : (__s64)query.nr;
+}
+
+/* Exactly @nr events, or what came until patience ended. */
+static inline long kaio_wait(int fd, __u64 ctx, long nr,
+			     struct io_event *events)
+{
+	return kaio_getevents(fd, ctx, nr, nr, events, &patience);
+}
+
+/* Submit one request and take its event: its res, or what submit said. */
+static inline __s64 kaio_do(int fd, __u64 ctx, struct iocb *iocb)
+{
+	struct io_event event;
+	long ret = kaio_submit_one(fd, ctx, iocb);
+
+	if (ret != 1)
+		return ret ? ret : -ENOMSG;
+	ret = kaio_wait(fd, ctx, 1, &event);
+	if (ret != 1)
+		return ret ? ret : -ETIME;
+	if (event.obj != (uintptr_t)iocb || event.data != iocb->aio_data ||
+	    event.res2)
+		return -EBADMSG;
+	return event.res;
+}
+
+/* A file of @dir without a name. */
+static inline int open_temp(const char *dir, int flags)
+{
+	return open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600);
+}
+
+/* Another open file of the same inode. */
+static inline int reopen(int fd, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return open(path, flags | O_CLOEXEC);
+}
+
+/* @pages pages, then one that cannot be touched. NULL if there is no memory. */
+static inline char *map_guarded(size_t pages)
+{
+	char *map = mmap(NULL, (pages + 1) * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (map == MAP_FAILED || mprotect(map + pages * PAGE, PAGE, PROT_NONE))
+		return NULL;
+	return map;
+}
+
+/* What byte is at @offset of file number @file: no two pages look alike. */
+static inline unsigned char pattern(unsigned int file, __u64 offset)
+{
+	return file * 37 + offset * 7 + (offset >> 9) * 31 + (offset >> 17);
+}
+
+static inline void fill_pattern(void *buf, size_t len, unsigned int file,
+				__u64 offset)
+{
+	unsigned char *p = buf;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		p[i] = pattern(file, offset + i);
+}
+
+static inline bool is_pattern(const void *buf, size_t len, unsigned int file,
+			      __u64 offset)
+{
+	const unsigned char *p = buf;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (p[i] != pattern(file, offset + i))
+			return false;
+	return true;
+}
+
+/* A file of @dir with @len bytes of pattern, on disk. */
+static inline int open_pattern(const char *dir, unsigned int file, size_t len)
+{
+	static char block[16 * PAGE];
+	int fd = open_temp(dir, 0);
+	size_t done, n;
+
+	for (done = 0; fd >= 0 && done < len; done += n) {
+		n = len - done < sizeof(block) ? len - done : sizeof(block);
+		fill_pattern(block, n, file, done);
+		if (pwrite(fd, block, n, done) != (ssize_t)n)
+			return -1;
+	}
+	if (fd >= 0 && fsync(fd))
+		return -1;
+	return fd;
+}
+
+/* Fixed seeds: a failure can be repeated. */
+static inline __u32 next_random(__u32 *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 17;
+	*state ^= *state << 5;
+	return *state;
+}
+
+/*
+ * One context of NR_EVENTS requests, and the numbers from before it.
+ */
+#define NR_EVENTS	64
+
+FIXTURE(kaio)
+{
+	int fd;
+	__u64 ctx;
+	__s64 nr_before;
+};
+
+static inline int open_kaio(struct __test_metadata *const _metadata)
+{
+	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0 && (errno == ENOENT || errno == ENXIO)) {
+		SKIP(return -1, "there is no " KAIO_DEVICE);
+	}
+	ASSERT_LE(0, fd)
+	{
+		TH_LOG("open(" KAIO_DEVICE "): %s", strerror(errno));
+	}
+	return fd;
+}
+
+FIXTURE_SETUP(kaio)
+{
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	self->nr_before = kaio_nr(self->fd);
+	ASSERT_LE(0, self->nr_before);
+	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
+}
+
+/* Tests may have destroyed the context, or closed the file. */
+FIXTURE_TEARDOWN(kaio)
+{
+	kaio_destroy(self->fd, self->ctx);
+	close(self->fd);
+}
+
+#endif /* KAIO_COMMON_H */
