@@ -50,9 +50,9 @@ pub(crate) fn get_events(
             };
             // No more than the ring holds can be waited for at once.
             let want = (min - taken).min(u64::from(ctx.ring().geometry().capacity())) as u32;
-            woken = ctx.wait().wait(left, || {
-                ctx.is_dead() || ctx.ring().available() >= want
-            });
+            woken = ctx
+                .wait()
+                .wait(left, || ctx.is_dead() || ctx.ring().available() >= want);
             // Whatever woke us, take what is there.
             continue;
         }

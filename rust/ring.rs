@@ -85,7 +85,10 @@ impl Ring {
             (TAIL, 0),
             (offset_of!(RingHeader, magic), uapi::RING_MAGIC),
             (offset_of!(RingHeader, compat_features), uapi::RING_COMPAT),
-            (offset_of!(RingHeader, incompat_features), uapi::RING_INCOMPAT),
+            (
+                offset_of!(RingHeader, incompat_features),
+                uapi::RING_INCOMPAT,
+            ),
             (offset_of!(RingHeader, header_length), HEADER_SIZE as u32),
         ] {
             pages.store(offset, value);
@@ -110,9 +113,7 @@ impl Ring {
 
     /// Takes a slot for a request: then its event has a place. `false`: the context is full.
     pub(crate) fn reserve(&self) -> bool {
-        self.slots
-            .lock()
-            .reserve(|| self.pages.load_acquire(HEAD))
+        self.slots.lock().reserve(|| self.pages.load_acquire(HEAD))
     }
 
     /// Gives back a slot for which no event will come.

@@ -54,6 +54,11 @@ impl<W: Word> State<W> {
         Self(word)
     }
 
+    #[cfg(CONFIG_KAIO_KUNIT_TEST)]
+    pub(crate) fn into_word(self) -> W {
+        self.0
+    }
+
     /// Applies `step` until it sticks; `None` leaves the state alone.
     fn change<T>(&self, step: impl Fn(u32) -> (Option<u32>, T)) -> T {
         let mut old = self.0.load();

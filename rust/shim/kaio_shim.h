@@ -12,12 +12,22 @@
 #include <linux/blkdev.h>
 #include <linux/eventfd.h>
 #include <linux/fs.h>
+#include <linux/kaio.h>
 #include <linux/mm.h>
 #include <linux/poll.h>
 #include <linux/types.h>
 #include <linux/uio.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
+
+/* The ioctl numbers of linux/kaio.h, which are macros in C. */
+enum kaio_ioctl {
+	KAIO_IOCTL_QUERY	= KAIO_QUERY,
+	KAIO_IOCTL_SETUP	= KAIO_SETUP,
+	KAIO_IOCTL_DESTROY	= KAIO_DESTROY,
+	KAIO_IOCTL_SUBMIT	= KAIO_SUBMIT,
+	KAIO_IOCTL_GETEVENTS	= KAIO_GETEVENTS,
+};
 
 /* Constants that are macros in C. */
 enum kaio_const {

@@ -77,9 +77,7 @@ impl<R: Request> Active<R> {
         let raw = self.leave();
         // SAFETY: we are the token holder, so the kiocb is ours; from here on the driver may be.
         // `prep_iocb` filled it in. `iter` outlives the call.
-        let ret = unsafe {
-            ffi::kaio_iocb_call(keep.iocb.get(), iter.as_raw(), attempt)
-        };
+        let ret = unsafe { ffi::kaio_iocb_call(keep.iocb.get(), iter.as_raw(), attempt) };
         if ret == -(bindings::EIOCBQUEUED as isize) {
             return Called::Driver;
         }

@@ -96,7 +96,12 @@ impl PollEntries {
     /// Puts the entries of `this`, which hold it, on the queues of `file`.
     ///
     /// Only the token holder calls this, and [`Self::disarm`] before the token ends.
-    pub(super) fn arm<R: Request>(&self, this: &Arc<Tracked<R>>, file: &File, events: u32) -> Armed {
+    pub(super) fn arm<R: Request>(
+        &self,
+        this: &Arc<Tracked<R>>,
+        file: &File,
+        events: u32,
+    ) -> Armed {
         self.events.store(events, Relaxed);
         let mut table = Table::<R> {
             table: bindings::poll_table_struct {
@@ -165,7 +170,8 @@ unsafe extern "C" fn wake<R: Request>(
 ) -> kernel::ffi::c_int {
     // SAFETY: `raw` is on the queue whose lock is held, so the request, which unlinks it first,
     // has not gone; `private` was set by `enqueue`.
-    let entry: &PollEntry = unsafe { &*kernel::container_of!(Opaque::cast_from(raw), PollEntry, entry) };
+    let entry: &PollEntry =
+        unsafe { &*kernel::container_of!(Opaque::cast_from(raw), PollEntry, entry) };
     // SAFETY: as above.
     let tracked: &Tracked<R> = unsafe { &*(*raw).private.cast() };
     // SAFETY: `key` is what the waker passed, made for this.

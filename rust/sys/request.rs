@@ -21,8 +21,7 @@ use core::{
 };
 
 use kernel::{
-    bindings,
-    impl_has_work,
+    bindings, impl_has_work,
     list::{
         impl_list_arc_safe,
         impl_list_item,

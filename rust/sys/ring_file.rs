@@ -107,7 +107,8 @@ impl<T: Mapped> Ops<T> {
         vma: *mut bindings::vm_area_struct,
     ) -> kernel::ffi::c_int {
         // SAFETY: `create` made the file with an `Arc<T>` that lives until `release`.
-        let (private, object) = unsafe { ((*file).private_data, &*(*file).private_data.cast::<T>()) };
+        let (private, object) =
+            unsafe { ((*file).private_data, &*(*file).private_data.cast::<T>()) };
         // SAFETY: the kernel is making `vma` and has it locked.
         let (start, end, pgoff) = unsafe {
             let range = &(*vma).__bindgen_anon_1.__bindgen_anon_1;

@@ -2,14 +2,7 @@
 
 //! The contract with user space, as C has it: `include/uapi/linux/kaio.h` through bindgen.
 
-use kernel::{
-    bindings,
-    ioctl::{
-        _IOR,
-        _IOW,
-        _IOWR, //
-    },
-};
+use kernel::bindings;
 
 use super::ffi;
 
@@ -37,15 +30,12 @@ pub(crate) const FEATURES: u64 = (ffi::kaio_features_KAIO_FEATURE_RING_REAP
     | ffi::kaio_features_KAIO_FEATURE_RESFD
     | ffi::kaio_features_KAIO_FEATURE_IOPRIO) as u64;
 
-const MAGIC: u32 = ffi::KAIO_IOC_MAGIC;
-
-/// The ioctls, as they were in their first version. The macros of the header that bindgen cannot
-/// evaluate; `tests` in user space (selftests/abi_test.c) and these must agree or nothing works.
-pub(crate) const QUERY: u32 = _IOR::<Query>(MAGIC, 0);
-pub(crate) const SETUP: u32 = _IOWR::<Setup>(MAGIC, 1);
-pub(crate) const DESTROY: u32 = _IOW::<Destroy>(MAGIC, 2);
-pub(crate) const SUBMIT: u32 = _IOW::<Submit>(MAGIC, 3);
-pub(crate) const GETEVENTS: u32 = _IOW::<GetEvents>(MAGIC, 4);
+/// The ioctls.
+pub(crate) const QUERY: u32 = ffi::kaio_ioctl_KAIO_IOCTL_QUERY;
+pub(crate) const SETUP: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SETUP;
+pub(crate) const DESTROY: u32 = ffi::kaio_ioctl_KAIO_IOCTL_DESTROY;
+pub(crate) const SUBMIT: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SUBMIT;
+pub(crate) const GETEVENTS: u32 = ffi::kaio_ioctl_KAIO_IOCTL_GETEVENTS;
 
 pub(crate) const IOCB_FLAG_RESFD: u32 = bindings::IOCB_FLAG_RESFD;
 pub(crate) const IOCB_FLAG_IOPRIO: u32 = bindings::IOCB_FLAG_IOPRIO;

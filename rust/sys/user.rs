@@ -33,7 +33,8 @@ pub(crate) fn read_sized<T: Plain>(from: UserPtr, size: usize) -> Result<T> {
     let mut value = MaybeUninit::<T>::zeroed();
     let known = size.min(size_of::<T>());
     // SAFETY: `known` bytes of `value`, as uninitialised memory.
-    let bytes = unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<MaybeUninit<u8>>(), known) };
+    let bytes =
+        unsafe { slice::from_raw_parts_mut(value.as_mut_ptr().cast::<MaybeUninit<u8>>(), known) };
     let mut reader = UserSlice::new(from, size).reader();
     reader.read_raw(bytes)?;
     while !reader.is_empty() {

@@ -60,9 +60,8 @@ impl WaitQueue {
     pub(crate) fn wait<F: Fn() -> bool>(&self, timeout_ns: i64, ready: F) -> Woken {
         let arg = (&raw const ready).cast_mut().cast();
         // SAFETY: initialised; `ready` outlives the call, which is the only user of `arg`.
-        let ret = unsafe {
-            ffi::kaio_wait_event(self.head.get(), Some(condition::<F>), arg, timeout_ns)
-        };
+        let ret =
+            unsafe { ffi::kaio_wait_event(self.head.get(), Some(condition::<F>), arg, timeout_ns) };
         match ret {
             0 => Woken::Ready,
             ret if ret == -(bindings::ETIME as isize) => Woken::Timeout,

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suite `kaio_ring`: arithmetic at every page boundary, and with heads that lie.
+
+use kernel::prelude::*;
+
+#[kunit_tests(kaio_ring)]
+mod suite {
+    use crate::pure::ring::{
+        Geometry,
+        Slots,
+        EVENT_SIZE,
+        HEADER_SIZE, //
+    };
+    use kernel::page::PAGE_SIZE;
+
+    /// Heads and tails that user space may write, beside the honest ones.
+    const HOSTILE: [u32; 6] = [
+        0x7fff_ffff,
+        0x8000_0000,
+        u32::MAX - 1,
+        u32::MAX,
+        0x1_0000,
+        12_345,
+    ];
+
+    const PER_PAGE: u32 = (PAGE_SIZE / EVENT_SIZE) as u32;
+
+    fn geometry(requests: u32) -> Option<Geometry> {
+        Geometry::for_requests(requests, PAGE_SIZE)
+    }
+
+    #[test]
+    fn size_at_page_boundaries() {
+        // A header and one empty slot: a page holds two requests less than events.
+        for pages in 1..=64u32 {
+            let last = pages * PER_PAGE - 2;
+            let (fits, next) = (geometry(last), geometry(last + 1));
+            assert!(fits.is_some_and(|g| g.pages() == pages as usize && g.capacity() == last));
+            assert!(next.is_some_and(|g| g.pages() == pages as usize + 1 && g.capacity() > last));
+        }
+    }
+
+    #[test]
+    fn capacity_is_never_less_than_asked() {
+        for requests in 1..=1000u32 {
+            assert!(geometry(requests).is_some_and(|g| {
+                g.capacity() >= requests
+                    && g.nr() as usize * EVENT_SIZE + HEADER_SIZE == g.pages() * PAGE_SIZE
+            }));
+        }
+    }
+
+    #[test]
+    fn absurd_sizes() {
+        assert!(geometry(0).is_none());
+        assert!(geometry(u32::MAX).is_none());
+        assert!(geometry(0x1000_0000 / EVENT_SIZE as u32).is_none());
+        assert!(geometry(0x1000_0000 / EVENT_SIZE as u32 - 2).is_some());
+    }
+
+    #[test]
+    fn events_never_straddle_pages() {
+        for requests in [1, 126, 127, 300, 1000] {
+            let ok = geometry(requests).is_some_and(|g| {
+                (0..g.nr()).all(|place| {
+                    let offset = g.offset(place);
+                    offset / PAGE_SIZE == (offset + EVENT_SIZE - 1) / PAGE_SIZE
+                        && offset + EVENT_SIZE <= g.pages() * PAGE_SIZE
+                        && offset >= HEADER_SIZE
+                })
+            });
+            assert!(ok);
+        }
+    }
+
+    #[test]
+    fn places_go_round() {
+        for requests in [1, 126, 127, 300] {
+            let ok = geometry(requests).is_some_and(|g| {
+                g.next(g.nr() - 1) == 0
+                    && (0..g.nr()).all(|p| g.advance(p, g.nr()) == p && g.used(p, g.next(p)) == 1)
+                    && (0..g.nr())
+                        .all(|p| g.used(p, p) == 0 && g.used(g.next(p), p) == g.capacity())
+            });
+            assert!(ok);
+        }
+    }
+
+    #[test]
+    fn runs_stop_at_page_ring_and_tail() {
+        for requests in [126, 127, 300] {
+            let ok = geometry(requests).is_some_and(|g| {
+                (0..g.nr()).all(|head| {
+                    let tail = g.advance(head, g.capacity());
+                    // As getevents does it: runs cover all that is used, each within a page.
+                    let (mut at, mut left) = (head, g.capacity());
+                    while left > 0 {
+                        let run = g.run(at, tail, left, PAGE_SIZE);
+                        let offset = g.offset(at);
+                        let end = offset + run as usize * EVENT_SIZE;
+                        if run == 0 || run > left || offset / PAGE_SIZE != (end - 1) / PAGE_SIZE {
+                            return false;
+                        }
+                        at = g.advance(at, run);
+                        left -= run;
+                    }
+                    at == tail && g.run(at, tail, 1, PAGE_SIZE) == 0
+                })
+            });
+            assert!(ok);
+        }
+    }
+
+    #[test]
+    fn hostile_places_stay_in_the_ring() {
+        for requests in [1, 127, 4000] {
+            let ok = geometry(requests).is_some_and(|g| {
+                HOSTILE.iter().all(|&evil| {
+                    let end = g.offset(evil) + EVENT_SIZE;
+                    end <= g.pages() * PAGE_SIZE
+                        && g.clamp(evil) < g.nr()
+                        && g.next(evil) < g.nr()
+                        && g.advance(evil, u32::MAX) < g.nr()
+                        && g.used(evil, 0) < g.nr()
+                        && g.used(0, evil) < g.nr()
+                        && g.run(evil, 1, u32::MAX, PAGE_SIZE) <= PER_PAGE
+                })
+            });
+            assert!(ok);
+        }
+    }
+
+    #[test]
+    fn slots_run_out_and_come_back() {
+        let Some(g) = geometry(5) else {
+            assert!(false);
+            return;
+        };
+        let mut slots = Slots::new(g);
+        for _ in 0..g.capacity() {
+            assert!(slots.reserve(|| 0));
+        }
+        assert!(!slots.reserve(|| 0));
+        slots.unreserve();
+        assert!(slots.reserve(|| 0));
+        // Events in the ring hold their slots until user space says that it took them.
+        for place in 0..g.capacity() {
+            assert_eq!(slots.post(), place);
+        }
+        assert!(!slots.reserve(|| 0));
+        assert!(slots.reserve(|| 1));
+        assert!(!slots.reserve(|| 1));
+        assert!(slots.reserve(|| slots_tail(g)));
+    }
+
+    fn slots_tail(g: Geometry) -> u32 {
+        g.capacity()
+    }
+
+    #[test]
+    fn hostile_heads_free_at_most_what_was_posted() {
+        let Some(g) = geometry(100) else {
+            assert!(false);
+            return;
+        };
+        for evil in HOSTILE {
+            let mut slots = Slots::new(g);
+            let half = g.capacity() / 2;
+            for _ in 0..g.capacity() {
+                assert!(slots.reserve(|| evil));
+            }
+            for _ in 0..half {
+                slots.post();
+            }
+            // Those in flight keep their slots, whatever the head says.
+            let mut more = 0;
+            while slots.reserve(|| evil) {
+                more += 1;
+            }
+            assert!(more <= half);
+            // And each of them still finds a place.
+            for _ in 0..g.capacity() - half + more {
+                assert!(slots.post() < g.nr());
+            }
+        }
+    }
+}
