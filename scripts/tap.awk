@@ -74,13 +74,13 @@ function result(d, text,    bad, name, of_list) {
 	if (!running)
 		next
 	running = 0
-	if (!(0 in planned) || planned[0] < 0)
+	if ($4 == 137)
+		fault("it was killed (time limit?)")
+	else if (!(0 in planned) || planned[0] < 0)
 		fault("it printed no plan")
 	else
 		end(0, "")
-	if ($4 == 137)
-		fault("it was killed (time limit?)")
-	else if ($4 != 0 && failed == failed_here)
+	if ($4 != 0 && failed == failed_here)
 		fault("it ended with status " $4 " and no failed test")
 	if (passed_here == 0 && failed == failed_here)
 		fault("none of its tests ran and passed (" skipped_here " skipped)")

@@ -8,10 +8,7 @@
 //! - on a file that can be polled (pipe, socket, tty), waits there for readiness;
 //! - on any other file, is done by the kick handler.
 
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use crate::{
     obj::{
@@ -27,6 +24,7 @@ use crate::{
     },
     pure::args,
     sys::{
+        errno,
         iocb::{
             Attempt,
             Called,
@@ -50,9 +48,6 @@ use crate::{
 
 /// How often poll may say "ready" and the attempt "not yet", before we take it for the answer.
 const MAX_ROUNDS: u32 = 64;
-
-const AGAIN: isize = -(bindings::EAGAIN as isize);
-const NOT_SUPPORTED: isize = -(bindings::EOPNOTSUPP as isize);
 
 macro_rules! transfers {
     ($($name:ident: $opcode:expr, write: $write:expr, vector: $vector:expr;)*) => {$(
@@ -191,7 +186,7 @@ fn judge(kiocb: &mut Kiocb, ret: isize) -> Outcome {
         return Outcome::Over(ret as i64);
     };
     let nowait = transfer.nowait;
-    let not_yet = ret == AGAIN || (ret == NOT_SUPPORTED && nowait);
+    let not_yet = ret as i64 == errno::EAGAIN || (ret as i64 == errno::EOPNOTSUPP && nowait);
     if not_yet && !transfer.impatient && (nowait || transfer.pollable) {
         return Outcome::NotYet;
     }
@@ -225,10 +220,10 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
             Some(Step::Call(attempt)) => attempt,
             Some(Step::Park) => return park(req),
             Some(Step::Defer) => return Verdict::Defer(req),
-            None => return Verdict::Done(req, -i64::from(bindings::EINVAL)),
+            None => return Verdict::Done(req, errno::EINVAL),
         };
         let Some(mut iter) = rest(req.data()) else {
-            return Verdict::Done(req, -i64::from(bindings::EINVAL));
+            return Verdict::Done(req, errno::EINVAL);
         };
         let ret = match req.call(&attempt, &mut iter) {
             Called::Driver => return Verdict::Driver,
@@ -263,7 +258,7 @@ fn park(mut req: Active<Kiocb>) -> Verdict {
             let events = poll::events_for(transfer.write);
             Verdict::Park(req, events)
         }
-        _ => Verdict::Done(req, AGAIN as i64),
+        _ => Verdict::Done(req, errno::EAGAIN),
     }
 }
 
@@ -273,7 +268,7 @@ fn driver_done(mut req: Active<Kiocb>, ret: isize) -> Verdict {
         return Verdict::Done(req, ret as i64);
     };
     // A device without a free tag says so here.
-    if ret == AGAIN && transfer.nowait && !transfer.impatient {
+    if ret as i64 == errno::EAGAIN && transfer.nowait && !transfer.impatient {
         return Verdict::Defer(req);
     }
     let done = transfer.done as i64;

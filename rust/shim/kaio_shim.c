@@ -367,6 +367,7 @@ void kaio_poll_entry_remove(struct wait_queue_entry *entry, struct wait_queue_he
 	unsigned long flags;
 
 	rcu_read_lock();
+	/* Pairs with kaio_poll_entry_free(): NULL means that the entry is off. */
 	wq = smp_load_acquire(head);
 	if (wq) {
 		spin_lock_irqsave(&wq->lock, flags);

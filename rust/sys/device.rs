@@ -96,6 +96,9 @@ impl<D: Device> Ops<D> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// For the kernel: `file` is being opened.
     unsafe extern "C" fn open(
         _inode: *mut bindings::inode,
         file: *mut bindings::file,
@@ -110,6 +113,9 @@ impl<D: Device> Ops<D> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: the last user of `file` is gone.
     unsafe extern "C" fn release(
         _inode: *mut bindings::inode,
         file: *mut bindings::file,
@@ -128,6 +134,9 @@ impl<D: Device> Ops<D> {
         unsafe { ArcBorrow::from_raw((*file).private_data.cast()) }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: `file` is open.
     unsafe extern "C" fn ioctl(
         file: *mut bindings::file,
         cmd: kernel::ffi::c_uint,
@@ -138,6 +147,9 @@ impl<D: Device> Ops<D> {
         D::ioctl(device, cmd, arg, false).unwrap_or_else(|e| e.to_errno() as isize)
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: `file` is open.
     unsafe extern "C" fn compat_ioctl(
         file: *mut bindings::file,
         cmd: kernel::ffi::c_uint,
@@ -148,6 +160,9 @@ impl<D: Device> Ops<D> {
         D::ioctl(device, cmd, arg as u32 as usize, true).unwrap_or_else(|e| e.to_errno() as isize)
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: `m` and `file` are valid.
     unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: the kernel holds both during the call.
         let (device, m) = unsafe { (Self::device(file), SeqFile::from_raw(m)) };

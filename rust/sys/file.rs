@@ -74,14 +74,14 @@ impl File {
 
     /// Whether the caller may transfer `len` bytes at `pos` (`rw_verify_area()`: the position,
     /// mandatory locks, security modules).
-    pub(crate) fn verify_area(&self, write: bool, mut pos: i64, len: usize) -> Result {
+    pub(crate) fn verify_area(&self, write: bool, pos: i64, len: usize) -> Result {
         let dir = if write {
             bindings::WRITE
         } else {
             bindings::READ
         };
         // SAFETY: the file is open, `pos` is ours.
-        let ret = unsafe { bindings::rw_verify_area(dir as i32, self.as_ptr(), &mut pos, len) };
+        let ret = unsafe { bindings::rw_verify_area(dir as i32, self.as_ptr(), &pos, len) };
         kernel::error::to_result(ret)
     }
 }

@@ -88,6 +88,10 @@ impl<R: Request> Active<R> {
 }
 
 /// `ki_complete`.
+///
+/// # Safety
+///
+/// For drivers: once for each attempt that [`Active::call`] answered with [`Called::Driver`].
 unsafe extern "C" fn driver_done<R: Request>(iocb: *mut bindings::kiocb, ret: kernel::ffi::c_long) {
     // SAFETY: the driver gives back the kiocb that `call` gave it, once; the kiocb is the first
     // field of a `Tracked<R>`, and `call` left the token with it.

@@ -6,6 +6,8 @@
 /// What bindgen makes of `include/uapi/linux/kaio.h` and `rust/shim/kaio_shim.h`.
 #[allow(
     clippy::all,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
     dead_code,
     improper_ctypes,
     non_camel_case_types,
@@ -19,6 +21,7 @@ mod ffi {
 }
 
 pub(crate) mod device;
+pub(crate) mod errno;
 pub(crate) mod eventfd;
 pub(crate) mod file;
 pub(crate) mod iocb;

@@ -38,10 +38,8 @@ impl SharedPages {
         for _ in 0..count {
             let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
             // SAFETY: a page of normal memory has an address.
-            base.push(
-                unsafe { ffi::kaio_page_address(page.as_ptr()) } as usize,
-                GFP_KERNEL,
-            )?;
+            let address = unsafe { ffi::kaio_page_address(page.as_ptr()) };
+            base.push(address as usize, GFP_KERNEL)?;
             pages.push(page, GFP_KERNEL)?;
         }
         Ok(Self { pages, base })

@@ -137,6 +137,10 @@ impl PollEntries {
 }
 
 /// `_qproc`: the file offers a wait queue.
+///
+/// # Safety
+///
+/// For files, from within the `vfs_poll()` of [`PollEntries::arm`].
 unsafe extern "C" fn enqueue<R: Request>(
     _file: *mut bindings::file,
     head: *mut bindings::wait_queue_head,
@@ -162,6 +166,10 @@ unsafe extern "C" fn enqueue<R: Request>(
 }
 
 /// The callback: something happened on the file. Under the queue's lock, in any context.
+///
+/// # Safety
+///
+/// For wait queues: `raw` is an entry that [`enqueue`] linked, and it is on its queue.
 unsafe extern "C" fn wake<R: Request>(
     raw: *mut bindings::wait_queue_entry,
     _mode: kernel::ffi::c_uint,

@@ -31,7 +31,7 @@ impl KickQueue {
     /// Makes the queue that [`kick_queue`] gives out.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: a name that lives on.
-        let wq = unsafe { ffi::kaio_workqueue_alloc(c"kaio".as_ptr().cast()) };
+        let wq = unsafe { ffi::kaio_workqueue_alloc(c"kaio".as_char_ptr()) };
         if wq.is_null() {
             return Err(ENOMEM);
         }

@@ -50,6 +50,7 @@ use kernel::{
 };
 
 use super::{
+    errno,
     file::File,
     lock::{
         new_irq_lock,
@@ -316,10 +317,7 @@ impl<R: Request> Drop for Active<R> {
     fn drop(&mut self) {
         // SAFETY: `self` is not used any more.
         let this = unsafe { ManuallyDrop::take(&mut self.0) };
-        R::complete(
-            Active(ManuallyDrop::new(this)),
-            -i64::from(bindings::ECANCELED),
-        );
+        R::complete(Active(ManuallyDrop::new(this)), errno::ECANCELED);
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn create<T: Mapped>(object: &Arc<T>) -> Result {
     let private = Arc::into_raw(object.clone()).cast_mut();
     // SAFETY: names and operations that live on; `private` is an `Arc` for `release` to take.
     let file = from_err_ptr(unsafe {
-        ffi::kaio_anon_file(c"[kaio]".as_ptr().cast(), &Ops::<T>::FILE, private.cast())
+        ffi::kaio_anon_file(c"[kaio]".as_char_ptr(), &Ops::<T>::FILE, private.cast())
     });
     match file.map(NonNull::new) {
         Ok(Some(file)) => {
@@ -102,6 +102,9 @@ impl<T: Mapped> Ops<T> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// For the kernel: `file` is ours, and `vma` is being made, under the mmap lock.
     unsafe extern "C" fn mmap(
         file: *mut bindings::file,
         vma: *mut bindings::vm_area_struct,
@@ -125,6 +128,9 @@ impl<T: Mapped> Ops<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: the last user of `file` is gone.
     unsafe extern "C" fn release(
         _inode: *mut bindings::inode,
         file: *mut bindings::file,
@@ -143,6 +149,9 @@ impl<T: Mapped> Ops<T> {
         unsafe { &*(*vma).vm_private_data.cast() }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: `vmf` is for a vma of ours, which is locked.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
         // SAFETY: called for a vma of ours, with the vma locked.
         let (object, index) = unsafe {
@@ -161,6 +170,9 @@ impl<T: Mapped> Ops<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: `_vma` is ours.
     unsafe extern "C" fn may_split(
         _vma: *mut bindings::vm_area_struct,
         _addr: kernel::ffi::c_ulong,
@@ -168,6 +180,9 @@ impl<T: Mapped> Ops<T> {
         EINVAL.to_errno()
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: `vma` is a copy of ours, under the mmap lock.
     unsafe extern "C" fn mremap(vma: *mut bindings::vm_area_struct) -> kernel::ffi::c_int {
         // SAFETY: called for the new vma, a copy of ours, with the mmap lock held.
         let (object, start) = unsafe {
@@ -179,6 +194,9 @@ impl<T: Mapped> Ops<T> {
         object.moved(start).map_or_else(|e| e.to_errno(), |()| 0)
     }
 
+    /// # Safety
+    ///
+    /// For the kernel: `vma` is ours and goes.
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
         // SAFETY: called for a vma of ours that goes.
         let (object, start, mm) = unsafe {

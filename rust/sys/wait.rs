@@ -35,6 +35,9 @@ unsafe impl Send for WaitQueue {}
 // SAFETY: as above.
 unsafe impl Sync for WaitQueue {}
 
+/// # Safety
+///
+/// For [`WaitQueue::wait`]: `arg` is the closure, of type `F`.
 unsafe extern "C" fn condition<F: Fn() -> bool>(arg: *mut kernel::ffi::c_void) -> bool {
     // SAFETY: `arg` is the closure that the waiter borrows during the wait.
     unsafe { (*arg.cast::<F>())() }

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Results of requests: `kernel::error::code` lacks some errnos in Linux 7.2, and an event carries
+//! a number, not an `Error`.
+
+use kernel::bindings;
+
+/// The operation was cancelled.
+pub(crate) const ECANCELED: i64 = -(bindings::ECANCELED as i64);
+/// Not now.
+pub(crate) const EAGAIN: i64 = -(bindings::EAGAIN as i64);
+/// The file cannot do that (without waiting).
+pub(crate) const EOPNOTSUPP: i64 = -(bindings::EOPNOTSUPP as i64);
+/// Invalid argument.
+pub(crate) const EINVAL: i64 = -(bindings::EINVAL as i64);
