@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -17,6 +18,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
 
@@ -37,6 +39,8 @@
 #define PAGE		4096UL
 #define NSEC_PER_MSEC	1000000L
 #define NSEC_PER_SEC	1000000000L
+/* What most contexts are asked to hold. */
+#define NR_EVENTS	64
 /* Nothing that is right takes so long, even emulated and with KASAN. */
 #define PATIENCE_SECONDS	20
 
@@ -197,18 +201,6 @@ static inline __u32 next_random(__u32 *state)
 	return *state;
 }
 
-/*
- * One context of NR_EVENTS requests, and the numbers from before it.
- */
-#define NR_EVENTS	64
-
-FIXTURE(kaio)
-{
-	int fd;
-	__u64 ctx;
-	__s64 nr_before;
-};
-
 static inline int open_kaio(struct __test_metadata *const _metadata)
 {
 	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
@@ -221,23 +213,6 @@ static inline int open_kaio(struct __test_metadata *const _metadata)
 		TH_LOG("open(" KAIO_DEVICE "): %s", strerror(errno));
 	}
 	return fd;
-}
-
-FIXTURE_SETUP(kaio)
-{
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
-		return;
-	self->nr_before = kaio_nr(self->fd);
-	ASSERT_LE(0, self->nr_before);
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-}
-
-/* Tests may have destroyed the context, or closed the file. */
-FIXTURE_TEARDOWN(kaio)
-{
-	kaio_destroy(self->fd, self->ctx);
-	close(self->fd);
 }
 
 #endif /* KAIO_COMMON_H */

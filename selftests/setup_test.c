@@ -252,15 +252,17 @@ TEST_F(setup, many)
 
 	for (i = 0; i < ARRAY_SIZE(ctx); i++) {
 		ASSERT_EQ(0, kaio_setup(self->fd, 3, &ctx[i]));
-		for (k = 0; k < i; k++)
+		for (k = 0; k < i; k++) {
 			ASSERT_NE(ctx[k], ctx[i]);
+		}
 	}
 	EXPECT_EQ(self->nr + 3 * ARRAY_SIZE(ctx), kaio_nr(self->fd));
 	EXPECT_EQ((long)ARRAY_SIZE(ctx), kaio_stat(self->fd, "contexts"));
 	/* From the middle, so that order cannot matter. */
-	for (i = 0; i < ARRAY_SIZE(ctx); i++)
+	for (i = 0; i < ARRAY_SIZE(ctx); i++) {
 		EXPECT_EQ(0, kaio_destroy(self->fd,
 					  ctx[(i + 50) % ARRAY_SIZE(ctx)]));
+	}
 }
 
 TEST_F(setup, close_gives_back)
@@ -269,8 +271,9 @@ TEST_F(setup, close_gives_back)
 	__u64 ctx[3];
 
 	ASSERT_LE(0, fd);
-	for (i = 0; i < 3; i++)
+	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, kaio_setup(fd, 10, &ctx[i]));
+	}
 	EXPECT_EQ(self->nr + 30, kaio_nr(self->fd));
 	close(fd);
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == (__s64)self->nr));

@@ -71,29 +71,8 @@ bool kaio_at_eof(struct file *file, loff_t pos)
 
 /* Requests. */
 
-/* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
-int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd)
-{
-	int ret;
-
-	memset(iocb, 0, sizeof(*iocb));
-	iocb->ki_filp = file;
-	iocb->ki_pos = pos;
-	iocb->ki_flags = file->f_iocb_flags;
-	iocb->ki_ioprio = get_current_ioprio();
-	if (eventfd)
-		iocb->ki_flags |= IOCB_EVENTFD;
-	ret = kiocb_set_rw_flags(iocb, (__force rwf_t)rw_flags, write ? WRITE : READ);
-	if (ret)
-		return ret;
-	/* Nobody is going to poll for this I/O. */
-	iocb->ki_flags &= ~IOCB_HIPRI;
-	return 0;
-}
-
 /* ioprio_check_cap() of block/ioprio.c, which is not exported. */
-int kaio_iocb_set_ioprio(struct kiocb *iocb, u16 ioprio)
+static int kaio_set_ioprio(struct kiocb *iocb, u16 ioprio)
 {
 	switch (IOPRIO_PRIO_CLASS(ioprio)) {
 	case IOPRIO_CLASS_RT:
@@ -111,6 +90,32 @@ int kaio_iocb_set_ioprio(struct kiocb *iocb, u16 ioprio)
 		return -EINVAL;
 	}
 	iocb->ki_ioprio = ioprio;
+	return 0;
+}
+
+/* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
+int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
+		   bool write, bool eventfd, const u16 *ioprio)
+{
+	int ret;
+
+	memset(iocb, 0, sizeof(*iocb));
+	iocb->ki_filp = file;
+	iocb->ki_pos = pos;
+	iocb->ki_flags = file->f_iocb_flags;
+	iocb->ki_ioprio = get_current_ioprio();
+	if (eventfd)
+		iocb->ki_flags |= IOCB_EVENTFD;
+	if (ioprio) {
+		ret = kaio_set_ioprio(iocb, *ioprio);
+		if (ret)
+			return ret;
+	}
+	ret = kiocb_set_rw_flags(iocb, (__force rwf_t)rw_flags, write ? WRITE : READ);
+	if (ret)
+		return ret;
+	/* Nobody is going to poll for this I/O. */
+	iocb->ki_flags &= ~IOCB_HIPRI;
 	return 0;
 }
 

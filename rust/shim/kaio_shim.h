@@ -51,8 +51,7 @@ bool kaio_at_eof(struct file *file, loff_t pos);
 
 /* rust/sys/iocb.rs: a struct kiocb, filled in and run. */
 int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd);
-int kaio_iocb_set_ioprio(struct kiocb *iocb, u16 ioprio);
+		   bool write, bool eventfd, const u16 *ioprio);
 bool kaio_iocb_nowait(const struct kiocb *iocb);
 struct kaio_attempt {
 	loff_t		pos;

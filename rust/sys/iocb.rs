@@ -2,6 +2,8 @@
 
 //! The kernel's `struct kiocb` of a request: filled in, run, completed by a driver.
 
+use core::ptr;
+
 use kernel::{
     bindings,
     error::to_result,
@@ -46,16 +48,14 @@ impl<R: Request> Prepared<R> {
     ) -> Result<i32> {
         let (data, iocb) = self.parts();
         let file = data.file().as_ptr();
+        let ioprio = ioprio.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: nobody else has the request. The file stays in it, so `ki_filp` is valid as long
         // as the kiocb.
         unsafe {
             to_result(ffi::kaio_iocb_prep(
-                iocb, file, pos, rw_flags, write, eventfd,
+                iocb, file, pos, rw_flags, write, eventfd, ioprio,
             ))?;
             (*iocb).ki_complete = Some(driver_done::<R>);
-            if let Some(ioprio) = ioprio {
-                to_result(ffi::kaio_iocb_set_ioprio(iocb, ioprio))?;
-            }
             Ok((*iocb).ki_flags)
         }
     }

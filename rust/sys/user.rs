@@ -51,12 +51,20 @@ pub(crate) fn read_sized<T: Plain>(from: UserPtr, size: usize) -> Result<T> {
 }
 
 #[allow(private_bounds)]
-/// Writes the first `size` bytes of a struct, or all if the caller has room for more. `EFAULT`.
+/// Writes a struct of which the caller has `size` bytes (`copy_struct_to_user()`): as much as it
+/// has room for, and zero for what it knows and we do not. `EFAULT`.
 pub(crate) fn write_sized<T: Plain>(to: UserPtr, size: usize, value: &T) -> Result {
     let known = size.min(size_of::<T>());
     // SAFETY: `T` has no padding.
     let bytes = unsafe { slice::from_raw_parts((&raw const *value).cast::<u8>(), known) };
-    UserSlice::new(to, known).writer().write_slice(bytes)
+    let mut writer = UserSlice::new(to, size).writer();
+    writer.write_slice(bytes)?;
+    while !writer.is_empty() {
+        let zeros = [0; 64];
+        let n = writer.len().min(zeros.len());
+        writer.write_slice(zeros.get(..n).ok_or(EINVAL)?)?;
+    }
+    Ok(())
 }
 
 #[allow(private_bounds)]

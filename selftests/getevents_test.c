@@ -1,0 +1,701 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Taking events: how many, how long, and that none is lost or taken twice.
+ */
+#include "context_fixture.h"
+
+/* Later than asked is allowed; but not much, and never earlier. */
+#define LATE	(500 * NSEC_PER_MSEC)
+
+static struct timespec ms(long n)
+{
+	return (struct timespec){
+		.tv_sec = n / 1000,
+		.tv_nsec = n % 1000 * NSEC_PER_MSEC,
+	};
+}
+
+/* Put @nr events into the ring: their data are 0, 1, .. */
+static void produce(struct __test_metadata *const _metadata,
+		    FIXTURE_DATA(context) *self, int nr)
+{
+	static struct iocb iocb;
+	int i;
+
+	prep_noop(&iocb, self->fd);
+	for (i = 0; i < nr; i++) {
+		iocb.aio_data = i;
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	}
+}
+
+/* A request that completes after @delay milliseconds. */
+static void produce_later(struct __test_metadata *const _metadata,
+			  FIXTURE_DATA(context) *self, struct iocb *iocb,
+			  long delay)
+{
+	const struct itimerspec spec = { .it_value = ms(delay) };
+	static __u64 count;
+	const int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+
+	ASSERT_LE(0, timer);
+	ASSERT_EQ(0, timerfd_settime(timer, 0, &spec, NULL));
+	prep_pread(iocb, timer, &count, sizeof(count), 0);
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, iocb));
+}
+
+static long take(FIXTURE_DATA(context) *self, long min_nr, long nr,
+		 const struct timespec *timeout)
+{
+	static struct io_event events[NR_EVENTS];
+
+	return kaio_getevents(self->fd, self->ctx, min_nr, nr, events,
+			      timeout);
+}
+
+/*
+ * What min_nr and nr say, with so many events there and no time to wait.
+ */
+FIXTURE(matrix)
+{
+	int fd;
+	__u64 ctx;
+};
+
+FIXTURE_VARIANT(matrix)
+{
+	int available;
+	long min_nr;
+	long nr;
+	long expected;
+};
+
+/* clang-format off */
+#define MATRIX(_name, _available, _min_nr, _nr, _expected) \
+	FIXTURE_VARIANT_ADD(matrix, _name) { \
+		.available = _available, \
+		.min_nr = _min_nr, \
+		.nr = _nr, \
+		.expected = _expected, \
+	}
+
+MATRIX(none_of_none, 0, 0, 0, 0);
+MATRIX(none_of_3, 3, 0, 0, 0);
+MATRIX(up_to_1_of_none, 0, 0, 1, 0);
+MATRIX(needs_1_of_none, 0, 1, 1, 0);
+MATRIX(up_to_2_of_3, 3, 0, 2, 2);
+MATRIX(up_to_3_of_3, 3, 0, 3, 3);
+MATRIX(up_to_4_of_3, 3, 0, 4, 3);
+MATRIX(needs_1_of_3, 3, 1, 1, 1);
+MATRIX(needs_1_up_to_2_of_3, 3, 1, 2, 2);
+MATRIX(needs_3_of_3, 3, 3, 3, 3);
+MATRIX(needs_4_of_3, 3, 4, 4, 3);
+MATRIX(needs_1_up_to_all_of_3, 3, 1, LONG_MAX, 3);
+MATRIX(needs_all_of_3, 3, LONG_MAX, LONG_MAX, 3);
+MATRIX(negative_nr, 3, 0, -1, -EINVAL);
+MATRIX(negative_min, 3, -1, 1, -EINVAL);
+MATRIX(negative_both, 3, -1, -1, -EINVAL);
+MATRIX(smallest_min, 3, LONG_MIN, 1, -EINVAL);
+MATRIX(smallest_nr, 3, 0, LONG_MIN, -EINVAL);
+MATRIX(min_above_nr, 3, 2, 1, -EINVAL);
+MATRIX(min_above_zero, 3, 1, 0, -EINVAL);
+/* clang-format on */
+
+FIXTURE_SETUP(matrix)
+{
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
+}
+
+FIXTURE_TEARDOWN(matrix)
+{
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	close(self->fd);
+}
+
+TEST_F(matrix, no_wait)
+{
+	struct io_event events[8];
+	struct iocb iocb;
+	long rest;
+	int i;
+
+	prep_noop(&iocb, self->fd);
+	for (i = 0; i < variant->available; i++) {
+		iocb.aio_data = i;
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	}
+	EXPECT_EQ(variant->expected,
+		  kaio_getevents(self->fd, self->ctx, variant->min_nr,
+				 variant->nr, events, &no_wait));
+	/* In the order of completion. */
+	for (i = 0; i < variant->expected; i++) {
+		EXPECT_EQ((__u64)i, events[i].data);
+	}
+	/* The others are still there. */
+	rest = variant->available - (variant->expected > 0 ?
+					     variant->expected : 0);
+	EXPECT_EQ(rest, kaio_getevents(self->fd, self->ctx, 0, 8, events,
+				       &no_wait));
+	EXPECT_EQ(variant->available, kaio_stat(self->fd, "inline"));
+}
+
+/* As natively. */
+TEST_F(matrix, as_native)
+{
+	aio_context_t native;
+	struct iocb iocb, *iocbs = &iocb;
+	struct io_event events[8];
+	char c;
+	int i;
+	const int file = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+	if (native_setup(NR_EVENTS, &native))
+		SKIP(return, "this kernel has no native AIO");
+	prep_pread(&iocb, file, &c, 1, 0);
+	for (i = 0; i < variant->available; i++) {
+		ASSERT_EQ(1, native_submit(native, 1, &iocbs));
+	}
+	EXPECT_EQ(variant->expected,
+		  native_getevents(native, variant->min_nr, variant->nr,
+				   events, &no_wait));
+}
+
+/*
+ * Time.
+ */
+static void expect_timeout(struct __test_metadata *const _metadata,
+			   FIXTURE_DATA(context) *self, __s64 ns)
+{
+	const struct timespec timeout = {
+		.tv_sec = ns / NSEC_PER_SEC,
+		.tv_nsec = ns % NSEC_PER_SEC,
+	};
+	const __s64 start = now_ns();
+	__s64 took;
+
+	EXPECT_EQ(0, take(self, 1, 1, &timeout));
+	took = now_ns() - start;
+	EXPECT_LE(ns, took);
+	EXPECT_GT(ns + LATE, took);
+}
+
+TEST_F(context, timeout_1_ns)
+{
+	expect_timeout(_metadata, self, 1);
+}
+
+TEST_F(context, timeout_100_us)
+{
+	expect_timeout(_metadata, self, NSEC_PER_MSEC / 10);
+}
+
+TEST_F(context, timeout_1_ms)
+{
+	expect_timeout(_metadata, self, NSEC_PER_MSEC);
+}
+
+TEST_F(context, timeout_1100_ms)
+{
+	expect_timeout(_metadata, self, 1100 * NSEC_PER_MSEC);
+}
+
+/* The best of some is near what was asked: no jiffies. */
+TEST_F(context, timeout_is_precise)
+{
+	const struct timespec timeout = { .tv_nsec = NSEC_PER_MSEC };
+	__s64 best = LLONG_MAX;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		const __s64 start = now_ns();
+		__s64 took;
+
+		ASSERT_EQ(0, take(self, 1, 1, &timeout));
+		took = now_ns() - start;
+		EXPECT_LE(NSEC_PER_MSEC, took);
+		if (took < best)
+			best = took;
+	}
+	EXPECT_GT(3 * NSEC_PER_MSEC, best);
+}
+
+TEST_F(context, timeout_zero)
+{
+	const __s64 start = now_ns();
+
+	EXPECT_EQ(0, take(self, 1, 1, &no_wait));
+	EXPECT_GT(LATE, now_ns() - start);
+}
+
+/* The end of a wait takes what there is. */
+TEST_F(context, timeout_takes_some)
+{
+	const struct timespec timeout = ms(30);
+	const __s64 start = now_ns();
+	struct iocb iocb;
+
+	produce_later(_metadata, self, &iocb, 5);
+	EXPECT_EQ(1, take(self, 2, 2, &timeout));
+	EXPECT_LE(30 * NSEC_PER_MSEC, now_ns() - start);
+}
+
+TEST_F(context, no_timeout)
+{
+	const __s64 start = now_ns();
+	struct iocb iocbs[2];
+
+	produce_later(_metadata, self, &iocbs[0], 10);
+	produce_later(_metadata, self, &iocbs[1], 30);
+	EXPECT_EQ(2, take(self, 2, 8, NULL));
+	EXPECT_LE(30 * NSEC_PER_MSEC, now_ns() - start);
+	EXPECT_EQ(2, kaio_stat(self->fd, "parked"));
+}
+
+/* min_nr 0 with a timeout does not wait. */
+TEST_F(context, needs_none)
+{
+	const __s64 start = now_ns();
+
+	EXPECT_EQ(0, take(self, 0, 1, &patience));
+	EXPECT_EQ(0, take(self, 0, 1, NULL));
+	EXPECT_GT(LATE, now_ns() - start);
+}
+
+/* What no clock shows: taken as natively, for programs pass such things. */
+static void odd_timeout(struct __test_metadata *const _metadata,
+			FIXTURE_DATA(context) *self, time_t sec, long nsec)
+{
+	const struct timespec odd = { .tv_sec = sec, .tv_nsec = nsec };
+
+	EXPECT_EQ(0, take(self, 0, 1, &odd));
+	produce(_metadata, self, 1);
+	EXPECT_EQ(1, take(self, 1, 1, &odd));
+}
+
+TEST_F(context, timeout_of_10_to_the_9_nsec)
+{
+	odd_timeout(_metadata, self, 0, 1000000000);
+}
+
+TEST_F(context, timeout_negative_nsec)
+{
+	odd_timeout(_metadata, self, 0, -1);
+	EXPECT_EQ(0, take(self, 1, 1, &(struct timespec){ 0, -1 }));
+}
+
+TEST_F(context, timeout_negative_sec)
+{
+	odd_timeout(_metadata, self, -1, 0);
+	EXPECT_EQ(0, take(self, 1, 1, &(struct timespec){ -1, 0 }));
+}
+
+TEST_F(context, timeout_longest)
+{
+	struct iocb iocb;
+
+	odd_timeout(_metadata, self, LLONG_MAX, 999999999);
+	/* And it does wait. */
+	produce_later(_metadata, self, &iocb, 20);
+	EXPECT_EQ(1, take(self, 1, 1, &(struct timespec){ LLONG_MAX, 0 }));
+}
+
+TEST_F(context, timeout_most_negative)
+{
+	odd_timeout(_metadata, self, LLONG_MIN, LONG_MIN);
+}
+
+TEST_F(context, timeout_absolute)
+{
+	struct timespec now;
+	struct iocb iocb;
+
+	/* A program's mistake that native AIO lets pass. */
+	clock_gettime(CLOCK_REALTIME, &now);
+	produce_later(_metadata, self, &iocb, 10);
+	EXPECT_EQ(1, take(self, 1, 1, &now));
+}
+
+TEST_F(context, timeout_bad_pointer)
+{
+	const struct timespec *kernel = (void *)KERNEL_ADDR;
+
+	EXPECT_EQ(-EFAULT, take(self, 0, 1, (void *)1));
+	EXPECT_EQ(-EFAULT, take(self, 0, 1, kernel));
+	/* Before everything else. */
+	EXPECT_EQ(-EFAULT, take(self, -1, 1, kernel));
+	EXPECT_EQ(-EFAULT, take(self, 2, 1, kernel));
+	EXPECT_EQ(-EFAULT,
+		  kaio_getevents(self->fd, 1, 0, 1, NULL, kernel));
+	produce(_metadata, self, 1);
+	EXPECT_EQ(-EFAULT, take(self, 1, 1, kernel));
+	EXPECT_EQ(1, take(self, 1, 1, &no_wait));
+}
+
+/*
+ * Signals.
+ */
+static volatile sig_atomic_t signals;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	signals++;
+}
+
+/* Every 10 ms, so that one comes during the wait. */
+static void start_signals(struct __test_metadata *const _metadata, int flags)
+{
+	const struct sigaction action = {
+		.sa_handler = on_signal,
+		.sa_flags = flags,
+	};
+	const struct itimerval timer = {
+		.it_value.tv_usec = 10000,
+		.it_interval.tv_usec = 10000,
+	};
+
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+}
+
+static void stop_signals(void)
+{
+	const struct itimerval none = {};
+
+	setitimer(ITIMER_REAL, &none, NULL);
+}
+
+TEST_F(context, signal)
+{
+	start_signals(_metadata, 0);
+	EXPECT_EQ(-EINTR, take(self, 1, 1, NULL));
+	stop_signals();
+	EXPECT_LT(0, signals);
+}
+
+TEST_F(context, signal_during_timeout)
+{
+	start_signals(_metadata, 0);
+	EXPECT_EQ(-EINTR, take(self, 1, 1, &patience));
+	stop_signals();
+}
+
+TEST_F(context, signal_with_restart)
+{
+	start_signals(_metadata, SA_RESTART);
+	EXPECT_EQ(-EINTR, take(self, 1, 1, NULL));
+	stop_signals();
+	EXPECT_LT(0, signals);
+}
+
+TEST_F(context, signal_with_1_of_2)
+{
+	produce(_metadata, self, 1);
+	start_signals(_metadata, 0);
+	EXPECT_EQ(1, take(self, 2, 2, NULL));
+	stop_signals();
+	EXPECT_LT(0, signals);
+	EXPECT_EQ(0, take(self, 0, 1, &no_wait));
+}
+
+TEST_F(context, signal_blocked)
+{
+	const struct timespec timeout = ms(50);
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	start_signals(_metadata, 0);
+	EXPECT_EQ(0, take(self, 1, 1, &timeout));
+	stop_signals();
+	EXPECT_EQ(0, signals);
+}
+
+TEST_F(context, signal_ignored)
+{
+	const struct timespec timeout = ms(50);
+
+	start_signals(_metadata, 0);
+	signal(SIGALRM, SIG_IGN);
+	EXPECT_EQ(0, take(self, 1, 1, &timeout));
+	stop_signals();
+}
+
+/*
+ * Where events go.
+ */
+/* 3 events at @to fail; afterwards the events are there. */
+static void expect_fault(struct __test_metadata *const _metadata,
+			 FIXTURE_DATA(context) *self, void *to)
+{
+	struct io_event events[4];
+	int i;
+
+	produce(_metadata, self, 3);
+	EXPECT_EQ(-EFAULT,
+		  kaio_getevents(self->fd, self->ctx, 3, 3, to, &no_wait));
+	ASSERT_EQ(3, kaio_getevents(self->fd, self->ctx, 3, 4, events,
+				    &no_wait));
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ((__u64)i, events[i].data);
+	}
+}
+
+TEST_F(context, events_null)
+{
+	expect_fault(_metadata, self, NULL);
+}
+
+TEST_F(context, events_in_kernel)
+{
+	expect_fault(_metadata, self, (void *)KERNEL_ADDR);
+}
+
+TEST_F(context, events_wrap_around)
+{
+	expect_fault(_metadata, self, (void *)-32L);
+}
+
+TEST_F(context, events_read_only)
+{
+	char *page = map_guarded(1);
+
+	ASSERT_NE(NULL, page);
+	ASSERT_EQ(0, mprotect(page, PAGE, PROT_READ));
+	expect_fault(_metadata, self, page);
+}
+
+TEST_F(context, events_null_needs_none)
+{
+	/* Nothing to write is nothing wrong. */
+	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 4, NULL,
+				    &no_wait));
+	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 0, NULL,
+				    &no_wait));
+}
+
+/* A buffer with room for 2 of 3: those 2 or none, and no event is lost. */
+TEST_F(context, events_end_early)
+{
+	char *page = map_guarded(1);
+	struct io_event *to = (struct io_event *)(page + PAGE) - 2;
+	struct io_event events[4];
+	long first, rest, i;
+
+	ASSERT_NE(NULL, page);
+	produce(_metadata, self, 3);
+	first = kaio_getevents(self->fd, self->ctx, 3, 3, to, &no_wait);
+	ASSERT_TRUE(first == -EFAULT || (first > 0 && first <= 2));
+	if (first < 0)
+		first = 0;
+	for (i = 0; i < first; i++) {
+		EXPECT_EQ((__u64)i, to[i].data);
+	}
+	rest = kaio_getevents(self->fd, self->ctx, 0, 4, events, &no_wait);
+	ASSERT_EQ(3, first + rest);
+	for (i = 0; i < rest; i++) {
+		EXPECT_EQ((__u64)(first + i), events[i].data);
+	}
+}
+
+TEST_F(context, events_unaligned)
+{
+	char buf[sizeof(struct io_event) + 1];
+	struct io_event event;
+
+	produce(_metadata, self, 2);
+	ASSERT_EQ(1, take(self, 1, 1, &no_wait));
+	ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1,
+				    (void *)(buf + 1), &no_wait));
+	memcpy(&event, buf + 1, sizeof(event));
+	EXPECT_EQ(1, event.data);
+}
+
+/* Only what is returned is written. */
+TEST_F(context, events_beyond_untouched)
+{
+	struct io_event events[4];
+
+	memset(events, 0x55, sizeof(events));
+	produce(_metadata, self, 3);
+	ASSERT_EQ(2, kaio_getevents(self->fd, self->ctx, 1, 2, events,
+				    &no_wait));
+	EXPECT_EQ(0x5555555555555555ULL, events[2].data);
+}
+
+/*
+ * Threads.
+ */
+#define SHARED_EVENTS	600
+
+struct shared {
+	int fd;
+	__u64 ctx;
+	int taken;
+	int bad;
+	unsigned char seen[SHARED_EVENTS];
+};
+
+static void *take_shared(void *arg)
+{
+	struct shared *shared = arg;
+	const struct timespec timeout = ms(20);
+	const __s64 end = now_ns() + PATIENCE_SECONDS * NSEC_PER_SEC;
+	struct io_event events[7];
+	long n, i;
+
+	while (__atomic_load_n(&shared->taken, __ATOMIC_ACQUIRE) <
+		       SHARED_EVENTS &&
+	       now_ns() < end) {
+		n = kaio_getevents(shared->fd, shared->ctx, 1, 7, events,
+				   &timeout);
+		if (n < 0) {
+			__atomic_fetch_add(&shared->bad, 1, __ATOMIC_RELAXED);
+			break;
+		}
+		for (i = 0; i < n; i++)
+			if (events[i].data < SHARED_EVENTS)
+				__atomic_fetch_add(
+					&shared->seen[events[i].data], 1,
+					__ATOMIC_RELAXED);
+		__atomic_fetch_add(&shared->taken, n, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(context, shared_by_threads, 60)
+{
+	static struct shared shared;
+	pthread_t threads[3];
+	struct iocb iocb;
+	int i;
+
+	shared.fd = self->fd;
+	shared.ctx = self->ctx;
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, take_shared,
+					    &shared));
+	}
+	prep_noop(&iocb, self->fd);
+	for (i = 0; i < SHARED_EVENTS; i++) {
+		iocb.aio_data = i;
+		ASSERT_TRUE(wait_until(kaio_submit_one(self->fd, self->ctx,
+						       &iocb) == 1));
+	}
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+	}
+	EXPECT_EQ(0, shared.bad);
+	EXPECT_EQ(SHARED_EVENTS, shared.taken);
+	for (i = 0; i < SHARED_EVENTS; i++) {
+		ASSERT_EQ(1, shared.seen[i])
+		{
+			TH_LOG("event %d", i);
+		}
+	}
+	EXPECT_EQ(SHARED_EVENTS, kaio_stat(self->fd, "completed"));
+}
+
+struct sleeper {
+	FIXTURE_DATA(context) *self;
+	pid_t tid;
+	long nr;
+	long ret;
+	pthread_t thread;
+};
+
+static void *sleep_in_getevents(void *arg)
+{
+	struct sleeper *sleeper = arg;
+	static struct io_event events[4][NR_EVENTS];
+
+	__atomic_store_n(&sleeper->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	sleeper->ret = kaio_getevents(sleeper->self->fd, sleeper->self->ctx,
+				      sleeper->nr, sleeper->nr,
+				      events[sleeper->nr - 1], NULL);
+	return NULL;
+}
+
+/* Whether a thread of this process sleeps in the kernel. */
+static bool is_asleep(const pid_t *tid_at)
+{
+	const pid_t tid = __atomic_load_n(tid_at, __ATOMIC_ACQUIRE);
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	file = tid ? fopen(path, "re") : NULL;
+	if (!file)
+		return false;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state == 'S';
+}
+
+static void start_sleeper(struct __test_metadata *const _metadata,
+			  struct sleeper *sleeper,
+			  FIXTURE_DATA(context) *self, long nr)
+{
+	sleeper->self = self;
+	sleeper->tid = 0;
+	sleeper->nr = nr;
+	sleeper->ret = -ENOMSG;
+	ASSERT_EQ(0, pthread_create(&sleeper->thread, NULL, sleep_in_getevents,
+				    sleeper));
+	ASSERT_TRUE(wait_until(is_asleep(&sleeper->tid)));
+}
+
+TEST_F(context, destroy_wakes)
+{
+	struct sleeper sleepers[2];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		start_sleeper(_metadata, &sleepers[i], self, 1);
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(sleepers[i].thread, NULL));
+		EXPECT_EQ(-EINVAL, sleepers[i].ret);
+	}
+}
+
+TEST_F(context, unmap_wakes)
+{
+	struct sleeper sleeper;
+
+	start_sleeper(_metadata, &sleeper, self, 1);
+	EXPECT_EQ(0, munmap(ring_of(self->ctx), PAGE));
+	ASSERT_EQ(0, pthread_join(sleeper.thread, NULL));
+	EXPECT_EQ(-EINVAL, sleeper.ret);
+}
+
+TEST_F(context, event_wakes)
+{
+	struct sleeper sleeper;
+
+	start_sleeper(_metadata, &sleeper, self, 1);
+	produce(_metadata, self, 1);
+	ASSERT_EQ(0, pthread_join(sleeper.thread, NULL));
+	EXPECT_EQ(1, sleeper.ret);
+}
+
+/* Each of two sleepers gets what it waits for. */
+TEST_F(context, events_wake_both)
+{
+	struct sleeper sleepers[2];
+
+	start_sleeper(_metadata, &sleepers[0], self, 3);
+	start_sleeper(_metadata, &sleepers[1], self, 1);
+	produce(_metadata, self, 4);
+	ASSERT_EQ(0, pthread_join(sleepers[0].thread, NULL));
+	ASSERT_EQ(0, pthread_join(sleepers[1].thread, NULL));
+	EXPECT_EQ(3, sleepers[0].ret);
+	EXPECT_EQ(1, sleepers[1].ret);
+}
+
+TEST_HARNESS_MAIN
