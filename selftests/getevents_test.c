@@ -132,7 +132,10 @@ TEST_F(matrix, no_wait)
 				 variant->nr, events, &no_wait));
 	/* In the order of completion. */
 	for (i = 0; i < variant->expected; i++) {
-		EXPECT_EQ((__u64)i, events[i].data);
+		EXPECT_EQ((__u64)i, events[i].data)
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	/* The others are still there. */
 	rest = variant->available - (variant->expected > 0 ?
@@ -156,7 +159,10 @@ TEST_F(matrix, as_native)
 		SKIP(return, "this kernel has no native AIO");
 	prep_pread(&iocb, file, &c, 1, 0);
 	for (i = 0; i < variant->available; i++) {
-		ASSERT_EQ(1, native_submit(native, 1, &iocbs));
+		ASSERT_EQ(1, native_submit(native, 1, &iocbs))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	EXPECT_EQ(variant->expected,
 		  native_getevents(native, variant->min_nr, variant->nr,
@@ -337,12 +343,12 @@ TEST_F(context, timeout_bad_pointer)
 /*
  * Signals.
  */
-static volatile sig_atomic_t signals;
+static int signals;
 
 static void on_signal(int sig)
 {
 	(void)sig;
-	signals++;
+	__atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
 }
 
 /* Every 10 ms, so that one comes during the wait. */
@@ -373,7 +379,7 @@ TEST_F(context, signal)
 	start_signals(_metadata, 0);
 	EXPECT_EQ(-EINTR, take(self, 1, 1, NULL));
 	stop_signals();
-	EXPECT_LT(0, signals);
+	EXPECT_LT(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
 }
 
 TEST_F(context, signal_during_timeout)
@@ -388,7 +394,7 @@ TEST_F(context, signal_with_restart)
 	start_signals(_metadata, SA_RESTART);
 	EXPECT_EQ(-EINTR, take(self, 1, 1, NULL));
 	stop_signals();
-	EXPECT_LT(0, signals);
+	EXPECT_LT(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
 }
 
 TEST_F(context, signal_with_1_of_2)
@@ -397,7 +403,7 @@ TEST_F(context, signal_with_1_of_2)
 	start_signals(_metadata, 0);
 	EXPECT_EQ(1, take(self, 2, 2, NULL));
 	stop_signals();
-	EXPECT_LT(0, signals);
+	EXPECT_LT(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
 	EXPECT_EQ(0, take(self, 0, 1, &no_wait));
 }
 
@@ -412,7 +418,7 @@ TEST_F(context, signal_blocked)
 	start_signals(_metadata, 0);
 	EXPECT_EQ(0, take(self, 1, 1, &timeout));
 	stop_signals();
-	EXPECT_EQ(0, signals);
+	EXPECT_EQ(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
 }
 
 TEST_F(context, signal_ignored)
@@ -441,7 +447,10 @@ static void expect_fault(struct __test_metadata *const _metadata,
 	ASSERT_EQ(3, kaio_getevents(self->fd, self->ctx, 3, 4, events,
 				    &no_wait));
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ((__u64)i, events[i].data);
+		EXPECT_EQ((__u64)i, events[i].data)
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 }
 
@@ -493,12 +502,18 @@ TEST_F(context, events_end_early)
 	if (first < 0)
 		first = 0;
 	for (i = 0; i < first; i++) {
-		EXPECT_EQ((__u64)i, to[i].data);
+		EXPECT_EQ((__u64)i, to[i].data)
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	rest = kaio_getevents(self->fd, self->ctx, 0, 4, events, &no_wait);
 	ASSERT_EQ(3, first + rest);
 	for (i = 0; i < rest; i++) {
-		EXPECT_EQ((__u64)(first + i), events[i].data);
+		EXPECT_EQ((__u64)(first + i), events[i].data)
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 }
 
@@ -578,7 +593,10 @@ TEST_F_TIMEOUT(context, shared_by_threads, 60)
 	shared.ctx = self->ctx;
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, take_shared,
-					    &shared));
+					    &shared))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	prep_noop(&iocb, self->fd);
 	for (i = 0; i < SHARED_EVENTS; i++) {
@@ -587,7 +605,10 @@ TEST_F_TIMEOUT(context, shared_by_threads, 60)
 						       &iocb) == 1));
 	}
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+		ASSERT_EQ(0, pthread_join(threads[i], NULL))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	EXPECT_EQ(0, shared.bad);
 	EXPECT_EQ(SHARED_EVENTS, shared.taken);

@@ -126,7 +126,8 @@ TEST_F(word, overwritten_while_completing)
 
 		ASSERT_TRUE(ret == -EAGAIN || (ret > 0 && ret <= 16));
 		for (i = 0; i < 200; i++)
-			*(volatile __u32 *)word = next_random(&seed);
+			__atomic_store_n(word, next_random(&seed),
+					 __ATOMIC_RELAXED);
 		ASSERT_LE(0, kaio_getevents(self->fd, self->ctx, 0, 200, events,
 					    &no_wait));
 	}
@@ -246,14 +247,18 @@ TEST_F(context, arguments_in_the_ring)
 				    &no_wait));
 }
 
+/* What several threads use at once. */
+#define get(at)		__atomic_load_n(at, __ATOMIC_ACQUIRE)
+#define set(at, value)	__atomic_store_n(at, value, __ATOMIC_RELEASE)
+
 /*
  * Threads that do what they please. Each runs until told to stop; the main
  * thread counts rounds, so that the time is bounded.
  */
 struct arena {
 	int fd;
-	volatile bool stop;
-	volatile __u64 ctx;
+	bool stop;
+	__u64 ctx;
 	struct iocb *iocb;
 	int file;
 	char *buf;
@@ -262,36 +267,35 @@ struct arena {
 static void *change_iocb(void *arg)
 {
 	struct arena *arena = arg;
-	volatile struct iocb *iocb = arena->iocb;
+	struct iocb *iocb = arena->iocb;
 	__u32 seed = 3;
 
-	while (!arena->stop) {
+	while (!get(&arena->stop)) {
 		const __u32 r = next_random(&seed);
 
 		switch (r % 7) {
 		case 0:
-			iocb->aio_fildes = r & 64 ? arena->file : -1;
+			set(&iocb->aio_fildes, r & 64 ? arena->file : -1);
 			break;
 		case 1:
-			iocb->aio_lio_opcode = (r >> 8) % 10;
+			set(&iocb->aio_lio_opcode, (r >> 8) % 10);
 			break;
 		case 2:
-			iocb->aio_nbytes = r & 64 ? 512 : -1ULL >> (r >> 26);
+			set(&iocb->aio_nbytes, r & 64 ? 512 : -1ULL >> (r >> 26));
 			break;
 		case 3:
-			iocb->aio_buf = r & 64 ? (uintptr_t)arena->buf :
-						 KERNEL_ADDR + r;
+			set(&iocb->aio_buf, r & 64 ? (uintptr_t)arena->buf : KERNEL_ADDR + r);
 			break;
 		case 4:
-			iocb->aio_offset = r & 64 ? 0 : -(__s64)r;
+			set(&iocb->aio_offset, r & 64 ? 0 : -(__s64)r);
 			break;
 		case 5:
-			iocb->aio_rw_flags = r & 64 ? 0 : r >> 8;
+			set(&iocb->aio_rw_flags, r & 64 ? 0 : r >> 8);
 			break;
 		case 6:
-			iocb->aio_reserved2 = r & 64 ? 1 : 0;
-			iocb->aio_flags = r >> 30;
-			iocb->aio_resfd = arena->file;
+			set(&iocb->aio_reserved2, r & 64 ? 1 : 0);
+			set(&iocb->aio_flags, r >> 30);
+			set(&iocb->aio_resfd, arena->file);
 			break;
 		}
 	}
@@ -324,7 +328,7 @@ TEST_F_TIMEOUT(context, request_changes_during_submit, 60)
 		ASSERT_LE(0, kaio_getevents(self->fd, self->ctx, 0, NR_EVENTS,
 					    events, &no_wait));
 	}
-	arena.stop = true;
+	set(&arena.stop, true);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_LT(0, kaio_stat(self->fd, "submitted"));
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
@@ -334,7 +338,7 @@ static void *unmap_iocb(void *arg)
 {
 	struct arena *arena = arg;
 
-	while (!arena->stop) {
+	while (!get(&arena->stop)) {
 		mprotect(arena->iocb, PAGE, PROT_NONE);
 		mprotect(arena->iocb, PAGE, PROT_READ);
 		mprotect(arena->iocb, PAGE, PROT_READ | PROT_WRITE);
@@ -365,7 +369,7 @@ TEST_F_TIMEOUT(context, request_unmapped_during_submit, 60)
 		ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 2, events,
 					    &no_wait));
 	}
-	arena.stop = true;
+	set(&arena.stop, true);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(submitted, kaio_stat(self->fd, "submitted"));
 	EXPECT_EQ(submitted, kaio_stat(self->fd, "completed"));
@@ -390,10 +394,10 @@ static void *use_context(void *arg)
 	timerfd_settime(fd, 0, &often, NULL);
 	prep_noop(&noop, arena->fd);
 	prep_pread(&timer, fd, &count, sizeof(count), 0);
-	while (!arena->stop) {
-		ret = kaio_submit(arena->fd, arena->ctx, 2, iocbs);
+	while (!get(&arena->stop)) {
+		ret = kaio_submit(arena->fd, get(&arena->ctx), 2, iocbs);
 		bad += ret < 0 && !one_of(ret, errs, 2);
-		ret = kaio_getevents(arena->fd, arena->ctx, 2, 8, events,
+		ret = kaio_getevents(arena->fd, get(&arena->ctx), 2, 8, events,
 				     &timeout);
 		bad += ret < 0 && ret != -EINVAL;
 	}
@@ -414,14 +418,17 @@ TEST_F_TIMEOUT(context, ended_while_in_use, 60)
 
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, use_context,
-					    &arena));
+					    &arena))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	for (i = 0; i < 120; i++) {
 		void *to;
 
 		usleep(500);
 		ASSERT_EQ(0, kaio_setup(self->fd, 8, &next));
-		arena.ctx = next;
+		set(&arena.ctx, next);
 		switch (i % 3) {
 		case 0:
 			EXPECT_EQ(0, kaio_destroy(self->fd, old));
@@ -439,7 +446,7 @@ TEST_F_TIMEOUT(context, ended_while_in_use, 60)
 		}
 		old = next;
 	}
-	arena.stop = true;
+	set(&arena.stop, true);
 	EXPECT_EQ(0, kaio_destroy(self->fd, old));
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, pthread_join(threads[i], &bad));
@@ -456,7 +463,7 @@ static void *destroy_it(void *arg)
 {
 	struct arena *arena = arg;
 
-	while (!arena->stop)
+	while (!get(&arena->stop))
 		;
 	return (void *)kaio_destroy(arena->fd, arena->ctx);
 }
@@ -477,9 +484,12 @@ TEST_F_TIMEOUT(context, destroyed_by_many, 60)
 		arena.ctx = ctx;
 		for (i = 0; i < 3; i++) {
 			ASSERT_EQ(0, pthread_create(&threads[i], NULL,
-						    destroy_it, &arena));
+						    destroy_it, &arena))
+			{
+				TH_LOG("i %ld", (long)i);
+			}
 		}
-		arena.stop = true;
+		set(&arena.stop, true);
 		for (i = 0; i < 3; i++) {
 			ASSERT_EQ(0, pthread_join(threads[i], &ret));
 			EXPECT_TRUE(!ret || (long)ret == -EINVAL);
@@ -494,7 +504,7 @@ static void *close_it(void *arg)
 {
 	struct arena *arena = arg;
 
-	while (!arena->stop)
+	while (!get(&arena->stop))
 		;
 	close(arena->fd);
 	return NULL;
@@ -520,7 +530,7 @@ TEST_F_TIMEOUT(context, closed_while_in_use, 60)
 		prep_noop(&iocb, self->fd);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, close_it, &arena));
 		for (i = 0; i < 30; i++) {
-			arena.stop = i > 2;
+			set(&arena.stop, i > 2);
 			ret = kaio_submit_one(arena.fd, ctx, &iocb);
 			ASSERT_TRUE(ret >= 0 || one_of(ret, errs, 3));
 			ret = kaio_getevents(arena.fd, ctx, 0, 1, &event,
@@ -620,17 +630,24 @@ TEST_F_TIMEOUT(context, fuzz, 60)
 			arg.getevents.sigmask &= -(i & 1);
 			arg.getevents.sigsetsize &= -(i & 1);
 			arg.words[8] &= -(i & 1);
-			/* fall through */
-		default:
+			break;
+		case KAIO_SUBMIT:
 			if (next_random(&seed) % 4)
-				arg.words[0] = arena.ctx;
-			arg.words[3] &= -(__u64)!!(next_random(&seed) % 4);
+				arg.words[1] = 1;
+			if (next_random(&seed) % 4)
+				arg.words[2] = (uintptr_t)arena.buf;
+			if (next_random(&seed) % 8)
+				arg.words[3] = 0;
+			break;
 		}
+		if (cmd != KAIO_SETUP && next_random(&seed) % 8)
+			arg.words[0] = arena.ctx;
 		for (k = 0; k < sizeof(*iocb) / 8; k++)
 			((__u64 *)iocb)[k] = random_value(&seed, &arena);
 		if (next_random(&seed) % 2) {
 			prep_pread(iocb, arena.file, arena.buf, 64, 0);
-			iocb->aio_lio_opcode = next_random(&seed) % 10;
+			if (next_random(&seed) % 3 == 0)
+				iocb->aio_lio_opcode = next_random(&seed) % 10;
 		}
 		*(__u64 *)arena.buf = (uintptr_t)iocb;
 		if (next_random(&seed) % 16 == 0)

@@ -25,10 +25,6 @@
 #include "kselftest_harness.h"
 #include "wrappers.h"
 
-#ifndef __maybe_unused
-#define __maybe_unused __attribute__((__unused__))
-#endif
-
 /* A real file system on a disk, where O_DIRECT completes from an interrupt. */
 #define DISK_DIR	"/mnt"
 /* Memory: files without IOCB_NOWAIT. */
@@ -205,9 +201,8 @@ static inline int open_kaio(struct __test_metadata *const _metadata)
 {
 	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 
-	if (fd < 0 && (errno == ENOENT || errno == ENXIO)) {
+	if (fd < 0 && (errno == ENOENT || errno == ENXIO))
 		SKIP(return -1, "there is no " KAIO_DEVICE);
-	}
 	ASSERT_LE(0, fd)
 	{
 		TH_LOG("open(" KAIO_DEVICE "): %s", strerror(errno));

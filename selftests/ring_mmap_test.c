@@ -165,7 +165,10 @@ TEST_F_TIMEOUT(reap, around, 60)
 							 submitted - taken),
 			  ret);
 		for (i = 0; i < ret; i++) {
-			ASSERT_EQ(taken + i, events[i].data);
+			ASSERT_EQ(taken + i, events[i].data)
+			{
+				TH_LOG("i %ld", (long)i);
+			}
 		}
 		taken += ret;
 	}
@@ -438,7 +441,10 @@ static void advise(struct __test_metadata *const _metadata,
 	EXPECT_EQ(2, kaio_getevents(self->fd, self->ctx, 2, 2, events + 1,
 				    &no_wait));
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ((__u64)i, events[i].data);
+		EXPECT_EQ((__u64)i, events[i].data)
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 }
 
@@ -504,7 +510,10 @@ TEST_F(pages, mapped_exactly)
 	size_t at;
 
 	for (at = 0; at < self->len; at += PAGE) {
-		EXPECT_TRUE(is_mapped(self->ctx + at));
+		EXPECT_TRUE(is_mapped(self->ctx + at))
+		{
+			TH_LOG("at %ld", (long)at);
+		}
 	}
 }
 

@@ -68,24 +68,28 @@ FIXTURE_SETUP(file)
 
 /*
  * @nr requests went the way of the variant. A disk may be so fast that it is
- * done before the file system has returned.
+ * done before the file system has returned; and a direct write to what is in
+ * the page cache is tried again in the kick handler.
  */
 static void expect_way(struct __test_metadata *const _metadata,
 		       FIXTURE_DATA(file) *self, const char *way, long nr)
 {
 	const long inline_nr = kaio_stat(self->fd, "inline");
-	const bool irq = !strcmp(way, "irq");
+	const long queued = kaio_stat(self->fd, "queued");
+	const long irq = kaio_stat(self->fd, "irq");
+	const bool disk = !strcmp(way, "irq");
 
 	EXPECT_EQ(nr, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(nr, kaio_stat(self->fd, way) + (irq ? inline_nr : 0))
+	EXPECT_EQ(0, kaio_stat(self->fd, "parked"));
+	EXPECT_TRUE(disk ? inline_nr + queued + irq >= nr :
+			   kaio_stat(self->fd, way) == nr)
 	{
-		TH_LOG("%s; inline %ld queued %ld parked %ld irq %ld", way,
-		       inline_nr, kaio_stat(self->fd, "queued"),
-		       kaio_stat(self->fd, "parked"),
-		       kaio_stat(self->fd, "irq"));
+		TH_LOG("not all of %ld %s: inline %ld queued %ld irq %ld", nr,
+		       way, inline_nr, queued, irq);
 	}
-	if (irq && nr > NR_EVENTS)
-		EXPECT_LT(0, kaio_stat(self->fd, "irq"));
+	/* Among so many it does not always win. */
+	if (disk && nr > NR_EVENTS)
+		EXPECT_LT(0, irq);
 }
 
 /* Whatever a test did, all of it went through the module, once. */
@@ -194,8 +198,26 @@ TEST_F(file, many_segments)
 	prep_preadv(&iocb, self->file, iov, nr, 0);
 	EXPECT_EQ((long)(nr * len), kaio_do(self->fd, self->ctx, &iocb));
 	for (i = 0; i < nr; i++) {
-		ASSERT_TRUE(is_pattern(iov[i].iov_base, len, 1, i * len));
+		ASSERT_TRUE(is_pattern(iov[i].iov_base, len, 1, i * len))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
+}
+
+/* A single segment takes a path of its own through the kernel. */
+TEST_F(file, one_segment)
+{
+	struct iovec iov = { self->buf, PAGE };
+	struct iocb iocb;
+
+	prep_preadv(&iocb, self->file, &iov, 1, PAGE);
+	EXPECT_EQ((long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
+	EXPECT_TRUE(is_pattern(self->buf, PAGE, 1, PAGE));
+	iov.iov_base = NULL;
+	EXPECT_EQ(-EFAULT, kaio_do(self->fd, self->ctx, &iocb));
+	prep_preadv(&iocb, self->file, NULL, 1, 0);
+	EXPECT_EQ(-EFAULT, kaio_do(self->fd, self->ctx, &iocb));
 }
 
 TEST_F(file, no_segments)
@@ -482,7 +504,10 @@ TEST_F(file, closed_while_in_flight)
 	ASSERT_EQ(NR_EVENTS,
 		  kaio_wait(self->fd, self->ctx, NR_EVENTS, self->events));
 	for (i = 0; i < NR_EVENTS; i++) {
-		EXPECT_EQ((long)PAGE, self->events[i].res);
+		EXPECT_EQ((long)PAGE, self->events[i].res)
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	memset(self->buf, 0, FILE_SIZE);
 	ASSERT_EQ((long)FILE_SIZE,
@@ -534,7 +559,10 @@ TEST_F(file, cold)
 	ASSERT_EQ(16, kaio_submit(self->fd, self->ctx, 16, pointers));
 	ASSERT_EQ(16, kaio_wait(self->fd, self->ctx, 16, self->events));
 	for (i = 0; i < 16; i++) {
-		EXPECT_EQ(4 * (long)PAGE, self->events[i].res);
+		EXPECT_EQ(4 * (long)PAGE, self->events[i].res)
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	EXPECT_TRUE(is_pattern(self->buf, FILE_SIZE, 1, 0));
 }
@@ -554,7 +582,10 @@ TEST_F(context, dev_zero)
 	prep_pread(&iocb, file, buf, sizeof(buf), 0);
 	EXPECT_EQ((long)sizeof(buf), kaio_do(self->fd, self->ctx, &iocb));
 	for (i = 0; i < sizeof(buf); i++) {
-		ASSERT_EQ(0, buf[i]);
+		ASSERT_EQ(0, buf[i])
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	prep_pwrite(&iocb, file, buf, sizeof(buf), 0);
 	EXPECT_EQ((long)sizeof(buf), kaio_do(self->fd, self->ctx, &iocb));

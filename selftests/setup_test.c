@@ -253,7 +253,10 @@ TEST_F(setup, many)
 	for (i = 0; i < ARRAY_SIZE(ctx); i++) {
 		ASSERT_EQ(0, kaio_setup(self->fd, 3, &ctx[i]));
 		for (k = 0; k < i; k++) {
-			ASSERT_NE(ctx[k], ctx[i]);
+			ASSERT_NE(ctx[k], ctx[i])
+			{
+				TH_LOG("k %ld", (long)k);
+			}
 		}
 	}
 	EXPECT_EQ(self->nr + 3 * ARRAY_SIZE(ctx), kaio_nr(self->fd));
@@ -261,7 +264,10 @@ TEST_F(setup, many)
 	/* From the middle, so that order cannot matter. */
 	for (i = 0; i < ARRAY_SIZE(ctx); i++) {
 		EXPECT_EQ(0, kaio_destroy(self->fd,
-					  ctx[(i + 50) % ARRAY_SIZE(ctx)]));
+					  ctx[(i + 50) % ARRAY_SIZE(ctx)]))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 }
 
@@ -272,7 +278,10 @@ TEST_F(setup, close_gives_back)
 
 	ASSERT_LE(0, fd);
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, kaio_setup(fd, 10, &ctx[i]));
+		ASSERT_EQ(0, kaio_setup(fd, 10, &ctx[i]))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	EXPECT_EQ(self->nr + 30, kaio_nr(self->fd));
 	close(fd);

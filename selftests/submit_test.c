@@ -387,7 +387,10 @@ TEST_F(reject, alone)
 	/* Often enough that a slot lost each time would be missed. */
 	for (i = 0; i < 2 * NR_EVENTS; i++) {
 		ASSERT_EQ(-variant->err,
-			  kaio_submit(self->fd, self->ctx, 1, &self->pointer));
+			  kaio_submit(self->fd, self->ctx, 1, &self->pointer))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
 				    &no_wait));
@@ -395,7 +398,10 @@ TEST_F(reject, alone)
 	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
 
 	for (i = 0; i < NR_EVENTS; i++) {
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->good));
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->good))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
 	}
 	EXPECT_EQ(submitted + NR_EVENTS, kaio_stat(self->fd, "submitted"));
 }

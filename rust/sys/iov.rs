@@ -26,12 +26,13 @@ unsafe impl Send for Buffers {}
 /// attempt keeps that.
 pub(crate) struct Iter(bindings::iov_iter);
 
-fn direction(write: bool) -> kernel::ffi::c_uint {
-    if write {
+fn direction(write: bool) -> kernel::ffi::c_int {
+    let direction = if write {
         bindings::ITER_SOURCE
     } else {
         bindings::ITER_DEST
-    }
+    };
+    direction as kernel::ffi::c_int
 }
 
 impl Buffers {
@@ -39,9 +40,8 @@ impl Buffers {
     pub(crate) fn single(write: bool, addr: usize, len: usize) -> Result<Self> {
         let mut iter = bindings::iov_iter::default();
         // SAFETY: `iter` is ours; the address is only checked.
-        let ret = unsafe {
-            bindings::import_ubuf(direction(write) as i32, addr as *mut _, len, &mut iter)
-        };
+        let ret =
+            unsafe { bindings::import_ubuf(direction(write), addr as *mut _, len, &mut iter) };
         kernel::error::to_result(ret)?;
         Ok(Self {
             iter,
@@ -51,16 +51,22 @@ impl Buffers {
 
     /// An array of `nr` `struct iovec`. `EFAULT`, `EINVAL`, `ENOMEM` as readv(2).
     pub(crate) fn vector(write: bool, addr: usize, nr: usize) -> Result<Self> {
+        if nr == 0 {
+            return Self::single(write, 0, 0);
+        }
         let nr = u32::try_from(nr).map_err(|_| EINVAL)?;
         let mut iter = bindings::iov_iter::default();
-        let mut vec = ptr::null_mut();
-        // SAFETY: both are ours. With no fast segments the array is allocated, or not needed.
+        // A single segment is read into `fast` and becomes a plain buffer; for more an array is
+        // allocated, as `fast` has room for one.
+        let mut fast = bindings::iovec::default();
+        let mut vec = &raw mut fast;
+        // SAFETY: all are ours; afterwards `vec` is null or an allocation for us.
         let ret = unsafe {
             bindings::import_iovec(
-                direction(write) as i32,
+                direction(write),
                 addr as *const _,
                 nr,
-                0,
+                1,
                 &mut vec,
                 &mut iter,
             )

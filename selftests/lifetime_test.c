@@ -1,0 +1,673 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How contexts end other than by destroy: close, exit, exec, kill; with
+ * requests of all kinds in flight; and who still has them after fork and after
+ * the descriptor was sent elsewhere.
+ *
+ * With KAIO_HOLD in the environment this program is no test, but holds on to
+ * the module in the way that is said there, for module_test.sh.
+ */
+#include "kaio_common.h"
+
+#define EACH	8
+
+/* Requests of each kind, in memory that is told apart from what is read. */
+struct load {
+	int file;
+	int direct;
+	int pipes[2];
+	char *buf;
+	struct iocb iocbs[4 * EACH];
+};
+
+/*
+ * In flight when this returns: reads from the disk, buffered of a cold file
+ * and direct; direct writes; reads from a pipe that stays empty.
+ * Returns how many were taken, or -1.
+ */
+static int start_load(struct load *load, int fd, __u64 ctx)
+{
+	struct iocb *pointers[4 * EACH];
+	int i;
+
+	load->file = open_pattern(DISK_DIR, 1, 3 * EACH * PAGE);
+	load->direct = reopen(load->file, O_RDWR | O_DIRECT);
+	load->buf = map_guarded(4 * EACH);
+	if (load->direct < 0 || !load->buf || pipe2(load->pipes, O_CLOEXEC) ||
+	    posix_fadvise(load->file, 0, 0, POSIX_FADV_DONTNEED))
+		return -1;
+	for (i = 0; i < 4 * EACH; i++) {
+		struct iocb *iocb = pointers[i] = &load->iocbs[i];
+		char *buf = load->buf + i * PAGE;
+
+		switch (i % 4) {
+		case 0:
+			prep_pread(iocb, load->pipes[0], buf, PAGE, 0);
+			break;
+		case 1:
+			prep_pread(iocb, load->direct, buf, PAGE,
+				   i / 4 * PAGE);
+			break;
+		case 2:
+			prep_pwrite(iocb, load->direct, buf, PAGE,
+				    (EACH + i / 4) * PAGE);
+			break;
+		case 3:
+			prep_pread(iocb, load->file, buf, PAGE,
+				   (2 * EACH + i / 4) * PAGE);
+			break;
+		}
+	}
+	return kaio_submit(fd, ctx, 4 * EACH, pointers);
+}
+
+/* A device file, for looking from outside. */
+FIXTURE(world)
+{
+	int fd;
+	__s64 nr;
+};
+
+FIXTURE_SETUP(world)
+{
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	self->nr = kaio_nr(self->fd);
+	ASSERT_LE(0, self->nr);
+}
+
+FIXTURE_TEARDOWN(world)
+{
+	/* Whatever was done, nothing is left of it. */
+	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr))
+	{
+		TH_LOG("%lld are charged, not %lld", kaio_nr(self->fd),
+		       self->nr);
+	}
+	close(self->fd);
+}
+
+/* A child's steps. It says so on a pipe when all is in flight. */
+static void child_until_killed(int ready, bool in_getevents)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct io_event events[NR_EVENTS];
+	struct load load;
+	__u64 ctx;
+
+	if (kaio_setup(fd, NR_EVENTS, &ctx) ||
+	    start_load(&load, fd, ctx) != 4 * EACH || write(ready, "r", 1) != 1)
+		_exit(1);
+	if (in_getevents)
+		kaio_getevents(fd, ctx, NR_EVENTS, NR_EVENTS, events, NULL);
+	pause();
+	_exit(2);
+}
+
+static void expect_ready(struct __test_metadata *const _metadata, int ready)
+{
+	char c = 0;
+
+	ASSERT_EQ(1, read(ready, &c, 1));
+	ASSERT_EQ('r', c);
+}
+
+static pid_t reap_child(pid_t pid, int *status)
+{
+	const __s64 end = now_ns() + PATIENCE_SECONDS * NSEC_PER_SEC;
+	pid_t ret;
+
+	while (!(ret = waitpid(pid, status, WNOHANG)) && now_ns() < end)
+		usleep(500);
+	return ret;
+}
+
+TEST_F(world, close)
+{
+	struct load load;
+	__u64 ctx;
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	size_t i;
+
+	ASSERT_EQ(0, kaio_setup(fd, NR_EVENTS, &ctx));
+	ASSERT_EQ(4 * EACH, start_load(&load, fd, ctx));
+	EXPECT_EQ(self->nr + NR_EVENTS, kaio_nr(self->fd));
+	ASSERT_EQ(0, close(fd));
+	ASSERT_TRUE(wait_until(kaio_nr(self->fd) == self->nr));
+	/* A reader of the pipe is none any more. */
+	ASSERT_EQ(1, write(load.pipes[1], "x", 1));
+	ASSERT_EQ(1, read(load.pipes[0], load.buf + 1, 1));
+	for (i = 0; i < EACH; i++) {
+		EXPECT_EQ(0, load.buf[4 * i * PAGE])
+		{
+			TH_LOG("i %ld", (long)i);
+		}
+	}
+	/* Whether its ring is still there or not. */
+	EXPECT_EQ(0, munmap(ring_of(ctx), PAGE));
+}
+
+static bool only_ring(int fd, __u64 ctx);
+
+/* Closed by somebody else: the ring stays, and is memory like any other. */
+TEST_F(world, close_elsewhere)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct load load;
+	__u64 ctx;
+
+	ASSERT_EQ(0, kaio_setup(fd, NR_EVENTS, &ctx));
+	ASSERT_EQ(4 * EACH, start_load(&load, fd, ctx));
+	ASSERT_TRUE(only_ring(fd, ctx));
+	ASSERT_TRUE(wait_until(kaio_nr(self->fd) == self->nr));
+	ring_of(ctx)->head = 12345;
+	EXPECT_EQ(0, munmap(ring_of(ctx), PAGE));
+}
+
+/* Several contexts, several files. */
+TEST_F(world, close_of_many)
+{
+	struct load loads[3];
+	int fds[3], i;
+	__u64 ctx;
+
+	for (i = 0; i < 3; i++) {
+		fds[i] = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		ASSERT_EQ(0, kaio_setup(fds[i], NR_EVENTS, &ctx));
+		ASSERT_EQ(4 * EACH, start_load(&loads[i], fds[i], ctx));
+	}
+	EXPECT_EQ(self->nr + 3 * NR_EVENTS, kaio_nr(self->fd));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, close(fds[i]))
+		{
+			TH_LOG("i %ld", (long)i);
+		}
+	}
+}
+
+TEST_F(world, destroy_waits)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct load load;
+	__u64 ctx;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		ASSERT_EQ(0, kaio_setup(fd, NR_EVENTS, &ctx));
+		ASSERT_EQ(4 * EACH, start_load(&load, fd, ctx));
+		ASSERT_EQ(0, kaio_destroy(fd, ctx));
+		/* At once, not some time later. */
+		EXPECT_EQ(0, kaio_stat(fd, "inflight"));
+		EXPECT_EQ(0, kaio_stat(fd, "contexts"));
+		EXPECT_EQ(self->nr, kaio_nr(fd));
+	}
+	EXPECT_EQ(5 * 4 * EACH, kaio_stat(fd, "submitted"));
+	EXPECT_EQ(5 * 4 * EACH, kaio_stat(fd, "completed"));
+	EXPECT_LE(5 * EACH, kaio_stat(fd, "parked"));
+}
+
+TEST_F(world, exit)
+{
+	int status, ready[2];
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		struct load load;
+		__u64 ctx;
+
+		if (kaio_setup(fd, NR_EVENTS, &ctx))
+			_exit(1);
+		_exit(start_load(&load, fd, ctx) == 4 * EACH ? 0 : 2);
+	}
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(0, status);
+}
+
+/* The descriptor is open elsewhere: the address space is what ends. */
+TEST_F(world, exit_with_fd_kept)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		struct load load;
+		__u64 ctx;
+
+		if (kaio_setup(fd, NR_EVENTS, &ctx))
+			_exit(1);
+		_exit(start_load(&load, fd, ctx) == 4 * EACH ? 0 : 2);
+	}
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(0, status);
+	EXPECT_TRUE(wait_until(kaio_stat(fd, "contexts") == 0));
+	EXPECT_TRUE(wait_until(kaio_stat(fd, "inflight") == 0));
+	EXPECT_EQ(4 * EACH, kaio_stat(fd, "completed"));
+	EXPECT_EQ(self->nr, kaio_nr(fd));
+}
+
+TEST_F(world, kill)
+{
+	int status, ready[2], i;
+	pid_t pid;
+
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, pipe(ready));
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid)
+			child_until_killed(ready[1], i & 1);
+		close(ready[1]);
+		expect_ready(_metadata, ready[0]);
+		EXPECT_EQ(self->nr + NR_EVENTS, kaio_nr(self->fd));
+		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_EQ(pid, reap_child(pid, &status));
+		EXPECT_EQ(SIGKILL, WTERMSIG(status));
+		ASSERT_TRUE(wait_until(kaio_nr(self->fd) == self->nr));
+	}
+}
+
+static void *submit_for_ever(void *arg)
+{
+	const int fd = *(int *)arg;
+	struct io_event events[NR_EVENTS];
+	struct load load;
+	__u64 ctx;
+
+	if (kaio_setup(fd, NR_EVENTS, &ctx) ||
+	    start_load(&load, fd, ctx) != 4 * EACH)
+		_exit(3);
+	for (;;) {
+		kaio_submit_one(fd, ctx, &load.iocbs[1]);
+		kaio_getevents(fd, ctx, 1, NR_EVENTS, events, &no_wait);
+	}
+	return NULL;
+}
+
+/* Killed while threads submit and reap. */
+TEST_F(world, kill_of_threads)
+{
+	int status, ready[2];
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(ready));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC), i;
+		pthread_t threads[3];
+
+		for (i = 0; i < 3; i++)
+			if (pthread_create(&threads[i], NULL, submit_for_ever,
+					   &fd))
+				_exit(1);
+		while (kaio_stat(fd, "submitted") < 3 * 4 * EACH + 10)
+			usleep(1000);
+		if (write(ready[1], "r", 1) != 1)
+			_exit(2);
+		pause();
+	}
+	close(ready[1]);
+	expect_ready(_metadata, ready[0]);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+}
+
+/* Exit of all threads by one of them. */
+TEST_F(world, exit_of_threads)
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC), i;
+		pthread_t thread;
+
+		for (i = 0; i < 2; i++)
+			if (pthread_create(&thread, NULL, submit_for_ever, &fd))
+				_exit(1);
+		while (kaio_stat(fd, "submitted") < 2 * 4 * EACH + 10)
+			usleep(1000);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(0, status);
+}
+
+/*
+ * Exec. What runs then is this program again: see hold().
+ */
+static int exec_self(const char *what, int fd)
+{
+	char hold[64];
+	char *const argv[] = { "lifetime_test", NULL };
+	char *const envp[] = { hold, NULL };
+
+	snprintf(hold, sizeof(hold), "KAIO_HOLD=%s%d", what, fd);
+	return execve("/proc/self/exe", argv, envp);
+}
+
+TEST_F(world, exec_with_fd_kept)
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		const int fd = open(KAIO_DEVICE, O_RDWR);
+		struct load load;
+		__u64 ctx;
+
+		if (kaio_setup(fd, NR_EVENTS, &ctx) ||
+		    start_load(&load, fd, ctx) != 4 * EACH)
+			_exit(50);
+		exec_self("exec", fd);
+		_exit(51);
+	}
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(0, status)
+	{
+		TH_LOG("step %d after exec", WEXITSTATUS(status));
+	}
+}
+
+TEST_F(world, exec_with_fd_closed)
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		struct load load;
+		__u64 ctx;
+
+		if (kaio_setup(fd, NR_EVENTS, &ctx) ||
+		    start_load(&load, fd, ctx) != 4 * EACH)
+			_exit(50);
+		exec_self("nothing", 0);
+		_exit(51);
+	}
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(0, status);
+}
+
+/*
+ * The open file in another process.
+ */
+static bool send_fd(int to, int fd)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(fd))];
+	} control = {};
+	char c = 'f';
+	struct iovec iov = { &c, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+	cmsg->cmsg_level = SOL_SOCKET;
+	cmsg->cmsg_type = SCM_RIGHTS;
+	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
+	return sendmsg(to, &msg, 0) == 1;
+}
+
+static int receive_fd(int from)
+{
+	union {
+		struct cmsghdr align;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = {};
+	char c;
+	struct iovec iov = { &c, 1 };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
+	};
+	int fd = -1;
+
+	if (recvmsg(from, &msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&msg))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	return fd;
+}
+
+TEST_F(world, sent_elsewhere)
+{
+	int ends[2], status, fd;
+	struct io_event event;
+	struct iocb iocb;
+	__u64 theirs, own;
+	pid_t pid;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		struct load load;
+		char c;
+
+		fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		if (kaio_setup(fd, NR_EVENTS, &theirs) ||
+		    start_load(&load, fd, theirs) != 4 * EACH)
+			_exit(1);
+		if (!send_fd(ends[1], fd) ||
+		    write(ends[1], &theirs, sizeof(theirs)) != sizeof(theirs))
+			_exit(2);
+		/* Until the other one has looked. */
+		if (read(ends[1], &c, 1) != 1)
+			_exit(3);
+		_exit(0);
+	}
+	fd = receive_fd(ends[0]);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(8, read(ends[0], &theirs, sizeof(theirs)));
+	prep_noop(&iocb, fd);
+	EXPECT_EQ(-EINVAL, kaio_submit_one(fd, theirs, &iocb));
+	EXPECT_EQ(-EINVAL, kaio_getevents(fd, theirs, 0, 1, &event, &no_wait));
+	EXPECT_EQ(-EINVAL, kaio_destroy(fd, theirs));
+	EXPECT_EQ(1, kaio_stat(fd, "contexts"));
+	/* An own context beside it. */
+	ASSERT_EQ(0, kaio_setup(fd, 3, &own));
+	EXPECT_EQ(0, kaio_do(fd, own, &iocb));
+	EXPECT_EQ(self->nr + NR_EVENTS + 3, kaio_nr(fd));
+	ASSERT_EQ(1, write(ends[0], "x", 1));
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(0, status);
+	/* Theirs ended with them, and ours did not. */
+	EXPECT_TRUE(wait_until(kaio_nr(fd) == self->nr + 3));
+	EXPECT_TRUE(wait_until(kaio_stat(fd, "inflight") == 0));
+	EXPECT_EQ(0, kaio_do(fd, own, &iocb));
+	close(fd);
+}
+
+/* A file that is only in a message in flight is still open. */
+TEST_F(world, left_in_a_message)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct iocb iocb;
+	int ends[2], back;
+	__u64 ctx;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends));
+	ASSERT_EQ(0, kaio_setup(fd, 3, &ctx));
+	ASSERT_TRUE(send_fd(ends[1], fd));
+	close(fd);
+	EXPECT_EQ(self->nr + 3, kaio_nr(self->fd));
+	back = receive_fd(ends[0]);
+	ASSERT_LE(0, back);
+	/* The same address space, the same open file. */
+	prep_noop(&iocb, back);
+	EXPECT_EQ(0, kaio_do(back, ctx, &iocb));
+	ASSERT_TRUE(send_fd(ends[1], back));
+	close(back);
+	/* Thrown away with the message. */
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* Children on one inherited descriptor, each with contexts of its own. */
+TEST_F(world, family)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct load load;
+	pid_t pids[3];
+	int i, status;
+	__u64 ctx;
+
+	ASSERT_EQ(0, kaio_setup(fd, NR_EVENTS, &ctx));
+	for (i = 0; i < 3; i++) {
+		pids[i] = fork();
+		ASSERT_LE(0, pids[i]);
+		if (!pids[i]) {
+			if (kaio_setup(fd, NR_EVENTS, &ctx) ||
+			    start_load(&load, fd, ctx) != 4 * EACH)
+				_exit(1);
+			if (i == 0)
+				_exit(kaio_destroy(fd, ctx) ? 2 : 0);
+			if (i == 1)
+				raise(SIGKILL);
+			_exit(0);
+		}
+	}
+	ASSERT_EQ(4 * EACH, start_load(&load, fd, ctx));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(pids[i], reap_child(pids[i], &status));
+		EXPECT_EQ(i == 1 ? SIGKILL : 0, status);
+	}
+	EXPECT_TRUE(wait_until(kaio_stat(fd, "contexts") == 1));
+	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr + NR_EVENTS));
+	/* What the parent has in flight is its pipe's. */
+	EXPECT_TRUE(wait_until(kaio_stat(fd, "inflight") == EACH));
+	EXPECT_EQ(0, kaio_destroy(fd, ctx));
+	EXPECT_EQ(0, kaio_stat(fd, "inflight"));
+	EXPECT_EQ(16 * EACH, kaio_stat(fd, "completed"));
+	close(fd);
+}
+
+/* The parent goes first. */
+TEST_F(world, orphan)
+{
+	int pipes[2], status;
+	pid_t pid;
+	char c = 0;
+
+	ASSERT_EQ(0, pipe(pipes));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		const pid_t parent = getpid();
+		struct load load;
+		struct iocb iocb;
+		__u64 ctx;
+
+		if (kaio_setup(fd, NR_EVENTS, &ctx) ||
+		    start_load(&load, fd, ctx) != 4 * EACH)
+			_exit(1);
+		pid = fork();
+		if (pid)
+			_exit(pid < 0);
+		while (getppid() == parent)
+			usleep(500);
+		/* The file lives on here. */
+		prep_noop(&iocb, fd);
+		if (!kaio_setup(fd, 1, &ctx) && !kaio_do(fd, ctx, &iocb) &&
+		    wait_until(kaio_stat(fd, "contexts") == 1))
+			c = 'k';
+		_exit(write(pipes[1], &c, 1) != 1);
+	}
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	EXPECT_EQ(0, status);
+	close(pipes[1]);
+	ASSERT_EQ(1, read(pipes[0], &c, 1));
+	EXPECT_EQ('k', c);
+}
+
+/*
+ * Not a test: what was exec'ed, and what holds the module.
+ */
+static int after_exec(int fd)
+{
+	struct iocb iocb;
+	__u64 ctx;
+
+	if (!wait_until(kaio_stat(fd, "contexts") == 0))
+		return 1;
+	if (!wait_until(kaio_stat(fd, "inflight") == 0))
+		return 2;
+	if (kaio_stat(fd, "completed") != 4 * EACH)
+		return 3;
+	if (kaio_setup(fd, 1, &ctx))
+		return 4;
+	prep_noop(&iocb, fd);
+	return kaio_do(fd, ctx, &iocb) ? 5 : 0;
+}
+
+/*
+ * The last to close the file is somebody else, who cannot unmap the ring. What
+ * is left of the context then is the mapping.
+ */
+static bool only_ring(int fd, __u64 ctx)
+{
+	int pipes[2], status;
+	pid_t pid;
+	char c;
+
+	if (pipe(pipes))
+		return false;
+	pid = fork();
+	if (!pid) {
+		close(pipes[1]);
+		_exit(read(pipes[0], &c, 1));
+	}
+	close(fd);
+	close(pipes[1]);
+	return waitpid(pid, &status, 0) == pid && !status &&
+	       ring_of(ctx)->magic == KAIO_RING_MAGIC;
+}
+
+static void __attribute__((constructor)) hold(void)
+{
+	const char *const what = getenv("KAIO_HOLD");
+	struct load load;
+	int fd, unused;
+	__u64 ctx;
+
+	if (!what)
+		return;
+	if (sscanf(what, "nothing%d", &unused) == 1)
+		_exit(0);
+	if (sscanf(what, "exec%d", &fd) == 1)
+		_exit(after_exec(fd));
+
+	fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	if (kaio_setup(fd, NR_EVENTS, &ctx))
+		_exit(1);
+	if (!strcmp(what, "requests") &&
+	    start_load(&load, fd, ctx) != 4 * EACH)
+		_exit(2);
+	if (!strcmp(what, "ring") && !only_ring(fd, ctx))
+		_exit(4);
+	printf("held\n");
+	fflush(stdout);
+	pause();
+	_exit(3);
+}
+
+TEST_HARNESS_MAIN
