@@ -56,7 +56,7 @@ mod kaio {
     const fn number<T>(dir: c_ulong, nr: c_ulong) -> c_ulong {
         dir << 30 | (size_of::<T>() as c_ulong) << 16 | (KAIO_IOC_MAGIC as c_ulong) << 8 | nr
     }
-    const QUERY: c_ulong = number::<kaio_query>(2, 0);
+    const QUERY: c_ulong = number::<kaio_query>(3, 0);
     const SETUP: c_ulong = number::<kaio_setup>(3, 1);
     const DESTROY: c_ulong = number::<kaio_destroy>(1, 2);
     const SUBMIT: c_ulong = number::<kaio_submit>(1, 3);

@@ -20,7 +20,7 @@ use crate::{
     },
     sys::{
         file::File,
-        queue::kick_queue,
+        poll, queue,
         request::{
             Active,
             Park,
@@ -34,7 +34,7 @@ use crate::{
 pub(crate) fn run(mut req: Active<Kiocb>, how: How) {
     loop {
         if req.is_cancelled() {
-            // Its drop completes it with -ECANCELED.
+            // Its drop ends it.
             return;
         }
         let verdict = (req.data().ki_op.retry)(req, how);
@@ -60,35 +60,46 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
             defer(req);
             None
         }
-        Verdict::Park(mut req, events) => {
-            req.data().slot.ctx().table().stats.parked();
-            match req.park(events) {
-                Park::Parked => None,
-                Park::Ready(mut req) => {
-                    if let Some(transfer) = req.data().transfer.as_mut() {
-                        transfer.ready = true;
-                        transfer.rounds += 1;
-                    }
-                    Some(req)
-                }
-                Park::Unpollable(mut req) => {
-                    if let Some(transfer) = req.data().transfer.as_mut() {
-                        transfer.pollable = false;
-                    }
-                    Some(req)
-                }
-            }
-        }
+        Verdict::Park(req) => park(req),
     }
 }
 
+/// Leaves a request to the next kick; gives it back if it need not or cannot wait for one.
+fn park(mut req: Active<Kiocb>) -> Option<Active<Kiocb>> {
+    req.data().slot.ctx().table().stats.parked();
+    let transfer = req.data().transfer.as_ref();
+    let (write, rounds) = transfer.map_or((false, 0), |t| (t.write, t.rounds));
+    let events = poll::events_for(write);
+    // Once "ready" has been said in vain, only what promises a transfer counts.
+    let ready = match rounds {
+        0 => events,
+        _ => poll::transfer_events_for(write),
+    };
+    let (mut req, ready, pollable) = match req.park(events, ready) {
+        Park::Parked => return None,
+        Park::Again(req, ready) => (req, ready, true),
+        Park::Unpollable(req) => (req, false, false),
+    };
+    if let Some(transfer) = req.data().transfer.as_mut() {
+        transfer.ready = ready;
+        transfer.pollable = pollable;
+        transfer.rounds += u32::from(ready);
+    }
+    Some(req)
+}
+
+/// Queues a request for a run that may wait. It holds the submitter's memory until then.
 fn defer(mut req: Active<Kiocb>) {
-    req.data().slot.ctx().table().stats.queued();
-    req.defer();
+    let kiocb = req.data();
+    let ctx = kiocb.slot.ctx();
+    ctx.table().stats.queued();
+    kiocb.users = ctx.mm().users();
+    req.defer(queue::work());
 }
 
 impl Request for Kiocb {
-    fn complete(active: Active<Self>, res: i64) {
+    fn cancelled(mut active: Active<Self>) {
+        let res = active.data().cancelled_res();
         complete(active, res);
     }
 
@@ -98,7 +109,7 @@ impl Request for Kiocb {
                 req.data().slot.ctx().table().stats.irq();
                 complete(req, res);
             }
-            Verdict::Defer(req) | Verdict::Park(req, _) => defer(req),
+            Verdict::Defer(req) | Verdict::Park(req) => defer(req),
             Verdict::Driver => {}
         }
     }
@@ -106,19 +117,23 @@ impl Request for Kiocb {
     /// The kick handler.
     fn retry(mut active: Active<Self>) {
         let kiocb = active.data();
+        let (how, users) = match kiocb.users.take() {
+            Some(users) => (How::Work, Some(users)),
+            None => (How::Kick, kiocb.slot.ctx().mm().users()),
+        };
         if let Some(transfer) = kiocb.transfer.as_mut() {
             transfer.rounds = 0;
         }
         let submitter = kiocb.submitter.clone();
-        // A process that has gone needs no answer: dropping the request completes it. Parked
-        // requests do not hold its memory; only a run does, and runs end in bounded time.
-        if let Some(users) = kiocb.slot.ctx().mm().users() {
-            submitter.run(users, || run(active, How::Kick));
+        let _file = kiocb.ki_filp.hold();
+        // A parked request whose process has gone needs no answer: its drop ends it.
+        if let Some(users) = users {
+            submitter.run(users, || run(active, how));
         }
     }
 
-    fn queue() -> &'static Queue {
-        kick_queue()
+    fn kick_queue() -> &'static Queue {
+        queue::kick()
     }
 
     fn file(&self) -> &File {

@@ -58,9 +58,9 @@ fn must_be_zero(fields: &[u64]) -> Result {
 }
 
 macro_rules! ioctl_table {
-    ($($number:path => $handler:ident,)*) => {
-        /// Runs an ioctl. Structs may be longer or shorter than ours; type, number and direction
-        /// must match. `ENOTTY`.
+    ($($number:path, $size_ver0:path => $handler:ident;)*) => {
+        /// Runs an ioctl. Structs may be longer than ours, or shorter, down to the first
+        /// version's; type, number and direction must match (`ENOTTY`).
         pub(crate) fn ioctl(
             table: ArcBorrow<'_, Table>,
             cmd: u32,
@@ -70,8 +70,7 @@ macro_rules! ioctl_table {
             let name = (_IOC_TYPE(cmd), _IOC_NR(cmd), _IOC_DIR(cmd));
             let size = _IOC_SIZE(cmd);
             $(if name == (_IOC_TYPE($number), _IOC_NR($number), _IOC_DIR($number)) {
-                // This is the first version: nothing shorter was ever valid.
-                if size < _IOC_SIZE($number) {
+                if size < $size_ver0 {
                     return Err(EINVAL);
                 }
                 let arg = UserPtr::from_addr(arg);
@@ -83,19 +82,22 @@ macro_rules! ioctl_table {
 }
 
 ioctl_table! {
-    uapi::QUERY => io_query,
-    uapi::SETUP => io_setup,
-    uapi::DESTROY => io_destroy,
-    uapi::SUBMIT => io_submit,
-    uapi::GETEVENTS => io_getevents,
+    uapi::QUERY, uapi::QUERY_SIZE_VER0 => io_query;
+    uapi::SETUP, uapi::SETUP_SIZE_VER0 => io_setup;
+    uapi::DESTROY, uapi::DESTROY_SIZE_VER0 => io_destroy;
+    uapi::SUBMIT, uapi::SUBMIT_SIZE_VER0 => io_submit;
+    uapi::GETEVENTS, uapi::GETEVENTS_SIZE_VER0 => io_getevents;
 }
 
 fn io_query(call: Call<'_>) -> Result<isize> {
+    let query: Query = user::read_sized(call.arg, call.size)?;
+    must_be_zero(&[query.flags.into()])?;
     let answer = Query {
         version: uapi::ABI_VERSION,
-        __reserved: 0,
+        flags: 0,
         features: uapi::FEATURES,
         opcodes: ops::OPCODES,
+        rw_flags: uapi::RW_FLAGS,
         max_nr: quota::max(),
         nr: quota::nr(),
     };
@@ -107,7 +109,7 @@ fn io_setup(call: Call<'_>) -> Result<isize> {
     let mut setup: Setup = user::read_sized(call.arg, call.size)?;
     must_be_zero(&[setup.flags.into(), setup.ctx_id])?;
     // As natively: a place for the answer comes before everything.
-    user::write(call.arg, &setup)?;
+    user::write_sized(call.arg, call.size, &setup)?;
     if setup.nr_events == 0 {
         return Err(EINVAL);
     }
@@ -116,7 +118,7 @@ fn io_setup(call: Call<'_>) -> Result<isize> {
     let done = call
         .table
         .add(&ctx)
-        .and_then(|()| user::write(call.arg, &setup));
+        .and_then(|()| user::write_sized(call.arg, call.size, &setup));
     if let Err(e) = done {
         if ctx.kill() {
             ctx.unmap();
@@ -156,15 +158,15 @@ fn io_getevents(call: Call<'_>) -> Result<isize> {
         0 => args::FOREVER,
         at => {
             let time: Timespec = user::read(UserPtr::from_addr(at as usize))?;
-            args::timeout_ns(time.tv_sec, time.tv_nsec)
+            // As get_timespec64(): in a 32-bit caller's struct the upper half is padding.
+            let nsec = match call.compat {
+                true => time.tv_nsec & 0xffff_ffff,
+                false => time.tv_nsec,
+            };
+            args::timeout_ns(time.tv_sec, nsec)
         }
     };
-    must_be_zero(&[
-        args.sigmask,
-        args.sigsetsize,
-        args.flags.into(),
-        args.__reserved.into(),
-    ])?;
+    must_be_zero(&[args.sigmask, args.flags.into(), args.__reserved.into()])?;
     let (min, nr) = args::events_wanted(args.min_nr, args.nr).ok_or(EINVAL)?;
     let ctx = call.table.look_up(args.ctx_id)?;
     let events = UserPtr::from_addr(args.events as usize);

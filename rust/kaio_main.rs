@@ -37,7 +37,7 @@ use crate::{
     sys::{
         device::Registration,
         module,
-        queue::KickQueue, //
+        queue::Queues, //
     },
 };
 
@@ -52,15 +52,15 @@ module! {
 /// The loaded module. Fields are dropped in this order: no new files, then no more work.
 struct Kaio {
     _device: Registration<Table>,
-    _queue: KickQueue,
+    _queues: Queues,
 }
 
 impl kernel::Module for Kaio {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let queue = KickQueue::new()?;
+        let queues = Queues::new()?;
         Ok(Self {
             _device: Registration::new(module::param_mode())?,
-            _queue: queue,
+            _queues: queues,
         })
     }
 }

@@ -73,10 +73,8 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// A ring for `nr_events` requests at once, charged to the caller's cgroup. `EINVAL` if that
-    /// is absurd.
-    pub(crate) fn new(nr_events: u32) -> Result<impl PinInit<Self, Error>> {
-        let geometry = Geometry::for_requests(nr_events, PAGE_SIZE).ok_or(EINVAL)?;
+    /// A ring of this size, charged to the caller's cgroup.
+    pub(crate) fn new(geometry: Geometry) -> Result<impl PinInit<Self, Error>> {
         let pages = SharedPages::new(geometry.pages())?;
         for (offset, value) in [
             (offset_of!(RingHeader, id), 0),

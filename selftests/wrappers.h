@@ -32,6 +32,7 @@ static inline unsigned long ioc_resize(unsigned long cmd, size_t size)
 
 static inline long kaio_query(int fd, struct kaio_query *query)
 {
+	memset(query, 0, sizeof(*query));
 	return kaio_ioctl(fd, KAIO_QUERY, query);
 }
 

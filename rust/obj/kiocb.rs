@@ -11,10 +11,12 @@ use crate::{
         op::OpDef, //
     },
     sys::{
+        errno,
         eventfd::EventFd,
         file::File,
         iov::Buffers,
         lease::Lease,
+        mm::Users,
         submitter::Submitter,
         uapi::IoEvent, //
     },
@@ -66,8 +68,11 @@ pub(crate) struct Transfer {
     pub(crate) flags: i32,
     /// Bytes moved by the attempts so far.
     pub(crate) done: usize,
-    /// `EAGAIN` is the answer, not a reason to retry (`RWF_NOWAIT`, `O_NONBLOCK`).
+    /// One attempt, in the submit call, and `EAGAIN` is an answer (`RWF_NOWAIT`, `O_NONBLOCK`, files
+    /// that no worker may touch).
     pub(crate) impatient: bool,
+    /// An attempt without waiting makes sense.
+    pub(crate) try_first: bool,
     /// The file can be waited for by poll.
     pub(crate) pollable: bool,
     /// The attempt in hand does not wait.
@@ -85,8 +90,21 @@ pub(crate) struct Kiocb {
     pub(crate) ki_eventfd: Option<EventFd>,
     /// Whom the kick handler stands for.
     pub(crate) submitter: Submitter,
+    /// The submitter's memory, while the request is deferred: what was submitted is done even if
+    /// the submitter exits. Parked requests do not hold it.
+    pub(crate) users: Option<Users>,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) ki_res: IoEvent,
     // Last: the rest has gone before the context, and the module, may.
     pub(crate) slot: Slot,
+}
+
+impl Kiocb {
+    /// What a request that is given up has to say: what it did so far, or that it was cancelled.
+    pub(crate) fn cancelled_res(&self) -> i64 {
+        match &self.transfer {
+            Some(transfer) if transfer.done > 0 => transfer.done as i64,
+            _ => errno::ECANCELED,
+        }
+    }
 }

@@ -8,6 +8,7 @@
 
 use kernel::{
     new_mutex,
+    page::PAGE_SIZE,
     prelude::*,
     sync::{
         atomic::{
@@ -28,6 +29,7 @@ use crate::{
         kiocb::Kiocb,
         table::Table, //
     },
+    pure::ring::Geometry,
     quota::Charge,
     ring::Ring,
     sys::{
@@ -78,9 +80,12 @@ pub(crate) struct Kioctx {
 
 impl Kioctx {
     /// Makes a context for the current task and maps its ring. The caller puts it into the table.
+    ///
+    /// `EINVAL`: an absurd number; `EAGAIN`: over the limit; `ENOMEM`.
     pub(crate) fn new(table: Arc<Table>, nr_events: u32) -> Result<Arc<Self>> {
-        let ring = Ring::new(nr_events)?;
+        let geometry = Geometry::for_requests(nr_events, PAGE_SIZE).ok_or(EINVAL)?;
         let charge = Charge::new(nr_events)?;
+        let ring = Ring::new(geometry)?;
         let mm = Mm::current()?;
         let ctx = Arc::pin_init(
             try_pin_init!(Self {

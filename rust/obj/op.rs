@@ -23,8 +23,10 @@ use crate::{
 pub(crate) enum How {
     /// In the submit call: must not wait for anything.
     Submit,
-    /// In the kick handler: may wait for what comes in bounded time, such as a disk.
+    /// In the kick handler, after a kick: must not wait either.
     Kick,
+    /// In the kick handler, deferred: may wait for what comes in bounded time, such as a disk.
+    Work,
 }
 
 /// What an operation needs next.
@@ -34,10 +36,10 @@ pub(crate) enum Verdict {
     Done(Active<Kiocb>, i64),
     /// A driver has it and will say.
     Driver,
-    /// To be run by the kick handler.
+    /// To be run by the kick handler, where it may wait.
     Defer(Active<Kiocb>),
-    /// To be run again when the file has one of these poll events.
-    Park(Active<Kiocb>, u32),
+    /// To be run again when the file is ready.
+    Park(Active<Kiocb>),
 }
 
 /// An operation: one file in `ops/` and one line in `ops.rs`.

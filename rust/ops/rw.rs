@@ -34,7 +34,6 @@ use crate::{
             Buffers,
             Iter, //
         },
-        poll,
         request::{
             Active,
             Prepared, //
@@ -46,7 +45,7 @@ use crate::{
     },
 };
 
-/// How often poll may say "ready" and the attempt "not yet", before we take it for the answer.
+/// How often poll may say "ready" and the attempt "not yet", before others get their turn.
 const MAX_ROUNDS: u32 = 64;
 
 macro_rules! transfers {
@@ -85,6 +84,7 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     let pos = iocb.aio_offset;
     let flags = req.prep_iocb(pos, iocb.aio_rw_flags as u32, write, eventfd, ioprio)?;
     let nowait = req.wants_nowait();
+    let try_first = req.may_try(write);
 
     let file = &req.data().ki_filp;
     let (mode, method) = if write {
@@ -112,7 +112,8 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         pos,
         flags,
         done: 0,
-        impatient: nowait || (file.nonblock() && !file.on_disk()),
+        impatient: nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
+        try_first,
         pollable: file.pollable() && !file.on_disk(),
         nowait: false,
         ready: false,
@@ -137,19 +138,20 @@ fn next_step(kiocb: &mut Kiocb, how: How) -> Option<Step> {
         // O_NONBLOCK speaks to files that do not know IOCB_NOWAIT.
         file.nowait()
     } else if transfer.pollable {
-        // Whatever can wait for ever must not be waited for here. A file that does not know
-        // IOCB_NOWAIT is read only when it says that it is ready, and not in the submit call.
-        match (file.nowait(), ready, how) {
-            (true, _, _) => true,
-            (false, false, _) => return Some(Step::Park),
-            (false, true, How::Submit) => return Some(Step::Defer),
-            (false, true, How::Kick) => false,
+        // Whatever can wait for ever must not be waited for. A FIFO knows IOCB_NOWAIT but may hold
+        // its lock for long. Any other file that does not know it is touched only when it says
+        // that it is ready.
+        match (file.nowait(), file.fifo(), how, ready) {
+            (true, _, _, _) | (false, true, How::Kick | How::Work, _) => true,
+            (false, _, How::Work, true) => false,
+            (false, _, _, true) => return Some(Step::Defer),
+            (false, _, _, false) => return Some(Step::Park),
         }
     } else {
-        match (how, file.nowait()) {
-            (How::Submit, true) => true,
-            (How::Submit, false) => return Some(Step::Defer),
-            (How::Kick, _) => false,
+        match (how, file.nowait() && transfer.try_first) {
+            (How::Work, _) => false,
+            (_, true) => true,
+            (_, false) => return Some(Step::Defer),
         }
     };
     let pos = if file.on_disk() {
@@ -163,7 +165,7 @@ fn next_step(kiocb: &mut Kiocb, how: How) -> Option<Step> {
         fsize_limit: match how {
             // The file system looks at the caller's limit itself.
             How::Submit => NO_LIMIT,
-            How::Kick => kiocb.submitter.fsize_limit(),
+            How::Kick | How::Work => kiocb.submitter.fsize_limit(),
         },
         flags: transfer.flags,
         write: transfer.write,
@@ -180,14 +182,24 @@ enum Outcome {
     More,
 }
 
+/// The attempt could not be made without waiting, and is to be made again.
+fn not_yet(transfer: &Transfer, ret: isize) -> bool {
+    !transfer.impatient
+        && match ret as i64 {
+            errno::EAGAIN => transfer.nowait || transfer.pollable,
+            // What a disk says that cannot do without waiting. From a socket it is an answer.
+            errno::EOPNOTSUPP => transfer.nowait && !transfer.pollable,
+            _ => false,
+        }
+}
+
 fn judge(kiocb: &mut Kiocb, ret: isize) -> Outcome {
     let file = &kiocb.ki_filp;
     let Some(transfer) = kiocb.transfer.as_mut() else {
         return Outcome::Over(ret as i64);
     };
     let nowait = transfer.nowait;
-    let not_yet = ret as i64 == errno::EAGAIN || (ret as i64 == errno::EOPNOTSUPP && nowait);
-    if not_yet && !transfer.impatient && (nowait || transfer.pollable) {
+    if not_yet(transfer, ret) {
         return Outcome::NotYet;
     }
     if ret <= 0 {
@@ -208,9 +220,9 @@ fn judge(kiocb: &mut Kiocb, ret: isize) -> Outcome {
         (true, false) if file.at_eof(transfer.pos.saturating_add(transfer.done as i64)) => over,
         (true, _) => Outcome::More,
         // A blocking write to a pipe or socket goes on until all is written ...
-        (false, true) => Outcome::More,
+        (false, true) if transfer.pollable => Outcome::More,
         // ... and a read is content with what there is.
-        (false, false) => over,
+        (false, _) => over,
     }
 }
 
@@ -251,14 +263,11 @@ fn is_pollable(kiocb: &mut Kiocb) -> bool {
     kiocb.transfer.as_ref().is_some_and(|t| t.pollable)
 }
 
-/// Waits for readiness, unless that has been reported in vain too often.
+/// Waits for readiness; if that has been reported in vain too often, lets others run first.
 fn park(mut req: Active<Kiocb>) -> Verdict {
     match req.data().transfer.as_ref() {
-        Some(transfer) if transfer.rounds <= MAX_ROUNDS => {
-            let events = poll::events_for(transfer.write);
-            Verdict::Park(req, events)
-        }
-        _ => Verdict::Done(req, errno::EAGAIN),
+        Some(transfer) if transfer.rounds > MAX_ROUNDS => Verdict::Defer(req),
+        _ => Verdict::Park(req),
     }
 }
 
@@ -267,8 +276,8 @@ fn driver_done(mut req: Active<Kiocb>, ret: isize) -> Verdict {
     let Some(transfer) = kiocb.transfer.as_mut() else {
         return Verdict::Done(req, ret as i64);
     };
-    // A device without a free tag says so here.
-    if ret as i64 == errno::EAGAIN && transfer.nowait && !transfer.impatient {
+    // A device without a free tag, or one that cannot do without waiting, says so here.
+    if not_yet(transfer, ret) {
         return Verdict::Defer(req);
     }
     let done = transfer.done as i64;

@@ -5,15 +5,18 @@
  * that only makes sense together.
  */
 #include <linux/anon_inodes.h>
+#include <linux/backing-dev.h>
 #include <linux/blk-cgroup.h>
 #include <linux/capability.h>
 #include <linux/cred.h>
 #include <linux/eventfd.h>
 #include <linux/ioprio.h>
 #include <linux/kthread.h>
+#include <linux/magic.h>
 #include <linux/memcontrol.h>
 #include <linux/module.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
@@ -40,6 +43,29 @@ u64 kaio_param_max_nr(void)
 
 /* Files. */
 
+/*
+ * A kworker that acts for a task has its memory, credentials and cgroups, but
+ * not its namespaces, its signals or its pid. Files that look at those must be
+ * read and written by the task itself: pseudo files (procfs, cgroupfs: nothing
+ * backs them), and signalfd. They do no I/O, so nothing is lost.
+ */
+static bool kaio_file_is_of_task(struct file *file)
+{
+	const struct super_block *sb = file_inode(file)->i_sb;
+
+	switch (sb->s_magic) {
+	case TMPFS_MAGIC:
+	case RAMFS_MAGIC:
+	case OVERLAYFS_SUPER_MAGIC:
+		return false;
+	case ANON_INODE_FS_MAGIC:
+		return !strcmp(file->f_path.dentry->d_name.name, "[signalfd]");
+	default:
+		return S_ISREG(file_inode(file)->i_mode) && !(file->f_mode & FMODE_NOWAIT) &&
+		       sb->s_bdi == &noop_backing_dev_info;
+	}
+}
+
 u32 kaio_file_traits(struct file *file)
 {
 	const umode_t type = file_inode(file)->i_mode;
@@ -61,12 +87,25 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_DISK;
 	if (file->f_flags & O_NONBLOCK)
 		traits |= KAIO_FILE_NONBLOCK;
+	if (S_ISFIFO(type))
+		traits |= KAIO_FILE_FIFO;
+	if (kaio_file_is_of_task(file))
+		traits |= KAIO_FILE_OF_TASK;
 	return traits;
 }
 
 bool kaio_at_eof(struct file *file, loff_t pos)
 {
 	return pos >= i_size_read(file->f_mapping->host);
+}
+
+/*
+ * A kworker's fput() would close the file a jiffy later; programs expect it to
+ * be closed once they have the event (exec, umount).
+ */
+void kaio_fput_now(struct file *file)
+{
+	__fput_sync(file);
 }
 
 /* Requests. */
@@ -124,6 +163,21 @@ bool kaio_iocb_nowait(const struct kiocb *iocb)
 	return iocb->ki_flags & IOCB_NOWAIT;
 }
 
+/*
+ * Whether to try without waiting first. As io_uring: a buffered write to a file
+ * only if its file system says so (others answer EINVAL), and not if it then has
+ * to be written out.
+ */
+bool kaio_iocb_may_try(const struct kiocb *iocb, bool write)
+{
+	const umode_t type = file_inode(iocb->ki_filp)->i_mode;
+
+	if (!write || !(S_ISREG(type) || S_ISBLK(type)) || (iocb->ki_flags & IOCB_DIRECT))
+		return true;
+	return (iocb->ki_filp->f_op->fop_flags & FOP_BUFFER_WASYNC) &&
+	       !(iocb->ki_flags & IOCB_DSYNC);
+}
+
 static bool kaio_freezable(const struct kiocb *iocb)
 {
 	return S_ISREG(file_inode(iocb->ki_filp)->i_mode);
@@ -153,7 +207,7 @@ static int kaio_limit_fsize(struct kiocb *iocb, struct iov_iter *iter, unsigned 
 {
 	loff_t pos = iocb->ki_pos;
 
-	if (limit == RLIM_INFINITY || !kaio_freezable(iocb))
+	if (limit == RLIM_INFINITY || !kaio_freezable(iocb) || !iov_iter_count(iter))
 		return 0;
 	if (iocb->ki_flags & IOCB_APPEND)
 		pos = i_size_read(file_inode(iocb->ki_filp));
@@ -314,6 +368,9 @@ void kaio_wake(struct wait_queue_head *wq)
 long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
 		     s64 timeout_ns)
 {
+	/* The macro looks for signals only if it has to sleep. */
+	if (signal_pending(current))
+		return -ERESTARTSYS;
 	return wait_event_interruptible_hrtimeout(*wq, ready(arg), timeout_ns);
 }
 
@@ -385,15 +442,6 @@ void kaio_poll_entry_remove(struct wait_queue_entry *entry, struct wait_queue_he
 
 /* Locks. */
 
-void kaio_spin_init(spinlock_t *lock, const char *name, struct lock_class_key *key)
-{
-#ifdef CONFIG_DEBUG_SPINLOCK
-	__raw_spin_lock_init(spinlock_check(lock), name, key, LD_WAIT_CONFIG);
-#else
-	spin_lock_init(lock);
-#endif
-}
-
 unsigned long kaio_spin_lock_irqsave(spinlock_t *lock)
 {
 	unsigned long flags;
@@ -417,9 +465,20 @@ void kaio_spin_assert_held(spinlock_t *lock)
 	lockdep_assert_held(lock);
 }
 
-struct workqueue_struct *kaio_workqueue_alloc(const char *name)
+struct workqueue_struct *kaio_workqueue_alloc(const char *name, int max_active)
 {
-	return alloc_workqueue("%s", WQ_UNBOUND | WQ_MEM_RECLAIM, 0, name);
+	return alloc_workqueue("%s", WQ_UNBOUND | WQ_FREEZABLE, max_active, name);
+}
+
+/*
+ * Before the module's text goes: interrupts and RCU callbacks that run in it end,
+ * and tasks that were preempted in it (a completion in somebody's kworker).
+ */
+void kaio_grace(void)
+{
+	synchronize_rcu();
+	synchronize_rcu_tasks();
+	rcu_barrier();
 }
 
 void kaio_eventfd_signal(struct eventfd_ctx *ctx)

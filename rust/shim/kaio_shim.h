@@ -33,6 +33,8 @@ enum kaio_ioctl {
 enum kaio_const {
 	KAIO_PROT_RW	= 0x3,	/* PROT_READ | PROT_WRITE */
 	KAIO_MAP_SHARED	= 0x1,
+	KAIO_RWF_KNOWN	= RWF_SUPPORTED,
+	KAIO_WQ_MAX_ACTIVE = WQ_MAX_ACTIVE,
 };
 
 /* rust/sys/file.rs: what a file can do. */
@@ -45,14 +47,18 @@ enum kaio_file_traits {
 	KAIO_FILE_POLL		= 1 << 5, /* has poll */
 	KAIO_FILE_DISK		= 1 << 6, /* regular file or block device */
 	KAIO_FILE_NONBLOCK	= 1 << 7, /* O_NONBLOCK */
+	KAIO_FILE_FIFO		= 1 << 8, /* pipe or FIFO */
+	KAIO_FILE_OF_TASK	= 1 << 9, /* what it does depends on who calls it */
 };
 u32 kaio_file_traits(struct file *file);
 bool kaio_at_eof(struct file *file, loff_t pos);
+void kaio_fput_now(struct file *file);
 
 /* rust/sys/iocb.rs: a struct kiocb, filled in and run. */
 int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
 		   bool write, bool eventfd, const u16 *ioprio);
 bool kaio_iocb_nowait(const struct kiocb *iocb);
+bool kaio_iocb_may_try(const struct kiocb *iocb, bool write);
 struct kaio_attempt {
 	loff_t		pos;
 	unsigned long	fsize_limit;	/* of the submitter, or RLIM_INFINITY */
@@ -111,14 +117,14 @@ void kaio_poll_entry_free(struct wait_queue_entry *entry, struct wait_queue_head
 void kaio_poll_entry_remove(struct wait_queue_entry *entry, struct wait_queue_head **head);
 
 /* rust/sys/lock.rs */
-void kaio_spin_init(spinlock_t *lock, const char *name, struct lock_class_key *key);
 unsigned long kaio_spin_lock_irqsave(spinlock_t *lock);
 bool kaio_spin_trylock_irqsave(spinlock_t *lock, unsigned long *flags);
 void kaio_spin_unlock_irqrestore(spinlock_t *lock, unsigned long flags);
 void kaio_spin_assert_held(spinlock_t *lock);
 
 /* rust/sys/queue.rs */
-struct workqueue_struct *kaio_workqueue_alloc(const char *name);
+void kaio_grace(void);
+struct workqueue_struct *kaio_workqueue_alloc(const char *name, int max_active);
 
 /* rust/sys/eventfd.rs */
 void kaio_eventfd_signal(struct eventfd_ctx *ctx);

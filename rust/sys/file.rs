@@ -2,6 +2,8 @@
 
 //! The file that a request is about.
 
+use core::mem::ManuallyDrop;
+
 use kernel::{
     bindings,
     fs::{
@@ -47,8 +49,22 @@ traits! {
     /// A regular file or a block device: it is ready in bounded time, and a short transfer means
     /// its end.
     on_disk: kaio_file_traits_KAIO_FILE_DISK,
+    /// A pipe or FIFO: it knows `IOCB_NOWAIT` even where [`Self::nowait`] says no (a FIFO by name).
+    fifo: kaio_file_traits_KAIO_FILE_FIFO,
+    /// What it does depends on the task that calls it (procfs, cgroupfs, signalfd): not for workers.
+    of_task: kaio_file_traits_KAIO_FILE_OF_TASK,
     /// `O_NONBLOCK` was set when the request was made.
     nonblock: kaio_file_traits_KAIO_FILE_NONBLOCK,
+}
+
+/// See [`File::hold`].
+pub(crate) struct Held(ManuallyDrop<ARef<fs::File>>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // SAFETY: the reference is given up here, and only here.
+        unsafe { ffi::kaio_fput_now(self.0.as_ptr()) };
+    }
 }
 
 impl File {
@@ -64,6 +80,13 @@ impl File {
 
     pub(super) fn as_ptr(&self) -> *mut bindings::file {
         self.file.as_ptr()
+    }
+
+    /// A reference that closes the file at once if it is the last, rather than a moment later.
+    ///
+    /// For the kick handler, in process context with no locks held.
+    pub(crate) fn hold(&self) -> Held {
+        Held(ManuallyDrop::new(self.file.clone()))
     }
 
     /// `pos` is at or past the end.

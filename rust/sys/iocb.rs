@@ -60,6 +60,14 @@ impl<R: Request> Prepared<R> {
         }
     }
 
+    /// Whether an attempt without waiting makes sense; most file systems know no buffered writes
+    /// like that, and some say `EINVAL` to them.
+    pub(crate) fn may_try(&mut self, write: bool) -> bool {
+        let (_, iocb) = self.parts();
+        // SAFETY: nobody else has the request, and its file is open.
+        unsafe { ffi::kaio_iocb_may_try(iocb, write) }
+    }
+
     /// The caller asked for `RWF_NOWAIT`.
     pub(crate) fn wants_nowait(&mut self) -> bool {
         let (_, iocb) = self.parts();

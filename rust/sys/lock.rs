@@ -44,7 +44,7 @@ unsafe impl Backend for IrqSave {
         key: *mut bindings::lock_class_key,
     ) {
         // SAFETY: the caller promises that `ptr` can be written and that the others live on.
-        unsafe { ffi::kaio_spin_init(ptr, name, key) }
+        unsafe { bindings::__spin_lock_init(ptr, name, key) }
     }
 
     unsafe fn lock(ptr: *mut Self::State) -> usize {

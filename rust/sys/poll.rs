@@ -42,6 +42,12 @@ pub(crate) fn events_for(write: bool) -> u32 {
     unsafe { ffi::kaio_poll_events(write) }
 }
 
+/// Those of [`events_for`] that promise a transfer. The others (error, hang-up) may stand for
+/// something else, such as a message in a socket's error queue.
+pub(crate) fn transfer_events_for(write: bool) -> u32 {
+    events_for(write) & !(events_for(true) & events_for(false))
+}
+
 /// # Invariants
 ///
 /// `head` is null, or the queue on which `entry` is or was; POLLFREE makes it null.
@@ -63,8 +69,8 @@ pub(super) struct PollEntries {
 pub(super) struct Armed {
     /// The file has wait queues, and not more than we have entries.
     pub(super) pollable: bool,
-    /// It is ready already.
-    pub(super) ready: bool,
+    /// Poll events that it has.
+    pub(super) mask: u32,
 }
 
 /// The poll table that `vfs_poll()` hands to [`enqueue`].
@@ -118,20 +124,16 @@ impl PollEntries {
         let mask = unsafe { ffi::kaio_poll(file.as_ptr(), (&raw mut table).cast()) };
         Armed {
             pollable: table.used > 0 && !table.overflow,
-            ready: mask & events != 0,
+            mask,
         }
     }
 
     /// Takes the entries off their queues; afterwards no callback runs. Process context.
     pub(super) fn disarm(&self) {
         for entry in &self.entries {
-            // SAFETY: only the token holder calls this. `head` is not null only if `enqueue` has
-            // initialised the entry and linked it; the callee takes care of POLLFREE.
-            unsafe {
-                if !ptr::read_volatile(entry.head.get()).is_null() {
-                    ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get());
-                }
-            }
+            // SAFETY: only the owner calls this. The callee leaves an entry alone whose `head` is
+            // null: it was never linked, or POLLFREE took it off.
+            unsafe { ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get()) };
         }
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kick handler's workqueue.
+//! The workqueues that run requests outside the submit call.
+//!
+//! Two of them, so that requests that wait for a disk do not stall those that were kicked.
 
 use kernel::{
     bindings,
@@ -15,47 +17,84 @@ use kernel::{
 
 use super::ffi;
 
-/// The queue while the module is loaded, else 0.
-static CURRENT: Atomic<usize> = Atomic::new(0);
+/// A workqueue while the module is loaded, else 0.
+static KICK: Atomic<usize> = Atomic::new(0);
+static WORK: Atomic<usize> = Atomic::new(0);
 
-/// The one workqueue of the module: unbound (many requests side by side), with a rescuer (it takes
-/// part in writing memory out).
-pub(crate) struct KickQueue(*mut bindings::workqueue_struct);
+/// An own workqueue: unbound (many requests side by side), frozen with user space. Not for memory
+/// reclaim, which does not depend on it and whose queues may not wait for others.
+struct Owned(*mut bindings::workqueue_struct);
 
-// SAFETY: workqueues may be used from anywhere.
-unsafe impl Send for KickQueue {}
-// SAFETY: as above.
-unsafe impl Sync for KickQueue {}
-
-impl KickQueue {
-    /// Makes the queue that [`kick_queue`] gives out.
-    pub(crate) fn new() -> Result<Self> {
-        // SAFETY: a name that lives on.
-        let wq = unsafe { ffi::kaio_workqueue_alloc(c"kaio".as_char_ptr()) };
+impl Owned {
+    fn new(name: &CStr, max_active: i32, published: &Atomic<usize>) -> Result<Self> {
+        // SAFETY: `name` is copied.
+        let wq = unsafe { ffi::kaio_workqueue_alloc(name.as_char_ptr(), max_active) };
         if wq.is_null() {
             return Err(ENOMEM);
         }
-        CURRENT.store(wq as usize, Release);
+        published.store(wq as usize, Release);
         Ok(Self(wq))
     }
 }
 
-impl Drop for KickQueue {
+impl Drop for Owned {
     fn drop(&mut self) {
         // SAFETY: the module goes: no file of ours is open, so no request is left that could be
-        // queued. A completion in interrupt that let the last file go may still be on its way out
-        // of our text: the grace periods wait for it, and for RCU callbacks.
-        unsafe {
-            bindings::destroy_workqueue(self.0);
-            bindings::synchronize_rcu();
-            bindings::rcu_barrier();
-        }
+        // queued; what still runs is waited for.
+        unsafe { bindings::destroy_workqueue(self.0) };
     }
 }
 
-/// Where kicks go.
-pub(crate) fn kick_queue() -> &'static Queue {
-    // SAFETY: whoever asks holds a request, hence a file of ours, hence the module, whose
-    // `KickQueue` outlives all of them.
-    unsafe { Queue::from_raw(CURRENT.load(Acquire) as *const _) }
+/// The workqueues of the module.
+pub(crate) struct Queues {
+    _kick: Owned,
+    _work: Owned,
+    _grace: Grace,
+}
+
+// SAFETY: workqueues may be used and destroyed from anywhere.
+unsafe impl Send for Queues {}
+// SAFETY: as above.
+unsafe impl Sync for Queues {}
+
+/// Dropped last.
+struct Grace;
+
+impl Drop for Grace {
+    fn drop(&mut self) {
+        // A completion that let the last file go may still be on its way out of our text.
+        // SAFETY: process context, no locks.
+        unsafe { ffi::kaio_grace() };
+    }
+}
+
+impl Queues {
+    /// Makes the queues that [`kick`] and [`work`] give out.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            _kick: Owned::new(c"kaio-kick", 0, &KICK)?,
+            _work: Owned::new(
+                c"kaio-work",
+                ffi::kaio_const_KAIO_WQ_MAX_ACTIVE as i32,
+                &WORK,
+            )?,
+            _grace: Grace,
+        })
+    }
+}
+
+fn published(queue: &Atomic<usize>) -> &'static Queue {
+    // SAFETY: whoever asks holds a request, hence a file of ours, hence the module, whose `Queues`
+    // outlive all of them.
+    unsafe { Queue::from_raw(queue.load(Acquire) as *const _) }
+}
+
+/// For runs that do not wait: what was parked and is ready.
+pub(crate) fn kick() -> &'static Queue {
+    published(&KICK)
+}
+
+/// For runs that may wait, in bounded time.
+pub(crate) fn work() -> &'static Queue {
+    published(&WORK)
 }

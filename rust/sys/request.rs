@@ -4,8 +4,8 @@
 //!
 //! [`Tracked`] is the allocation: the kernel's `struct kiocb` first (so that a driver's pointer
 //! leads back to it), work item, poll entries, state, and the data of type `R` that only the token
-//! holder touches. [`Active`] is the token: not `Clone`, consumed by [`Active::finish`], completes
-//! with `-ECANCELED` if it is dropped. Between two runs the token does not exist; the state
+//! holder touches. [`Active`] is the token: not `Clone`, consumed by [`Active::finish`], cancels the
+//! request if it is dropped. Between two runs the token does not exist; the state
 //! (`pure::state`) says who may make it again, and a reference is kept for them:
 //!
 //! * QUEUED: the workqueue has the reference; [`WorkItem::run`] claims.
@@ -50,7 +50,6 @@ use kernel::{
 };
 
 use super::{
-    errno,
     file::File,
     lock::{
         new_irq_lock,
@@ -66,14 +65,15 @@ use crate::pure::state::{
 
 /// What a request is made of, and what happens to it.
 pub(crate) trait Request: Send + Sized + 'static {
-    /// Ends the request with a result: must call [`Active::finish`]. Any context.
-    fn complete(active: Active<Self>, res: i64);
+    /// The token was dropped: ends the request as cancelled. Must call [`Active::finish`]. Any
+    /// context.
+    fn cancelled(active: Active<Self>);
     /// A driver has finished the attempt in hand with `ret`. Any context, hard interrupt included.
     fn driver_done(active: Active<Self>, ret: isize);
     /// The kick handler's turn: process context, a kworker.
     fn retry(active: Active<Self>);
-    /// Where the kick handler runs.
-    fn queue() -> &'static Queue;
+    /// Where a request runs that was parked.
+    fn kick_queue() -> &'static Queue;
     /// The file it is about.
     fn file(&self) -> &File;
     /// The list through which the request can be cancelled while it is parked.
@@ -97,9 +97,10 @@ impl Word for Cell {
 ///
 /// # Invariants
 ///
-/// - At most one [`Active`] exists for it, and only that touches `iocb` and `data`. One exists
-///   exactly while the state is RUNNING.
-/// - It is on a wait queue (`polls`) only while PARKED, or while the token holder arms or disarms.
+/// - At most one [`Active`] exists for it, and only that touches `iocb` and `data`. While the state
+///   is RUNNING, one exists or a driver has been left the right to make it (`Active::leave`).
+/// - It is on a wait queue (`polls`) only while PARKED or QUEUED, or while the token holder arms or
+///   disarms.
 #[repr(C)]
 #[pin_data]
 pub(crate) struct Tracked<R: Request> {
@@ -137,13 +138,16 @@ impl<R: Request> WorkItem for Tracked<R> {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
+        // While QUEUED the request is the workqueue's, so ours: a wake-up that comes before the
+        // entries are off is answered by this run, and one that comes later is for the next.
+        this.polls.disarm();
         if !this.state.claim() {
             pr_warn!("a request ran that was not queued\n");
             return;
         }
         // INVARIANT: the claim made the state RUNNING, so no other token exists.
         let mut active = Active(ManuallyDrop::new(this));
-        active.disarm();
+        active.leave_wait_list();
         R::retry(active);
     }
 }
@@ -168,13 +172,13 @@ impl<R: Request> Tracked<R> {
         if kick == Kick::Queue {
             // SAFETY: a parked request left one reference to whoever takes it out of PARKED, which
             // `Kick::Queue` says we did.
-            Self::enqueue(unsafe { Arc::from_raw(self) });
+            Self::enqueue(unsafe { Arc::from_raw(self) }, R::kick_queue());
         }
     }
 
     /// Gives the request, which is QUEUED, to the kick handler.
-    fn enqueue(this: Arc<Self>) {
-        if R::queue().enqueue(this).is_err() {
+    fn enqueue(this: Arc<Self>, queue: &Queue) {
+        if queue.enqueue(this).is_err() {
             // The work item is idle whenever the state is not QUEUED.
             pr_warn!("a request was queued twice\n");
         }
@@ -228,8 +232,8 @@ pub(crate) struct Active<R: Request>(ManuallyDrop<Arc<Tracked<R>>>);
 pub(crate) enum Park<R: Request> {
     /// It waits; a kick will run it again.
     Parked,
-    /// It need not wait: try again.
-    Ready(Active<R>),
+    /// To be tried again: the file is ready (`true`), or a kick came meanwhile.
+    Again(Active<R>, bool),
     /// The file has nothing to wait on.
     Unpollable(Active<R>),
 }
@@ -267,38 +271,40 @@ impl<R: Request> Active<R> {
         Self(ManuallyDrop::new(unsafe { Arc::from_raw(raw) }))
     }
 
-    /// Hands the request to the kick handler.
-    pub(crate) fn defer(self) {
+    /// Hands the request to the kick handler, on `queue`.
+    pub(crate) fn defer(self, queue: &Queue) {
         // SAFETY: takes the reference that `leave` leaves; it goes to the workqueue.
         let this = unsafe { Arc::from_raw(self.leave()) };
         this.state.queue();
-        Tracked::enqueue(this);
+        Tracked::enqueue(this, queue);
     }
 
     /// Waits until the file has one of `events`, without a thread.
-    pub(crate) fn park(mut self, events: u32) -> Park<R> {
+    ///
+    /// `ready` are those of `events` that make it [`Park::Ready`] at once; the others only wake it.
+    pub(crate) fn park(mut self, events: u32, ready: u32) -> Park<R> {
         let this = self.keep();
         if !self.data().wait_list().add(&this) {
             // Too late to wait: the park below will be refused.
             this.cancel();
         }
         let armed = this.polls.arm(&this, self.data().file(), events);
-        if armed.pollable && !armed.ready && this.state.park() {
+        if armed.pollable && armed.mask & ready == 0 && this.state.park() {
             // Whoever kicks next has the token's reference: it is not ours any more.
             let _ = self.leave();
             return Park::Parked;
         }
-        self.disarm();
+        this.polls.disarm();
+        self.leave_wait_list();
         if armed.pollable {
-            Park::Ready(self)
+            Park::Again(self, armed.mask & ready != 0)
         } else {
             Park::Unpollable(self)
         }
     }
 
-    /// Takes the request off the wait queues and the list of those that wait.
-    fn disarm(&mut self) {
-        self.0.polls.disarm();
+    /// Takes the request off the list of those that wait.
+    fn leave_wait_list(&mut self) {
         let this = self.keep();
         self.data().wait_list().remove(&this);
     }
@@ -317,7 +323,7 @@ impl<R: Request> Drop for Active<R> {
     fn drop(&mut self) {
         // SAFETY: `self` is not used any more.
         let this = unsafe { ManuallyDrop::take(&mut self.0) };
-        R::complete(Active(ManuallyDrop::new(this)), errno::ECANCELED);
+        R::cancelled(Active(ManuallyDrop::new(this)));
     }
 }
 
@@ -364,11 +370,15 @@ impl<R: Request> WaitList<R> {
         drop(entry);
     }
 
+    fn pop(&self) -> Option<ListArc<Tracked<R>>> {
+        self.inner.lock().list.pop_front()
+    }
+
     /// Cancels all that wait, and all that will try to.
     pub(crate) fn close(&self) {
-        let mut inner = self.inner.lock();
-        inner.closed = true;
-        for request in inner.list.iter() {
+        self.inner.lock().closed = true;
+        // One at a time: there may be many, and interrupts are off under the lock.
+        while let Some(request) = self.pop() {
             request.cancel();
         }
     }

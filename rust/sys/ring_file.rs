@@ -56,10 +56,11 @@ pub(crate) fn create<T: Mapped>(object: &Arc<T>) -> Result {
             unsafe { object.leases().open(file) };
             Ok(())
         }
-        result => {
+        _ => {
             // SAFETY: no file took it.
             drop(unsafe { Arc::from_raw(private) });
-            Err(result.err().unwrap_or(ENOMEM))
+            // io_setup(2) knows one reason only.
+            Err(ENOMEM)
         }
     }
 }
@@ -185,12 +186,16 @@ impl<T: Mapped> Ops<T> {
     /// For the kernel: `vma` is a copy of ours, under the mmap lock.
     unsafe extern "C" fn mremap(vma: *mut bindings::vm_area_struct) -> kernel::ffi::c_int {
         // SAFETY: called for the new vma, a copy of ours, with the mmap lock held.
-        let (object, start) = unsafe {
+        let (object, start, mm) = unsafe {
             (
                 Self::object(vma),
                 (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
+                (*vma).vm_mm,
             )
         };
+        if !object.mm().is(mm) {
+            return EINVAL.to_errno();
+        }
         object.moved(start).map_or_else(|e| e.to_errno(), |()| 0)
     }
 
@@ -206,7 +211,8 @@ impl<T: Mapped> Ops<T> {
                 (*vma).vm_mm,
             )
         };
-        // MADV_DOFORK may have given a child a copy: not the context's business.
+        // A child has no copy (and MADV_DOFORK is refused); if it had, it would be no business of
+        // the context.
         if object.mm().is(mm) {
             object.unmapped(start);
         }

@@ -25,10 +25,12 @@ pub(crate) const RING_MAGIC: u32 = ffi::KAIO_RING_MAGIC;
 pub(crate) const RING_COMPAT: u32 = ffi::KAIO_RING_COMPAT_FEATURES;
 pub(crate) const RING_INCOMPAT: u32 = ffi::KAIO_RING_INCOMPAT_FEATURES;
 
-/// All that this version has of `enum kaio_features`.
-pub(crate) const FEATURES: u64 = (ffi::kaio_features_KAIO_FEATURE_RING_REAP
-    | ffi::kaio_features_KAIO_FEATURE_RESFD
-    | ffi::kaio_features_KAIO_FEATURE_IOPRIO) as u64;
+/// All that this version has of `KAIO_FEATURE_*`.
+pub(crate) const FEATURES: u64 =
+    (ffi::KAIO_FEATURE_RING_REAP | ffi::KAIO_FEATURE_RESFD | ffi::KAIO_FEATURE_IOPRIO) as u64;
+
+/// `RWF_*` that the running kernel knows.
+pub(crate) const RW_FLAGS: u64 = ffi::kaio_const_KAIO_RWF_KNOWN as u64;
 
 /// The ioctls.
 pub(crate) const QUERY: u32 = ffi::kaio_ioctl_KAIO_IOCTL_QUERY;
@@ -36,6 +38,12 @@ pub(crate) const SETUP: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SETUP;
 pub(crate) const DESTROY: u32 = ffi::kaio_ioctl_KAIO_IOCTL_DESTROY;
 pub(crate) const SUBMIT: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SUBMIT;
 pub(crate) const GETEVENTS: u32 = ffi::kaio_ioctl_KAIO_IOCTL_GETEVENTS;
+
+pub(crate) const QUERY_SIZE_VER0: usize = ffi::KAIO_QUERY_SIZE_VER0 as usize;
+pub(crate) const SETUP_SIZE_VER0: usize = ffi::KAIO_SETUP_SIZE_VER0 as usize;
+pub(crate) const DESTROY_SIZE_VER0: usize = ffi::KAIO_DESTROY_SIZE_VER0 as usize;
+pub(crate) const SUBMIT_SIZE_VER0: usize = ffi::KAIO_SUBMIT_SIZE_VER0 as usize;
+pub(crate) const GETEVENTS_SIZE_VER0: usize = ffi::KAIO_GETEVENTS_SIZE_VER0 as usize;
 
 pub(crate) const IOCB_FLAG_RESFD: u32 = bindings::IOCB_FLAG_RESFD;
 pub(crate) const IOCB_FLAG_IOPRIO: u32 = bindings::IOCB_FLAG_IOPRIO;

@@ -78,6 +78,15 @@ mod suite {
     }
 
     #[test]
+    fn first_versions_are_no_longer_than_ours() {
+        assert!(uapi::QUERY_SIZE_VER0 <= size_of::<Query>());
+        assert!(uapi::SETUP_SIZE_VER0 <= size_of::<Setup>());
+        assert!(uapi::DESTROY_SIZE_VER0 <= size_of::<Destroy>());
+        assert!(uapi::SUBMIT_SIZE_VER0 <= size_of::<Submit>());
+        assert!(uapi::GETEVENTS_SIZE_VER0 <= size_of::<GetEvents>());
+    }
+
+    #[test]
     fn there_is_no_padding() {
         let g: GetEvents = pin_init::zeroed();
         assert_eq!(getevents_fields(&g), size_of::<GetEvents>());

@@ -49,17 +49,18 @@
 #define KAIO_CMD_NOOP		IOCB_CMD_NOOP
 
 /**
- * enum kaio_features - what this version can do (bits of kaio_query.features).
- * @KAIO_FEATURE_RING_REAP: user space may take events from the ring itself:
- *	it reads tail (acquire), reads events, then stores head (release).
- * @KAIO_FEATURE_RESFD: IOCB_FLAG_RESFD: an eventfd counts completions.
- * @KAIO_FEATURE_IOPRIO: IOCB_FLAG_IOPRIO: aio_reqprio is an I/O priority.
+ * DOC: features
+ *
+ * What this version can do (bits of kaio_query.features).
+ *
+ * - %KAIO_FEATURE_RING_REAP: user space may take events from the ring itself: it
+ *   reads tail (acquire), reads events, then stores head (release).
+ * - %KAIO_FEATURE_RESFD: IOCB_FLAG_RESFD: an eventfd counts completions.
+ * - %KAIO_FEATURE_IOPRIO: IOCB_FLAG_IOPRIO: aio_reqprio is an I/O priority.
  */
-enum kaio_features {
-	KAIO_FEATURE_RING_REAP	= 1 << 0,
-	KAIO_FEATURE_RESFD	= 1 << 1,
-	KAIO_FEATURE_IOPRIO	= 1 << 2,
-};
+#define KAIO_FEATURE_RING_REAP	(1ULL << 0)
+#define KAIO_FEATURE_RESFD	(1ULL << 1)
+#define KAIO_FEATURE_IOPRIO	(1ULL << 2)
 
 /**
  * struct kaio_ring - the head of a context's ring; nr events follow it.
@@ -95,18 +96,21 @@ struct kaio_ring {
 /**
  * struct kaio_query - what is here. KAIO_QUERY fills it in and returns 0.
  * @version: out: %KAIO_ABI_VERSION of the module.
- * @__reserved: out: 0.
+ * @flags: in: 0.
  * @features: out: bits of &enum kaio_features.
  * @opcodes: out: bit N is set if aio_lio_opcode N is known.
+ * @rw_flags: out: the RWF_* flags that aio_rw_flags may have; a file may still
+ *	refuse one (EOPNOTSUPP).
  * @max_nr: out: requests that all contexts of the system together may hold
  *	(counterpart of fs.aio-max-nr).
  * @nr: out: requests asked for by all contexts now (fs.aio-nr).
  */
 struct kaio_query {
 	__u32	version;
-	__u32	__reserved;
+	__u32	flags;
 	__u64	features;
 	__u64	opcodes;
+	__u64	rw_flags;
 	__u64	max_nr;
 	__u64	nr;
 };
@@ -151,9 +155,9 @@ struct kaio_destroy {
  * @flags: in: 0.
  * @__reserved: in: 0.
  *
- * An error at item k > 0 returns k; at item 0 its errno, which is one of:
- * EINVAL, EAGAIN (the context holds as many requests as it can), EBADF,
- * EFAULT, EPERM (priority), EOPNOTSUPP (aio_rw_flags), ENOMEM.
+ * An error at item k > 0 returns k; at item 0 its errno: EINVAL, EAGAIN (the
+ * context holds as many requests as it can), EBADF, EFAULT, EPERM (priority),
+ * EOPNOTSUPP (aio_rw_flags), ENOMEM, or what a security module says.
  */
 struct kaio_submit {
 	__u64	ctx_id;
@@ -173,7 +177,7 @@ struct kaio_submit {
  * @timeout: in: 0 (wait for ever) or the address of a
  *	struct __kernel_timespec, relative, in nanosecond resolution.
  * @sigmask: in: address of a signal mask; must be 0 in this version.
- * @sigsetsize: in: its size; must be 0 in this version.
+ * @sigsetsize: in: its size; not looked at while @sigmask is 0.
  * @flags: in: 0.
  * @__reserved: in: 0.
  *
@@ -192,7 +196,14 @@ struct kaio_getevents {
 	__u32	__reserved;
 };
 
-#define KAIO_QUERY	_IOR(KAIO_IOC_MAGIC, 0x00, struct kaio_query)
+/* Sizes of the first version: no caller may have less. */
+#define KAIO_QUERY_SIZE_VER0		48
+#define KAIO_SETUP_SIZE_VER0		16
+#define KAIO_DESTROY_SIZE_VER0		16
+#define KAIO_SUBMIT_SIZE_VER0		32
+#define KAIO_GETEVENTS_SIZE_VER0	64
+
+#define KAIO_QUERY	_IOWR(KAIO_IOC_MAGIC, 0x00, struct kaio_query)
 #define KAIO_SETUP	_IOWR(KAIO_IOC_MAGIC, 0x01, struct kaio_setup)
 #define KAIO_DESTROY	_IOW(KAIO_IOC_MAGIC, 0x02, struct kaio_destroy)
 #define KAIO_SUBMIT	_IOW(KAIO_IOC_MAGIC, 0x03, struct kaio_submit)
