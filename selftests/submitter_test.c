@@ -215,7 +215,6 @@ TEST_F_TIMEOUT(context, writes_outlive_their_submitter, 60)
 TEST_F(context, closed_when_complete)
 {
 	const char *path = DISK_DIR "/kaio-script";
-	char *argv[] = { "x", NULL };
 	struct io_event event;
 	struct iocb iocb;
 	int file, i, status;
@@ -235,7 +234,7 @@ TEST_F(context, closed_when_complete)
 		pid = fork();
 		ASSERT_LE(0, pid);
 		if (!pid) {
-			execv(path, argv);
+			execl(path, path, (char *)NULL);
 			_exit(errno);
 		}
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
