@@ -26,12 +26,16 @@ use kernel::{
 
 use super::{
     ffi,
-    file::File,
-    request::{
-        Request,
-        Tracked, //
-    },
+    file::File, //
 };
+
+/// What waits, and so holds [`PollEntries`].
+pub(super) trait Polled {
+    /// Something happened. Any context, under any lock of the kernel's.
+    fn kick(&self);
+    /// What it waits for, as it was armed.
+    fn poll_events(&self) -> u32;
+}
 
 /// Queues that one file may have: a FIFO that is open for both has two.
 const QUEUES: usize = 2;
@@ -79,9 +83,9 @@ pub(super) struct Armed {
 ///
 /// `table` is first, so that a pointer to it is one to this.
 #[repr(C)]
-struct Table<R: Request> {
+struct Table<T> {
     table: bindings::poll_table_struct,
-    tracked: *const Tracked<R>,
+    tracked: *const T,
     entries: *const PollEntries,
     used: usize,
     overflow: bool,
@@ -102,16 +106,11 @@ impl PollEntries {
     /// Puts the entries of `this`, which hold it, on the queues of `file`.
     ///
     /// Only the token holder calls this, and [`Self::disarm`] before the token ends.
-    pub(super) fn arm<R: Request>(
-        &self,
-        this: &Arc<Tracked<R>>,
-        file: &File,
-        events: u32,
-    ) -> Armed {
+    pub(super) fn arm<T: Polled>(&self, this: &Arc<T>, file: &File, events: u32) -> Armed {
         self.events.store(events, Relaxed);
-        let mut table = Table::<R> {
+        let mut table = Table::<T> {
             table: bindings::poll_table_struct {
-                _qproc: Some(enqueue::<R>),
+                _qproc: Some(enqueue::<T>),
                 _key: events,
             },
             tracked: Arc::as_ptr(this),
@@ -143,12 +142,12 @@ impl PollEntries {
 /// # Safety
 ///
 /// For files, from within the `vfs_poll()` of [`PollEntries::arm`].
-unsafe extern "C" fn enqueue<R: Request>(
+unsafe extern "C" fn enqueue<T: Polled>(
     _file: *mut bindings::file,
     head: *mut bindings::wait_queue_head,
     table: *mut bindings::poll_table_struct,
 ) {
-    let table = table.cast::<Table<R>>();
+    let table = table.cast::<Table<T>>();
     // SAFETY: the pointer that `arm` gave to `vfs_poll()`; nobody else uses the table meanwhile,
     // and the entries live as long as the request, which `arm`'s caller holds.
     let (table, entries) = unsafe { (&mut *table, &(*(*table).entries).entries) };
@@ -160,7 +159,7 @@ unsafe extern "C" fn enqueue<R: Request>(
     // SAFETY: the token holder arms, so the entry is on no queue. `head` is valid: the file says
     // so, and says POLLFREE to `wake` before it no longer is.
     unsafe {
-        ffi::kaio_poll_entry_init(entry.entry.get(), Some(wake::<R>));
+        ffi::kaio_poll_entry_init(entry.entry.get(), Some(wake::<T>));
         (*entry.entry.get()).private = table.tracked.cast_mut().cast();
         *entry.head.get() = head;
         bindings::add_wait_queue(head, entry.entry.get());
@@ -172,7 +171,7 @@ unsafe extern "C" fn enqueue<R: Request>(
 /// # Safety
 ///
 /// For wait queues: `raw` is an entry that [`enqueue`] linked, and it is on its queue.
-unsafe extern "C" fn wake<R: Request>(
+unsafe extern "C" fn wake<T: Polled>(
     raw: *mut bindings::wait_queue_entry,
     _mode: kernel::ffi::c_uint,
     _flags: kernel::ffi::c_int,
@@ -183,7 +182,7 @@ unsafe extern "C" fn wake<R: Request>(
     let entry: &PollEntry =
         unsafe { &*kernel::container_of!(Opaque::cast_from(raw), PollEntry, entry) };
     // SAFETY: as above.
-    let tracked: &Tracked<R> = unsafe { &*(*raw).private.cast() };
+    let tracked: &T = unsafe { &*(*raw).private.cast() };
     // SAFETY: `key` is what the waker passed, made for this.
     let (mask, pollfree) = unsafe { (ffi::kaio_key_to_poll(key), ffi::kaio_key_pollfree(key)) };
     if mask != 0 && !pollfree && mask & tracked.poll_events() == 0 {

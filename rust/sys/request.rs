@@ -55,7 +55,10 @@ use super::{
         new_irq_lock,
         IrqLock, //
     },
-    poll::PollEntries,
+    poll::{
+        PollEntries,
+        Polled, //
+    },
 };
 use crate::pure::state::{
     Kick,
@@ -152,20 +155,20 @@ impl<R: Request> WorkItem for Tracked<R> {
     }
 }
 
-impl<R: Request> Tracked<R> {
-    /// Something the request waits for has happened. Any context, under any lock of the kernel's.
-    pub(super) fn kick(&self) {
+impl<R: Request> Polled for Tracked<R> {
+    fn kick(&self) {
         self.act_on(self.state.kick());
     }
 
+    fn poll_events(&self) -> u32 {
+        self.polls.events()
+    }
+}
+
+impl<R: Request> Tracked<R> {
     /// As a kick; and the request is not retried but completed with `-ECANCELED`.
     fn cancel(&self) {
         self.act_on(self.state.cancel());
-    }
-
-    /// What it waits for, while it is on a wait queue.
-    pub(super) fn poll_events(&self) -> u32 {
-        self.polls.events()
     }
 
     fn act_on(&self, kick: Kick) {
