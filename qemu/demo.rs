@@ -360,19 +360,29 @@ fn copy(
     Ok(phase)
 }
 
-/// A read of an empty socket: native io_submit(2) would sleep until somebody writes.
+/// Reads of an empty socket: in the first, native io_submit(2) would sleep until somebody writes.
 fn read_empty_socket(device: &File) -> Result<()> {
+    const READS: usize = 100;
     let (reader, mut writer) = UnixStream::pair()?;
     let reader = File::from(OwnedFd::from(reader));
-    let mut context = Context::new(device, 1)?;
+    let buffers: Vec<Buffer> = (0..READS).map(|_| Buffer::new()).collect();
+    let mut context = Context::new(device, READS as u32)?;
     let start = Instant::now();
-    context.submit(Op::Read, &reader, &Buffer::new(), 100, 0, 7)?;
-    println!("  submit was back after {} us", start.elapsed().as_micros());
-    writer.write_all(b"hello")?;
-    match context.wait()?.as_slice() {
-        [(7, 5)] => println!("  five bytes were written to the other end; the event says 5"),
-        events => return Err(format!("the socket gave {events:?}").into()),
+    for (data, buffer) in buffers.iter().enumerate() {
+        context.submit(Op::Read, &reader, buffer, 1, 0, data as u64)?;
     }
+    let each = start.elapsed().as_micros() / READS as u128;
+    println!("  {READS} submitted, {each} us each; all wait");
+    writer.write_all(&[0; READS])?;
+    let mut done = [false; READS];
+    while context.in_flight > 0 {
+        for (data, res) in context.wait()? {
+            if res != 1 || std::mem::replace(&mut done[data as usize], true) {
+                return Err(format!("read {data} of the socket: {res}").into());
+            }
+        }
+    }
+    println!("  {READS} bytes were written to the other end; each read has one");
     Ok(())
 }
 
@@ -399,7 +409,7 @@ fn demo(dir: &Path) -> Result<()> {
         0,
         Reap::Ring,
     )?;
-    println!("a read of an empty socket:");
+    println!("reads of an empty socket:");
     read_empty_socket(&device)?;
 
     println!();
