@@ -23,7 +23,6 @@ use crate::{
         poll, queue,
         request::{
             Active,
-            Park,
             Request,
             WaitList, //
         },
@@ -49,8 +48,13 @@ pub(crate) fn run(mut req: Active<Kiocb>, how: How) {
 fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
     match verdict {
         Verdict::Done(mut req, res) => {
-            if how == How::Submit {
-                req.data().slot.ctx().table().stats.inline();
+            let kiocb = req.data();
+            match how {
+                How::Submit => kiocb.slot.ctx().table().stats.inline(),
+                // Programs expect a file that they closed to be closed once they have the event
+                // (exec, umount). Not for a kick: closing a socket may linger.
+                How::Work => kiocb.ki_filp.close_now(),
+                How::Kick => {}
             }
             complete(req, res);
             None
@@ -60,40 +64,73 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
             defer(req);
             None
         }
-        Verdict::Park(req) => park(req),
+        Verdict::Park(req) => park(req, how),
     }
 }
 
 /// Leaves a request to the next kick; gives it back if it need not or cannot wait for one.
-fn park(mut req: Active<Kiocb>) -> Option<Active<Kiocb>> {
-    req.data().slot.ctx().table().stats.parked();
-    let transfer = req.data().transfer.as_ref();
-    let (write, rounds) = transfer.map_or((false, 0), |t| (t.write, t.rounds));
+///
+/// First it is put on the file's wait queues, then tried once more: what happens after the attempt
+/// kicks, what happened before it was seen by it. A file that cannot be tried without waiting is
+/// asked whether it is ready instead.
+fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
+    let kiocb = req.data();
+    kiocb.slot.ctx().table().stats.parked();
+    let write = kiocb.transfer.as_ref().is_some_and(|t| t.write);
+    let may_try = kiocb.may_try(how);
     let events = poll::events_for(write);
-    // Once "ready" has been said in vain, only what promises a transfer counts.
-    let ready = match rounds {
-        0 => events,
-        _ => poll::transfer_events_for(write),
+    let armed = req.arm(events);
+
+    let Some(mask) = armed.mask() else {
+        if let Some(transfer) = req.data().transfer.as_mut() {
+            transfer.pollable = false;
+        }
+        return Some(req);
     };
-    let (mut req, ready, pollable) = match req.park(events, ready) {
-        Park::Parked => return None,
-        Park::Again(req, ready) => (req, ready, true),
-        Park::Unpollable(req) => (req, false, false),
-    };
+    if may_try {
+        match (req.data().ki_op.retry)(req, how) {
+            Verdict::Park(back) => req = back,
+            verdict => {
+                drop(armed);
+                return carry_out(verdict, how);
+            }
+        }
+        if !write && poll::is_hung_up(mask) {
+            // Some sockets that were shut down say "not now" for ever, where a read that waits is
+            // told the end.
+            drop(armed);
+            let done = req.data().transfer.as_ref().map_or(0, |t| t.done);
+            return carry_out(Verdict::Done(req, done as i64), how);
+        }
+    } else if mask & events != 0 {
+        return again(req, true);
+    }
+    match armed.park(req) {
+        Ok(()) => None,
+        Err(req) => again(req, false),
+    }
+}
+
+/// To be run again at once: the file is `ready`, or a kick came.
+fn again(mut req: Active<Kiocb>, ready: bool) -> Option<Active<Kiocb>> {
     if let Some(transfer) = req.data().transfer.as_mut() {
         transfer.ready = ready;
-        transfer.pollable = pollable;
-        transfer.rounds += u32::from(ready);
+        transfer.rounds += 1;
     }
     Some(req)
 }
 
-/// Queues a request for a run that may wait. It holds the submitter's memory until then.
+/// Queues a request for a run that may wait.
 fn defer(mut req: Active<Kiocb>) {
     let kiocb = req.data();
     let ctx = kiocb.slot.ctx();
     ctx.table().stats.queued();
-    kiocb.users = ctx.mm().users();
+    kiocb.may_wait = true;
+    // A write is done even if its submitter exits before its turn: its memory is held until then.
+    // A read that nobody waits for is not worth that.
+    if kiocb.transfer.as_ref().is_some_and(|t| t.write) {
+        kiocb.users = ctx.mm().users();
+    }
     req.defer(queue::work());
 }
 
@@ -117,18 +154,27 @@ impl Request for Kiocb {
     /// The kick handler.
     fn retry(mut active: Active<Self>) {
         let kiocb = active.data();
-        let (how, users) = match kiocb.users.take() {
-            Some(users) => (How::Work, Some(users)),
-            None => (How::Kick, kiocb.slot.ctx().mm().users()),
+        let how = match core::mem::take(&mut kiocb.may_wait) {
+            true => How::Work,
+            false => How::Kick,
         };
+        let may_try = kiocb.may_try(how);
         if let Some(transfer) = kiocb.transfer.as_mut() {
-            transfer.rounds = 0;
+            if may_try || how == How::Kick {
+                transfer.rounds = 0;
+            }
         }
         let submitter = kiocb.submitter.clone();
-        let _file = kiocb.ki_filp.hold();
-        // A parked request whose process has gone needs no answer: its drop ends it.
-        if let Some(users) = users {
-            submitter.run(users, || run(active, how));
+        let ctx = kiocb.slot.ctx();
+        let users = match kiocb.users.take() {
+            Some(users) => Some(users),
+            None if ctx.is_dead() => None,
+            None => ctx.mm().users(),
+        };
+        match users {
+            Some(users) => submitter.run(users, || run(active, how)),
+            // Its context has gone, or its process: its drop ends it.
+            None => drop(active),
         }
     }
 

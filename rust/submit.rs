@@ -82,6 +82,7 @@ fn submit_one(ctx: &Arc<Kioctx>, uiocb: usize) -> Result {
         ki_filp: file,
         ki_eventfd: eventfd,
         submitter: Submitter::current(),
+        may_wait: false,
         users: None,
         transfer: None,
         ki_res: uapi::IoEvent {

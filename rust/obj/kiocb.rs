@@ -8,7 +8,10 @@ use kernel::prelude::*;
 use crate::{
     obj::{
         kioctx::Kioctx,
-        op::OpDef, //
+        op::{
+            How,
+            OpDef, //
+        },
     },
     sys::{
         errno,
@@ -79,7 +82,7 @@ pub(crate) struct Transfer {
     pub(crate) nowait: bool,
     /// Poll has just said that it is ready.
     pub(crate) ready: bool,
-    /// Times in a row that poll said so and the attempt did not find it so.
+    /// Times in a row that it was to wait and did not.
     pub(crate) rounds: u32,
 }
 
@@ -90,8 +93,10 @@ pub(crate) struct Kiocb {
     pub(crate) ki_eventfd: Option<EventFd>,
     /// Whom the kick handler stands for.
     pub(crate) submitter: Submitter,
-    /// The submitter's memory, while the request is deferred: what was submitted is done even if
-    /// the submitter exits. Parked requests do not hold it.
+    /// It was deferred: its next run may wait.
+    pub(crate) may_wait: bool,
+    /// The submitter's memory, while a write is deferred: it is done even if the submitter exits.
+    /// Parked requests do not hold it.
     pub(crate) users: Option<Users>,
     pub(crate) transfer: Option<Transfer>,
     pub(crate) ki_res: IoEvent,
@@ -100,6 +105,12 @@ pub(crate) struct Kiocb {
 }
 
 impl Kiocb {
+    /// Whether an attempt that waits for nothing can be made. A FIFO knows how, but may hold its
+    /// lock for long: not in the submit call.
+    pub(crate) fn may_try(&self, how: How) -> bool {
+        self.ki_filp.nowait() || (self.ki_filp.fifo() && how != How::Submit)
+    }
+
     /// What a request that is given up has to say: what it did so far, or that it was cancelled.
     pub(crate) fn cancelled_res(&self) -> i64 {
         match &self.transfer {

@@ -45,7 +45,7 @@ use crate::{
     },
 };
 
-/// How often poll may say "ready" and the attempt "not yet", before others get their turn.
+/// How often in a row a request may be about to wait and not do so, before others get their turn.
 const MAX_ROUNDS: u32 = 64;
 
 macro_rules! transfers {
@@ -131,6 +131,7 @@ enum Step {
 }
 
 fn next_step(kiocb: &mut Kiocb, how: How) -> Option<Step> {
+    let may_try = kiocb.may_try(how);
     let file = &kiocb.ki_filp;
     let transfer = kiocb.transfer.as_mut()?;
     let ready = core::mem::replace(&mut transfer.ready, false);
@@ -138,14 +139,13 @@ fn next_step(kiocb: &mut Kiocb, how: How) -> Option<Step> {
         // O_NONBLOCK speaks to files that do not know IOCB_NOWAIT.
         file.nowait()
     } else if transfer.pollable {
-        // Whatever can wait for ever must not be waited for. A FIFO knows IOCB_NOWAIT but may hold
-        // its lock for long. Any other file that does not know it is touched only when it says
-        // that it is ready.
-        match (file.nowait(), file.fifo(), how, ready) {
-            (true, _, _, _) | (false, true, How::Kick | How::Work, _) => true,
-            (false, _, How::Work, true) => false,
-            (false, _, _, true) => return Some(Step::Defer),
-            (false, _, _, false) => return Some(Step::Park),
+        // Whatever can wait for ever must not be waited for. A file that cannot be tried is touched
+        // only when it says that it is ready.
+        match (may_try, how, ready) {
+            (true, _, _) => true,
+            (false, How::Work, true) => false,
+            (false, _, true) => return Some(Step::Defer),
+            (false, _, false) => return Some(Step::Park),
         }
     } else {
         match (how, file.nowait() && transfer.try_first) {
@@ -230,7 +230,7 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
     loop {
         let attempt = match next_step(req.data(), how) {
             Some(Step::Call(attempt)) => attempt,
-            Some(Step::Park) => return park(req),
+            Some(Step::Park) => return park(req, how),
             Some(Step::Defer) => return Verdict::Defer(req),
             None => return Verdict::Done(req, errno::EINVAL),
         };
@@ -246,7 +246,7 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
         };
         match judge(req.data(), ret) {
             Outcome::Over(res) => return Verdict::Done(req, res),
-            Outcome::NotYet if is_pollable(req.data()) => return park(req),
+            Outcome::NotYet if is_pollable(req.data()) => return park(req, how),
             Outcome::NotYet => return Verdict::Defer(req),
             Outcome::More if is_pollable(req.data()) => {}
             Outcome::More => return Verdict::Defer(req),
@@ -263,11 +263,15 @@ fn is_pollable(kiocb: &mut Kiocb) -> bool {
     kiocb.transfer.as_ref().is_some_and(|t| t.pollable)
 }
 
-/// Waits for readiness; if that has been reported in vain too often, lets others run first.
-fn park(mut req: Active<Kiocb>) -> Verdict {
-    match req.data().transfer.as_ref() {
-        Some(transfer) if transfer.rounds > MAX_ROUNDS => Verdict::Defer(req),
-        _ => Verdict::Park(req),
+/// Waits for readiness. If that failed too often in a row, others get their turn first; a file that
+/// says that it is ready and is not has given its answer.
+fn park(mut req: Active<Kiocb>, how: How) -> Verdict {
+    let kiocb = req.data();
+    let may_try = kiocb.may_try(how);
+    match kiocb.transfer.as_ref() {
+        Some(transfer) if transfer.rounds <= MAX_ROUNDS => Verdict::Park(req),
+        _ if may_try || how != How::Work => Verdict::Defer(req),
+        _ => Verdict::Done(req, errno::EAGAIN),
     }
 }
 

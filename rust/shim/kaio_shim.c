@@ -47,7 +47,8 @@ u64 kaio_param_max_nr(void)
  * A kworker that acts for a task has its memory, credentials and cgroups, but
  * not its namespaces, its signals or its pid. Files that look at those must be
  * read and written by the task itself: pseudo files (procfs, cgroupfs: nothing
- * backs them), and signalfd. They do no I/O, so nothing is lost.
+ * backs them), signalfd, userfaultfd (which installs descriptors). They do no
+ * I/O, so nothing is lost.
  */
 static bool kaio_file_is_of_task(struct file *file)
 {
@@ -57,9 +58,12 @@ static bool kaio_file_is_of_task(struct file *file)
 	case TMPFS_MAGIC:
 	case RAMFS_MAGIC:
 	case OVERLAYFS_SUPER_MAGIC:
+	case 0xa647361:	/* FunctionFS, which names it in a C file only */
+	case 0xaee71ee7: /* gadgetfs, likewise */
 		return false;
 	case ANON_INODE_FS_MAGIC:
-		return !strcmp(file->f_path.dentry->d_name.name, "[signalfd]");
+		return !strcmp(file->f_path.dentry->d_name.name, "[signalfd]") ||
+		       !strcmp(file->f_path.dentry->d_name.name, "[userfaultfd]");
 	default:
 		return S_ISREG(file_inode(file)->i_mode) && !(file->f_mode & FMODE_NOWAIT) &&
 		       sb->s_bdi == &noop_backing_dev_info;
@@ -388,7 +392,8 @@ u32 kaio_poll(struct file *file, struct poll_table_struct *pt)
 
 u32 kaio_poll_events(bool write)
 {
-	return (__force u32)(write ? EPOLLOUT | EPOLLWRNORM : EPOLLIN | EPOLLRDNORM) |
+	return (__force u32)(write ? EPOLLOUT | EPOLLWRNORM :
+				     EPOLLIN | EPOLLRDNORM | EPOLLRDHUP) |
 	       (__force u32)(EPOLLERR | EPOLLHUP);
 }
 
@@ -467,7 +472,7 @@ void kaio_spin_assert_held(spinlock_t *lock)
 
 struct workqueue_struct *kaio_workqueue_alloc(const char *name, int max_active)
 {
-	return alloc_workqueue("%s", WQ_UNBOUND | WQ_FREEZABLE, max_active, name);
+	return alloc_workqueue("%s", WQ_UNBOUND, max_active, name);
 }
 
 /*

@@ -35,6 +35,7 @@ enum kaio_const {
 	KAIO_MAP_SHARED	= 0x1,
 	KAIO_RWF_KNOWN	= RWF_SUPPORTED,
 	KAIO_WQ_MAX_ACTIVE = WQ_MAX_ACTIVE,
+	KAIO_POLL_HANG_UP = (__force u32)(EPOLLHUP | EPOLLRDHUP),
 };
 
 /* rust/sys/file.rs: what a file can do. */

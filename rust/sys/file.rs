@@ -2,8 +2,6 @@
 
 //! The file that a request is about.
 
-use core::mem::ManuallyDrop;
-
 use kernel::{
     bindings,
     fs::{
@@ -17,8 +15,12 @@ use kernel::{
 use super::ffi;
 
 /// An open file, held. May be dropped in any context.
+///
+/// # Invariants
+///
+/// `file` is there until [`File::close_now`], which only the end of a request calls.
 pub(crate) struct File {
-    file: ARef<fs::File>,
+    file: Option<ARef<fs::File>>,
     traits: u32,
 }
 
@@ -57,16 +59,6 @@ traits! {
     nonblock: kaio_file_traits_KAIO_FILE_NONBLOCK,
 }
 
-/// See [`File::hold`].
-pub(crate) struct Held(ManuallyDrop<ARef<fs::File>>);
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        // SAFETY: the reference is given up here, and only here.
-        unsafe { ffi::kaio_fput_now(self.0.as_ptr()) };
-    }
-}
-
 impl File {
     /// `fget()`; `EBADF`.
     pub(crate) fn get(fd: u32) -> Result<Self> {
@@ -75,18 +67,26 @@ impl File {
         let file = unsafe { LocalFile::assume_no_fdget_pos(file) };
         // SAFETY: the file is open.
         let traits = unsafe { ffi::kaio_file_traits(file.as_ptr()) };
-        Ok(Self { file, traits })
+        Ok(Self {
+            file: Some(file),
+            traits,
+        })
     }
 
+    /// Null after [`File::close_now`].
     pub(super) fn as_ptr(&self) -> *mut bindings::file {
-        self.file.as_ptr()
+        self.file
+            .as_ref()
+            .map_or(core::ptr::null_mut(), |file| file.as_ptr())
     }
 
-    /// A reference that closes the file at once if it is the last, rather than a moment later.
-    ///
-    /// For the kick handler, in process context with no locks held.
-    pub(crate) fn hold(&self) -> Held {
-        Held(ManuallyDrop::new(self.file.clone()))
+    /// Gives the file up, and closes it on the spot if nobody else has it, where a kworker's `fput()`
+    /// would do so a moment later. Process context, no locks held.
+    pub(crate) fn close_now(&mut self) {
+        if let Some(file) = self.file.take() {
+            // SAFETY: the reference is given up here, and `file` is forgotten.
+            unsafe { ffi::kaio_fput_now(ARef::into_raw(file).as_ptr().cast()) };
+        }
     }
 
     /// `pos` is at or past the end.

@@ -46,10 +46,9 @@ pub(crate) fn events_for(write: bool) -> u32 {
     unsafe { ffi::kaio_poll_events(write) }
 }
 
-/// Those of [`events_for`] that promise a transfer. The others (error, hang-up) may stand for
-/// something else, such as a message in a socket's error queue.
-pub(crate) fn transfer_events_for(write: bool) -> u32 {
-    events_for(write) & !(events_for(true) & events_for(false))
+/// Whether `mask` says that nothing more will come to read.
+pub(crate) fn is_hung_up(mask: u32) -> bool {
+    mask & (ffi::kaio_const_KAIO_POLL_HANG_UP as u32) != 0
 }
 
 /// # Invariants
@@ -69,13 +68,9 @@ pub(super) struct PollEntries {
     _pin: core::marker::PhantomPinned,
 }
 
-/// What arming found.
-pub(super) struct Armed {
-    /// The file has wait queues, and not more than we have entries.
-    pub(super) pollable: bool,
-    /// Poll events that it has.
-    pub(super) mask: u32,
-}
+/// What arming found: the file's poll events; `None` if it has no wait queues, or more than we have
+/// entries.
+pub(super) type Found = Option<u32>;
 
 /// The poll table that `vfs_poll()` hands to [`enqueue`].
 ///
@@ -106,7 +101,7 @@ impl PollEntries {
     /// Puts the entries of `this`, which hold it, on the queues of `file`.
     ///
     /// Only the token holder calls this, and [`Self::disarm`] before the token ends.
-    pub(super) fn arm<T: Polled>(&self, this: &Arc<T>, file: &File, events: u32) -> Armed {
+    pub(super) fn arm<T: Polled>(&self, this: &Arc<T>, file: &File, events: u32) -> Found {
         self.events.store(events, Relaxed);
         let mut table = Table::<T> {
             table: bindings::poll_table_struct {
@@ -121,10 +116,7 @@ impl PollEntries {
         // SAFETY: `file` is open; the table lives across the call, which is all that `enqueue`
         // needs. What `enqueue` links is unlinked by `disarm` before `this` goes.
         let mask = unsafe { ffi::kaio_poll(file.as_ptr(), (&raw mut table).cast()) };
-        Armed {
-            pollable: table.used > 0 && !table.overflow,
-            mask,
-        }
+        (table.used > 0 && !table.overflow).then_some(mask)
     }
 
     /// Takes the entries off their queues; afterwards no callback runs. Process context.

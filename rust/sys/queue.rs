@@ -21,8 +21,9 @@ use super::ffi;
 static KICK: Atomic<usize> = Atomic::new(0);
 static WORK: Atomic<usize> = Atomic::new(0);
 
-/// An own workqueue: unbound (many requests side by side), frozen with user space. Not for memory
-/// reclaim, which does not depend on it and whose queues may not wait for others.
+/// An own workqueue: unbound (many requests side by side). Not for memory reclaim, which does not
+/// depend on it and whose queues may not wait for others; not frozen, as a run that waits for a
+/// user would keep the machine from suspending.
 struct Owned(*mut bindings::workqueue_struct);
 
 impl Owned {

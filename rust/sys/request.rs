@@ -56,6 +56,7 @@ use super::{
         IrqLock, //
     },
     poll::{
+        Found,
         PollEntries,
         Polled, //
     },
@@ -231,16 +232,6 @@ impl<R: Request> Prepared<R> {
 #[must_use = "a request that is dropped is cancelled"]
 pub(crate) struct Active<R: Request>(ManuallyDrop<Arc<Tracked<R>>>);
 
-/// What became of a request that was to be parked.
-pub(crate) enum Park<R: Request> {
-    /// It waits; a kick will run it again.
-    Parked,
-    /// To be tried again: the file is ready (`true`), or a kick came meanwhile.
-    Again(Active<R>, bool),
-    /// The file has nothing to wait on.
-    Unpollable(Active<R>),
-}
-
 impl<R: Request> Active<R> {
     /// The data.
     pub(crate) fn data(&mut self) -> &mut R {
@@ -282,27 +273,14 @@ impl<R: Request> Active<R> {
         Tracked::enqueue(this, queue);
     }
 
-    /// Waits until the file has one of `events`, without a thread.
-    ///
-    /// `ready` are those of `events` that make it [`Park::Ready`] at once; the others only wake it.
-    pub(crate) fn park(mut self, events: u32, ready: u32) -> Park<R> {
-        let this = self.keep();
-        if !self.data().wait_list().add(&this) {
-            // Too late to wait: the park below will be refused.
-            this.cancel();
-        }
-        let armed = this.polls.arm(&this, self.data().file(), events);
-        if armed.pollable && armed.mask & ready == 0 && this.state.park() {
-            // Whoever kicks next has the token's reference: it is not ours any more.
-            let _ = self.leave();
-            return Park::Parked;
-        }
-        this.polls.disarm();
-        self.leave_wait_list();
-        if armed.pollable {
-            Park::Again(self, armed.mask & ready != 0)
-        } else {
-            Park::Unpollable(self)
+    /// Puts the request on the wait queues of its file, so that no wake-up is missed from now on.
+    pub(crate) fn arm(&mut self, events: u32) -> Armed<R> {
+        let request = self.keep();
+        let found = request.polls.arm(&request, self.data().file(), events);
+        Armed {
+            request,
+            found,
+            parked: false,
         }
     }
 
@@ -327,6 +305,46 @@ impl<R: Request> Drop for Active<R> {
         // SAFETY: `self` is not used any more.
         let this = unsafe { ManuallyDrop::take(&mut self.0) };
         R::cancelled(Active(ManuallyDrop::new(this)));
+    }
+}
+
+/// A request is on wait queues while its token holder looks whether it must wait. Dropping this
+/// takes it off.
+pub(crate) struct Armed<R: Request> {
+    request: Arc<Tracked<R>>,
+    found: Found,
+    parked: bool,
+}
+
+impl<R: Request> Armed<R> {
+    /// The poll events that the file had; `None` if it cannot be waited for.
+    pub(crate) fn mask(&self) -> Found {
+        self.found
+    }
+
+    /// Leaves the request to the next kick. Gives it back, off the queues, if one has come since it
+    /// was armed.
+    pub(crate) fn park(mut self, mut active: Active<R>) -> Result<(), Active<R>> {
+        if !active.data().wait_list().add(&self.request) {
+            // Too late to wait: the park below will be refused.
+            self.request.cancel();
+        }
+        if Arc::ptr_eq(&self.request, &active.0) && self.request.state.park() {
+            // Whoever kicks next has the token's reference, and takes the entries off.
+            let _ = active.leave();
+            self.parked = true;
+            return Ok(());
+        }
+        active.leave_wait_list();
+        Err(active)
+    }
+}
+
+impl<R: Request> Drop for Armed<R> {
+    fn drop(&mut self) {
+        if !self.parked {
+            self.request.polls.disarm();
+        }
     }
 }
 
