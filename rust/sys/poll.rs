@@ -48,7 +48,7 @@ pub(crate) fn events_for(write: bool) -> u32 {
 
 /// Whether `mask` says that nothing more will come to read.
 pub(crate) fn is_hung_up(mask: u32) -> bool {
-    mask & (ffi::kaio_const_KAIO_POLL_HANG_UP as u32) != 0
+    mask & ffi::kaio_const_KAIO_POLL_HANG_UP != 0
 }
 
 /// # Invariants
