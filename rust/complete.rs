@@ -10,6 +10,8 @@ use crate::{
 
 /// Completes a request with bytes or a negative errno.
 pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
+    // Who finds it to cancel it will see an event.
+    req.withdraw();
     let kiocb = req.data();
     kiocb.ki_res.res = res;
     kiocb.slot.post(&kiocb.ki_res);
@@ -19,5 +21,6 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     let ctx = kiocb.slot.ctx();
     ctx.table().stats.completed();
     ctx.wait().wake();
+    ctx.table().readers().wake();
     req.finish();
 }

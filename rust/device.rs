@@ -14,15 +14,23 @@ use kernel::{
 
 use crate::{
     ioctl::ioctl,
-    obj::table::Table,
-    sys::device::Device, //
+    obj::{
+        table::Table,
+        user::Users, //
+    },
+    sys::{
+        device::Device,
+        wait::WaitQueue, //
+    },
 };
 
 impl Device for Table {
     const NAME: &'static CStr = c"kaio";
 
-    fn open() -> Result<Arc<Self>> {
-        Table::new()
+    type Shared = Users;
+
+    fn open(users: ArcBorrow<'_, Users>) -> Result<Arc<Self>> {
+        Table::new(Users::current(users)?)
     }
 
     fn release(&self) {
@@ -37,5 +45,13 @@ impl Device for Table {
         seq_print!(m, "kaio-contexts:\t{}\n", self.len());
         seq_print!(m, "kaio-inflight:\t{}\n", self.stats.inflight());
         self.stats.show(m);
+    }
+
+    fn readers(&self) -> &WaitQueue {
+        self.readers()
+    }
+
+    fn is_readable(&self) -> bool {
+        self.is_readable()
     }
 }

@@ -3,31 +3,51 @@
 //! Runs requests: the only reader of a [`Verdict`].
 //!
 //! `aio_run_iocb()` and `aio_kick_handler()` of the classic fs/aio.c. A request is run in the
-//! submit call first; then, each time it was deferred or kicked, by a kworker that has taken on the
-//! submitter's mm, credentials and cgroups. Only one run of a request goes on at a time, and it
-//! ends with the request complete, with a driver, queued, or parked.
+//! submit call first. If it was parked, who kicks it puts it on its context's run list, and the
+//! kick handler runs all that are there. If it was deferred, a worker runs it, of which there are
+//! many, as it may wait. Both have taken on the submitter's mm, credentials and cgroups. Only one
+//! run of a request goes on at a time, and it ends with the request complete, with a driver, queued,
+//! or parked.
+//!
+//! The classic kick handler was delayed unless somebody waited in getevents; this one never is.
 
-use kernel::workqueue::Queue;
+use kernel::{
+    sync::Arc,
+    workqueue::{
+        Queue,
+        WorkItem, //
+    },
+};
 
 use crate::{
     complete::complete,
     obj::{
         kiocb::Kiocb,
+        kioctx::Kioctx,
         op::{
             How,
             Verdict, //
         },
     },
     sys::{
+        errno,
         file::File,
-        poll, queue,
+        lists::{
+            Index,
+            Order,
+            RunList, //
+        },
+        mm, poll,
         request::{
             Active,
-            Request,
-            WaitList, //
+            Queued,
+            Request, //
         },
     },
 };
+
+/// Requests that the kick handler runs before other contexts' handlers get their turn.
+const BATCH: u32 = 128;
 
 /// Runs a request until it is out of our hands.
 pub(crate) fn run(mut req: Active<Kiocb>, how: How) {
@@ -36,12 +56,27 @@ pub(crate) fn run(mut req: Active<Kiocb>, how: How) {
             // Its drop ends it.
             return;
         }
+        if must_wait_in_line(&req, how) {
+            defer(req);
+            return;
+        }
         let verdict = (req.data().ki_op.retry)(req, how);
         match carry_out(verdict, how) {
             Some(again) => req = again,
             None => return,
         }
     }
+}
+
+/// Whether others are to be done before it: in the submit call, any that keep an order with it.
+fn must_wait_in_line(req: &Active<Kiocb>, how: How) -> bool {
+    if how != How::Submit {
+        return req.waits_in_line();
+    }
+    let kiocb = req.view();
+    kiocb
+        .stream()
+        .is_some_and(|stream| kiocb.order().is_busy(stream))
 }
 
 /// Does what a verdict says; gives the request back if it is to be run again at once.
@@ -76,15 +111,18 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
 fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
     let kiocb = req.data();
     kiocb.slot.ctx().table().stats.parked();
-    let write = kiocb.transfer.as_ref().is_some_and(|t| t.write);
+    let events = kiocb.events;
     let may_try = kiocb.may_try(how);
-    let events = poll::events_for(write);
     let armed = req.arm(events);
 
     let Some(mask) = armed.mask() else {
-        if let Some(transfer) = req.data().transfer.as_mut() {
-            transfer.pollable = false;
-        }
+        drop(armed);
+        let kiocb = req.data();
+        let Some(transfer) = kiocb.transfer.as_mut() else {
+            // As natively: it has no wait queues, or more than can be waited on.
+            return carry_out(Verdict::Done(req, errno::EINVAL), how);
+        };
+        transfer.pollable = false;
         return Some(req);
     };
     if may_try {
@@ -95,29 +133,28 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
                 return carry_out(verdict, how);
             }
         }
-        if !write && poll::is_hung_up(mask) {
-            // Some sockets that were shut down say "not now" for ever, where a read that waits is
-            // told the end.
-            drop(armed);
-            let done = req.data().transfer.as_ref().map_or(0, |t| t.done);
-            return carry_out(Verdict::Done(req, done as i64), how);
+        let reads = req.view().transfer.as_ref().filter(|t| !t.write);
+        if let Some(done) = reads.map(|t| t.done as i64) {
+            if poll::is_hung_up(mask) {
+                // Some sockets that were shut down say "not now" for ever, where a read that waits
+                // is told the end.
+                drop(armed);
+                return carry_out(Verdict::Done(req, done), how);
+            }
         }
     } else if mask & events != 0 {
-        return again(req, true);
+        drop(armed);
+        if let Some(transfer) = req.data().transfer.as_mut() {
+            transfer.ready = true;
+            transfer.rounds += 1;
+        }
+        return Some(req);
     }
-    match armed.park(req) {
-        Ok(()) => None,
-        Err(req) => again(req, false),
+    if let Err(req) = armed.park(req) {
+        // A kick came meanwhile: as if it had come now.
+        req.kick();
     }
-}
-
-/// To be run again at once: the file is `ready`, or a kick came.
-fn again(mut req: Active<Kiocb>, ready: bool) -> Option<Active<Kiocb>> {
-    if let Some(transfer) = req.data().transfer.as_mut() {
-        transfer.ready = ready;
-        transfer.rounds += 1;
-    }
-    Some(req)
+    None
 }
 
 /// Queues a request for a run that may wait.
@@ -125,18 +162,39 @@ fn defer(mut req: Active<Kiocb>) {
     let kiocb = req.data();
     let ctx = kiocb.slot.ctx();
     ctx.table().stats.queued();
-    kiocb.may_wait = true;
     // A write is done even if its submitter exits before its turn: its memory is held until then.
     // A read that nobody waits for is not worth that.
-    if kiocb.transfer.as_ref().is_some_and(|t| t.write) {
+    if kiocb.is_write() && kiocb.users.is_none() {
         kiocb.users = ctx.mm().users();
     }
-    req.defer(queue::work());
+    let pledged = kiocb.ki_op.pledged;
+    let stream = kiocb.stream();
+    if pledged {
+        req.pledge();
+    }
+    if let Some(stream) = stream {
+        // Who leaves the line before us kicks.
+        while !req.join(stream) {
+            match req.park() {
+                Ok(()) => return,
+                Err(back) => req = back,
+            }
+            if req.is_cancelled() {
+                return;
+            }
+        }
+    }
+    // If the context has ended, what was not pledged has too.
+    if req.list() || pledged {
+        req.defer();
+    }
 }
 
 impl Request for Kiocb {
     fn cancelled(mut active: Active<Self>) {
-        let res = active.data().cancelled_res();
+        let kiocb = active.data();
+        kiocb.slot.ctx().table().stats.cancelled();
+        let res = kiocb.cancelled_res();
         complete(active, res);
     }
 
@@ -151,42 +209,93 @@ impl Request for Kiocb {
         }
     }
 
-    /// The kick handler.
+    fn kicked(queued: Queued<Self>) {
+        if queued.in_order() {
+            // What it waited for is its turn.
+            queued.enqueue();
+            return;
+        }
+        let lease = queued.view().slot.lease();
+        lease.table().stats.kicked();
+        lease.run_list().push(queued);
+        Kioctx::schedule(&lease);
+    }
+
     fn retry(mut active: Active<Self>) {
         let kiocb = active.data();
-        let how = match core::mem::take(&mut kiocb.may_wait) {
-            true => How::Work,
-            false => How::Kick,
-        };
-        let may_try = kiocb.may_try(how);
-        if let Some(transfer) = kiocb.transfer.as_mut() {
-            if may_try || how == How::Kick {
-                transfer.rounds = 0;
-            }
+        let may_try = kiocb.may_try(How::Work);
+        if let Some(transfer) = kiocb.transfer.as_mut().filter(|_| may_try) {
+            transfer.rounds = 0;
         }
+        let needs_memory = kiocb.transfer.is_some();
         let submitter = kiocb.submitter.clone();
         let ctx = kiocb.slot.ctx();
         let users = match kiocb.users.take() {
             Some(users) => Some(users),
-            None if ctx.is_dead() => None,
+            None if ctx.is_dead() || !needs_memory => None,
             None => ctx.mm().users(),
         };
         match users {
-            Some(users) => submitter.run(users, || run(active, how)),
+            Some(users) => mm::with_users(users, || submitter.run(|| run(active, How::Work))),
             // Its context has gone, or its process: its drop ends it.
-            None => drop(active),
+            None if needs_memory => drop(active),
+            None => submitter.run(|| run(active, How::Work)),
         }
-    }
-
-    fn kick_queue() -> &'static Queue {
-        queue::kick()
     }
 
     fn file(&self) -> &File {
         &self.ki_filp
     }
 
-    fn wait_list(&self) -> &WaitList<Self> {
-        self.slot.ctx().parked()
+    fn index(&self) -> &Index<Self> {
+        self.slot.ctx().index()
+    }
+
+    fn order(&self) -> &Order<Self> {
+        self.slot.ctx().table().user().appends()
+    }
+
+    fn run_list(&self) -> &RunList<Self> {
+        self.slot.ctx().run_list()
+    }
+
+    fn workers(&self) -> &Queue {
+        self.slot.ctx().table().user().work_queue()
+    }
+}
+
+impl WorkItem for Kioctx {
+    type Pointer = Arc<Self>;
+
+    /// The kick handler.
+    fn run(this: Arc<Self>) {
+        let users = match this.is_dead() {
+            true => None,
+            false => this.mm().users(),
+        };
+        match users {
+            Some(users) => mm::with_users(users, || run_kicked(&this)),
+            // The context has gone, or its process.
+            None => while this.run_list().pop().and_then(Queued::claim).is_some() {},
+        }
+    }
+}
+
+/// Runs what is on the run list, with the memory of the context.
+fn run_kicked(ctx: &Kioctx) {
+    for _ in 0..BATCH {
+        let Some(mut req) = ctx.run_list().pop().and_then(Queued::claim) else {
+            return;
+        };
+        let kiocb = req.data();
+        if let Some(transfer) = kiocb.transfer.as_mut() {
+            transfer.rounds = 0;
+        }
+        let submitter = kiocb.submitter.clone();
+        submitter.run(|| run(req, How::Kick));
+    }
+    if let Some(queued) = ctx.run_list().pop() {
+        // Goes to the end, and has the handler scheduled.
+        Kiocb::kicked(queued);
     }
 }

@@ -20,39 +20,53 @@ use crate::{
     sys::wait::Woken,
 };
 
-/// Takes at least `min` and at most `nr` events, waiting up to `timeout` nanoseconds
-/// ([`args::FOREVER`]: without end). Returns how many.
+/// What a caller waits for.
+pub(crate) struct Wanted {
+    /// Return only when there were that many ...
+    pub(crate) min: u64,
+    /// ... and never more than that.
+    pub(crate) nr: u64,
+    /// Where to put them; `None`: leave them in the ring.
+    pub(crate) events: Option<UserPtr>,
+    /// In nanoseconds; [`args::FOREVER`]: without end.
+    pub(crate) timeout: i64,
+}
+
+/// Takes events, or waits for them to be there. Returns how many.
 ///
 /// Events that were taken are returned, whatever happens next. `EINVAL`: the context was destroyed;
 /// `EINTR`: a signal came.
-pub(crate) fn get_events(
-    ctx: &Kioctx,
-    min: u64,
-    nr: u64,
-    events: UserPtr,
-    timeout: i64,
-) -> Result<isize> {
+pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
     let start = Instant::<Monotonic>::now();
     let mut taken = 0;
     let mut woken = Woken::Ready;
     loop {
-        let error = match take(ctx, events, taken, nr) {
-            Ok(more) => {
-                taken += more;
+        let error = match take(ctx, wanted, taken) {
+            Ok(now) => {
+                taken = now;
                 ctx.is_dead().then_some(EINVAL)
             }
             Err(e) => Some(e),
         };
-        if error.is_none() && taken < min && timeout > 0 && woken == Woken::Ready {
-            let left = match timeout {
-                args::FOREVER => timeout,
-                _ => timeout.saturating_sub(start.elapsed().as_nanos()).max(0),
+        if error.is_none()
+            && taken < wanted.min
+            && wanted.timeout > 0
+            && woken == Woken::Ready
+        {
+            let left = match wanted.timeout {
+                args::FOREVER => args::FOREVER,
+                timeout => timeout.saturating_sub(start.elapsed().as_nanos()).max(0),
             };
-            // No more than the ring holds can be waited for at once.
-            let want = (min - taken).min(u64::from(ctx.ring().geometry().capacity())) as u32;
+            // Those that were taken are not in the ring any more. No more than it holds can be
+            // waited for at once.
+            let missing = match wanted.events {
+                Some(_) => wanted.min - taken,
+                None => wanted.min,
+            };
+            let missing = missing.min(u64::from(ctx.ring().geometry().capacity())) as u32;
             woken = ctx
                 .wait()
-                .wait(left, || ctx.is_dead() || ctx.ring().available() >= want);
+                .wait(left, || ctx.is_dead() || ctx.ring().available() >= missing);
             // Whatever woke us, take what is there.
             continue;
         }
@@ -64,7 +78,13 @@ pub(crate) fn get_events(
     }
 }
 
-fn take(ctx: &Kioctx, events: UserPtr, taken: u64, nr: u64) -> Result<u64> {
-    let to = events.wrapping_byte_add(taken as usize * EVENT_SIZE);
-    ctx.ring().take(to, nr - taken)
+/// How many events there are now that `taken` were: more are taken, or counted.
+fn take(ctx: &Kioctx, wanted: &Wanted, taken: u64) -> Result<u64> {
+    match wanted.events {
+        Some(events) => {
+            let to = events.wrapping_byte_add(taken as usize * EVENT_SIZE);
+            Ok(taken + ctx.ring().take(to, wanted.nr - taken)?)
+        }
+        None => Ok(u64::from(ctx.ring().available()).min(wanted.nr)),
+    }
 }

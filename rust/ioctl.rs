@@ -4,6 +4,7 @@
 //! in `include/uapi/linux/kaio.h`.
 
 use kernel::{
+    error::code::ERESTARTNOHAND,
     ioctl::{
         _IOC_DIR,
         _IOC_NR,
@@ -16,7 +17,10 @@ use kernel::{
 };
 
 use crate::{
-    getevents::get_events,
+    getevents::{
+        get_events,
+        Wanted, //
+    },
     obj::{
         kioctx::Kioctx,
         table::Table, //
@@ -26,13 +30,19 @@ use crate::{
     quota,
     submit::submit,
     sys::{
+        errno,
+        sigmask::Mask,
+        sysctl,
         uapi::{
             self,
+            Cancel,
             Destroy,
             GetEvents,
+            Iocb,
             Query,
             Setup,
             Submit,
+            SubmitWait,
             Timespec, //
         },
         user,
@@ -87,6 +97,8 @@ ioctl_table! {
     uapi::DESTROY, uapi::DESTROY_SIZE_VER0 => io_destroy;
     uapi::SUBMIT, uapi::SUBMIT_SIZE_VER0 => io_submit;
     uapi::GETEVENTS, uapi::GETEVENTS_SIZE_VER0 => io_getevents;
+    uapi::CANCEL, uapi::CANCEL_SIZE_VER0 => io_cancel;
+    uapi::SUBMIT_WAIT, uapi::SUBMIT_WAIT_SIZE_VER0 => io_submit_wait;
 }
 
 fn io_query(call: Call<'_>) -> Result<isize> {
@@ -100,6 +112,8 @@ fn io_query(call: Call<'_>) -> Result<isize> {
         rw_flags: uapi::RW_FLAGS,
         max_nr: quota::max(),
         nr: quota::nr(),
+        max_user_nr: sysctl::max_user_nr(),
+        user_nr: call.table.user().nr(),
     };
     user::write_sized(call.arg, call.size, &answer)?;
     Ok(0)
@@ -136,7 +150,7 @@ fn io_destroy(call: Call<'_>) -> Result<isize> {
         return Err(EINVAL);
     }
     ctx.unmap();
-    ctx.drain();
+    ctx.drain()?;
     Ok(0)
 }
 
@@ -154,21 +168,96 @@ fn io_submit(call: Call<'_>) -> Result<isize> {
 fn io_getevents(call: Call<'_>) -> Result<isize> {
     let args: GetEvents = user::read_sized(call.arg, call.size)?;
     // As natively, a timeout that cannot be read comes before everything.
-    let timeout = match args.timeout {
-        0 => args::FOREVER,
-        at => {
-            let time: Timespec = user::read(UserPtr::from_addr(at as usize))?;
-            // As get_timespec64(): in a 32-bit caller's struct the upper half is padding.
-            let nsec = match call.compat {
-                true => time.tv_nsec & 0xffff_ffff,
-                false => time.tv_nsec,
-            };
-            args::timeout_ns(time.tv_sec, nsec)
-        }
-    };
-    must_be_zero(&[args.sigmask, args.flags.into(), args.__reserved.into()])?;
-    let (min, nr) = args::events_wanted(args.min_nr, args.nr).ok_or(EINVAL)?;
+    let timeout = read_timeout(args.timeout, call.compat)?;
+    must_be_zero(&[args.__reserved.into()])?;
+    let wanted = wanted(args.min_nr, args.nr, args.events, timeout, args.flags)?;
+    let mask = set_mask(args.sigmask, args.sigsetsize)?;
     let ctx = call.table.look_up(args.ctx_id)?;
-    let events = UserPtr::from_addr(args.events as usize);
-    get_events(&ctx, min, nr, events, timeout)
+    match get_events(&ctx, &wanted) {
+        // As natively: no handler, no interruption.
+        Err(e) if e == EINTR && mask.is_some() => Err(ERESTARTNOHAND),
+        result => result,
+    }
+}
+
+/// A timeout in nanoseconds, from the address of one, or 0.
+fn read_timeout(at: u64, compat: bool) -> Result<i64> {
+    if at == 0 {
+        return Ok(args::FOREVER);
+    }
+    let time: Timespec = user::read(UserPtr::from_addr(at as usize))?;
+    // As get_timespec64(): in a 32-bit caller's struct the upper half is padding.
+    let nsec = match compat {
+        true => time.tv_nsec & 0xffff_ffff,
+        false => time.tv_nsec,
+    };
+    Ok(args::timeout_ns(time.tv_sec, nsec))
+}
+
+fn wanted(min_nr: i64, nr: i64, events: u64, timeout: i64, flags: u32) -> Result<Wanted> {
+    let peek = flags & uapi::GETEVENTS_PEEK != 0;
+    must_be_zero(&[
+        (flags & !uapi::GETEVENTS_PEEK).into(),
+        if peek { events } else { 0 },
+    ])?;
+    let (min, nr) = args::events_wanted(min_nr, nr).ok_or(EINVAL)?;
+    Ok(Wanted {
+        min,
+        nr,
+        events: (!peek).then(|| UserPtr::from_addr(events as usize)),
+        timeout,
+    })
+}
+
+fn set_mask(mask: u64, size: u64) -> Result<Option<Mask>> {
+    match mask {
+        0 => Ok(None),
+        mask => Mask::set(UserPtr::from_addr(mask as usize), size).map(Some),
+    }
+}
+
+fn io_cancel(call: Call<'_>) -> Result<isize> {
+    let args: Cancel = user::read_sized(call.arg, call.size)?;
+    must_be_zero(&[args.flags.into(), args.__reserved.into()])?;
+    let iocb = UserPtr::from_addr(args.iocb as usize);
+    // As natively, before the context.
+    let key: u32 = user::read(iocb.wrapping_byte_add(core::mem::offset_of!(Iocb, aio_key)))?;
+    if key != uapi::KIOCB_KEY {
+        return Err(EINVAL);
+    }
+    let ctx = call.table.look_up(args.ctx_id)?;
+    match ctx.index().cancel(args.iocb) {
+        true => Err(errno::in_progress()),
+        false => Err(EINVAL),
+    }
+}
+
+fn io_submit_wait(call: Call<'_>) -> Result<isize> {
+    let args: SubmitWait = user::read_sized(call.arg, call.size)?;
+    let submitted = call
+        .arg
+        .wrapping_byte_add(core::mem::offset_of!(SubmitWait, submitted));
+    let timeout = read_timeout(args.timeout, call.compat)?;
+    must_be_zero(&[args.submitted, args.__reserved.into()])?;
+    // A place for the answer comes before everything.
+    user::write(submitted, &args.submitted)?;
+    if args.nr < 0 {
+        return Err(EINVAL);
+    }
+    let mut wanted = wanted(
+        args.min_nr,
+        args.nr_events,
+        args.events,
+        timeout,
+        args.flags,
+    )?;
+    let _mask = set_mask(args.sigmask, args.sigsetsize)?;
+    let ctx = call.table.look_up(args.ctx_id)?;
+    let iocbpp = UserPtr::from_addr(args.iocbpp as usize);
+    let started = submit(&ctx, iocbpp, args.nr, call.compat)? as u64;
+    user::write(submitted, &started)?;
+    if started < args.nr as u64 {
+        wanted.min = 0;
+    }
+    get_events(&ctx, &wanted)
 }

@@ -6,7 +6,10 @@
 //! decode (`ioctl`), look up (`obj::table`), prepare (`submit`, `ops`), execute (`exec`), perhaps
 //! park and be kicked (`sys::request`), complete (`complete`), deliver (`ring`, `getevents`).
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 mod pure;
 mod sys;
@@ -33,11 +36,15 @@ mod device;
 mod tests;
 
 use crate::{
-    obj::table::Table,
+    obj::{
+        table::Table,
+        user::Users, //
+    },
     sys::{
         device::Registration,
         module,
-        queue::Queues, //
+        queue::Grace,
+        sysctl::Sysctls, //
     },
 };
 
@@ -51,16 +58,29 @@ module! {
 
 /// The loaded module. Fields are dropped in this order: no new files, then no more work.
 struct Kaio {
+    _sysctls: Sysctls,
     _device: Registration<Table>,
-    _queues: Queues,
+    _workers: Workers,
+    _grace: Grace,
+}
+
+/// All workers. Dropping it waits for them.
+struct Workers(Arc<Users>);
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
 }
 
 impl kernel::Module for Kaio {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let queues = Queues::new()?;
+        let users = Users::new()?;
         Ok(Self {
-            _device: Registration::new(module::param_mode())?,
-            _queues: queues,
+            _sysctls: Sysctls::new(quota::nr_word())?,
+            _device: Registration::new(module::param_mode(), users.clone())?,
+            _workers: Workers(users),
+            _grace: Grace,
         })
     }
 }

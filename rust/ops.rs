@@ -4,7 +4,9 @@
 
 use crate::obj::op::OpDef;
 
+mod fsync;
 mod nop;
+mod poll;
 mod rw;
 
 macro_rules! op_table {
@@ -25,7 +27,10 @@ macro_rules! op_table {
 }
 
 op_table! {
+    fsync::Fsync,
+    fsync::Fdsync,
     nop::Nop,
+    poll::Poll,
     rw::Pread,
     rw::Preadv,
     rw::Pwrite,

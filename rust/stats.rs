@@ -42,10 +42,14 @@ counters! {
     completed,
     /// Requests that were complete when the submit call returned.
     inline,
-    /// Times a request was handed to the kick handler.
+    /// Times a request was handed to a worker that may wait.
     queued,
     /// Times a request was left to wait for readiness.
     parked,
+    /// Times the kick handler was given a request.
+    kicked,
+    /// Requests that ended before they were done.
+    cancelled,
     /// Requests that a driver completed.
     irq,
 }

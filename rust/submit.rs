@@ -77,14 +77,14 @@ fn submit_one(ctx: &Arc<Kioctx>, uiocb: usize) -> Result {
     user::write(key, &uapi::KIOCB_KEY)?;
 
     let op = ops::find(iocb.aio_lio_opcode).ok_or(EINVAL)?;
-    let mut req = Prepared::new(Kiocb {
+    let kiocb = Kiocb {
         ki_op: op,
         ki_filp: file,
         ki_eventfd: eventfd,
         submitter: Submitter::current(),
-        may_wait: false,
         users: None,
         transfer: None,
+        events: 0,
         ki_res: uapi::IoEvent {
             data: iocb.aio_data,
             obj: uiocb as u64,
@@ -92,7 +92,8 @@ fn submit_one(ctx: &Arc<Kioctx>, uiocb: usize) -> Result {
             res2: 0,
         },
         slot,
-    })?;
+    };
+    let mut req = Prepared::new(uiocb as u64, kiocb)?;
     (op.prep)(&iocb, &mut req)?;
 
     ctx.table().stats.submitted();

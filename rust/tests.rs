@@ -5,6 +5,7 @@
 //! `assert!` is KUnit's only inside a `#[test]`: helpers return values and assert nothing.
 
 mod args_kunit;
+mod retry_kunit;
 mod ring_kunit;
 mod state_kunit;
 mod uapi_kunit;

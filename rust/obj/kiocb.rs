@@ -14,9 +14,12 @@ use crate::{
         },
     },
     sys::{
-        errno,
         eventfd::EventFd,
         file::File,
+        iocb::{
+            self,
+            Effort, //
+        },
         iov::Buffers,
         lease::Lease,
         mm::Users,
@@ -44,6 +47,11 @@ impl Slot {
 
     pub(crate) fn ctx(&self) -> &Kioctx {
         &self.ctx
+    }
+
+    /// A lease of its own, which may outlast this one.
+    pub(crate) fn lease(&self) -> Lease<Kioctx> {
+        self.ctx.again()
     }
 
     /// Puts the event into the ring. Any context.
@@ -76,29 +84,31 @@ pub(crate) struct Transfer {
     pub(crate) impatient: bool,
     /// An attempt without waiting makes sense.
     pub(crate) try_first: bool,
+    /// A read that can be left to whoever unlocks the page.
+    pub(crate) pages: bool,
+    /// How far the attempt in hand may go.
+    pub(crate) effort: Effort,
     /// The file can be waited for by poll.
     pub(crate) pollable: bool,
-    /// The attempt in hand does not wait.
-    pub(crate) nowait: bool,
     /// Poll has just said that it is ready.
     pub(crate) ready: bool,
     /// Times in a row that it was to wait and did not.
     pub(crate) rounds: u32,
 }
 
-/// A request. Its token (`sys::request`) is what may touch it.
+/// A request. Its owner (`sys::request`) is who may touch it.
 pub(crate) struct Kiocb {
     pub(crate) ki_op: &'static OpDef,
     pub(crate) ki_filp: File,
     pub(crate) ki_eventfd: Option<EventFd>,
     /// Whom the kick handler stands for.
     pub(crate) submitter: Submitter,
-    /// It was deferred: its next run may wait.
-    pub(crate) may_wait: bool,
     /// The submitter's memory, while a write is deferred: it is done even if the submitter exits.
     /// Parked requests do not hold it.
     pub(crate) users: Option<Users>,
     pub(crate) transfer: Option<Transfer>,
+    /// The poll events that it waits for, if it waits for any.
+    pub(crate) events: u32,
     pub(crate) ki_res: IoEvent,
     // Last: the rest has gone before the context, and the module, may.
     pub(crate) slot: Slot,
@@ -108,14 +118,27 @@ impl Kiocb {
     /// Whether an attempt that waits for nothing can be made. A FIFO knows how, but may hold its
     /// lock for long: not in the submit call.
     pub(crate) fn may_try(&self, how: How) -> bool {
-        self.ki_filp.nowait() || (self.ki_filp.fifo() && how != How::Submit)
+        self.transfer.is_none()
+            || self.ki_filp.nowait()
+            || (self.ki_filp.fifo() && how != How::Submit)
+    }
+
+    /// What it keeps an order with: writes that append to one file come one after another.
+    pub(crate) fn stream(&self) -> Option<usize> {
+        let transfer = self.transfer.as_ref()?;
+        let appends = transfer.write && transfer.flags & iocb::APPEND != 0;
+        (appends && self.ki_filp.on_disk()).then(|| self.ki_filp.identity())
+    }
+
+    pub(crate) fn is_write(&self) -> bool {
+        self.transfer.as_ref().is_some_and(|t| t.write)
     }
 
     /// What a request that is given up has to say: what it did so far, or that it was cancelled.
     pub(crate) fn cancelled_res(&self) -> i64 {
         match &self.transfer {
             Some(transfer) if transfer.done > 0 => transfer.done as i64,
-            _ => errno::ECANCELED,
+            _ => self.ki_op.cancelled,
         }
     }
 }

@@ -7,7 +7,7 @@
 //! io_destroy(2), close of the device, munmap of the ring, exec or exit, whichever comes first.
 
 use kernel::{
-    new_mutex,
+    impl_has_work, new_mutex, new_work,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -22,28 +22,33 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    workqueue::Work,
 };
 
 use crate::{
     obj::{
         kiocb::Kiocb,
-        table::Table, //
+        table::Table,
+        user::UserCharge, //
     },
     pure::ring::Geometry,
-    quota::Charge,
     ring::Ring,
     sys::{
         lease::{
             self,
+            Lease,
             Leased,
             Leases, //
+        },
+        lists::{
+            Index,
+            RunList, //
         },
         mm::{
             self,
             Mm, //
         },
         pages::SharedPages,
-        request::WaitList,
         ring_file::{
             self,
             Mapped, //
@@ -68,14 +73,23 @@ pub(crate) struct Kioctx {
     /// Callers of getevents and destroy.
     #[pin]
     wait: WaitQueue,
-    /// Parked requests.
+    /// Requests that can be cancelled.
     #[pin]
-    parked: WaitList<Kiocb>,
+    index: Index<Kiocb>,
+    /// Kicked requests, and the kick handler's work item.
+    #[pin]
+    run_list: RunList<Kiocb>,
+    #[pin]
+    kick_work: Work<Kioctx>,
     /// Given back by [`Self::kill`].
     #[pin]
-    charge: Mutex<Option<Charge>>,
+    charge: Mutex<Option<UserCharge>>,
     /// One out for each request, and one until [`Self::kill`].
     leases: Leases,
+}
+
+impl_has_work! {
+    impl HasWork<Kioctx> for Kioctx { self.kick_work }
 }
 
 impl Kioctx {
@@ -84,8 +98,9 @@ impl Kioctx {
     /// `EINVAL`: an absurd number; `EAGAIN`: over the limit; `ENOMEM`.
     pub(crate) fn new(table: Arc<Table>, nr_events: u32) -> Result<Arc<Self>> {
         let geometry = Geometry::for_requests(nr_events, PAGE_SIZE).ok_or(EINVAL)?;
-        let charge = Charge::new(nr_events)?;
+        let charge = table.user().charge(nr_events)?;
         let ring = Ring::new(geometry)?;
+        let index = Index::new(geometry.capacity())?;
         let mm = Mm::current()?;
         let ctx = Arc::pin_init(
             try_pin_init!(Self {
@@ -96,7 +111,9 @@ impl Kioctx {
                 mapped: AtomicFlag::new(false),
                 ring <- ring,
                 wait <- WaitQueue::new(),
-                parked <- WaitList::new(),
+                index <- index,
+                run_list <- RunList::new(),
+                kick_work <- new_work!("kaio kick handler"),
                 charge <- new_mutex!(Some(charge), "kaio_charge"),
                 leases: Leases::new(),
             }? Error),
@@ -118,8 +135,19 @@ impl Kioctx {
         &self.wait
     }
 
-    pub(crate) fn parked(&self) -> &WaitList<Kiocb> {
-        &self.parked
+    pub(crate) fn index(&self) -> &Index<Kiocb> {
+        &self.index
+    }
+
+    pub(crate) fn run_list(&self) -> &RunList<Kiocb> {
+        &self.run_list
+    }
+
+    /// Has the kick handler look at the run list. Any context.
+    pub(crate) fn schedule(lease: &Lease<Self>) {
+        // If it was scheduled already it will look. The lease sees to it that the reference which
+        // then comes back is not the last.
+        let _ = lease.table.user().kick_queue().enqueue(lease.object());
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -153,7 +181,7 @@ impl Kioctx {
         self.table.remove(self);
         drop(self.charge.lock().take());
         self.wait.wake();
-        self.parked.close();
+        self.index.close();
         lease::retire(self);
         true
     }
@@ -166,9 +194,13 @@ impl Kioctx {
         }
     }
 
-    /// Waits until no request of a killed context is left.
-    pub(crate) fn drain(&self) {
-        self.wait.wait_quiet(|| self.leases.are_gone());
+    /// Waits until no request of a killed context is left. `EINTR`: a fatal signal came.
+    pub(crate) fn drain(&self) -> Result {
+        if self.wait.wait_killable(|| self.leases.are_gone()) {
+            Ok(())
+        } else {
+            Err(EINTR)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use kernel::prelude::*;
 use crate::{
     obj::kiocb::Kiocb,
     sys::{
+        errno,
         request::{
             Active,
             Prepared, //
@@ -23,9 +24,9 @@ use crate::{
 pub(crate) enum How {
     /// In the submit call: must not wait for anything.
     Submit,
-    /// In the kick handler, after a kick: must not wait either.
+    /// In the kick handler, after a kick: must not wait either, as others of its context do.
     Kick,
-    /// In the kick handler, deferred: may wait for what comes in bounded time, such as a disk.
+    /// In a worker: may wait for what comes in bounded time, such as a disk.
     Work,
 }
 
@@ -34,9 +35,9 @@ pub(crate) enum How {
 pub(crate) enum Verdict {
     /// Nothing: it is over, with bytes or a negative errno.
     Done(Active<Kiocb>, i64),
-    /// A driver has it and will say.
+    /// A driver has it and will say, or a page.
     Driver,
-    /// To be run by the kick handler, where it may wait.
+    /// To be run by a worker, where it may wait.
     Defer(Active<Kiocb>),
     /// To be run again when the file is ready.
     Park(Active<Kiocb>),
@@ -46,6 +47,10 @@ pub(crate) enum Verdict {
 pub(crate) trait Op {
     /// `aio_lio_opcode`.
     const OPCODE: u16;
+    /// The result of a request that was cancelled before it did anything.
+    const CANCELLED: i64 = errno::ECANCELED;
+    /// Once deferred it is done, even if the context ends before its turn.
+    const PLEDGED: bool = false;
 
     /// Checks the arguments and fills in the request. No side effects; an error means that the
     /// request never was (the caller of io_submit(2) gets it).
@@ -64,6 +69,8 @@ pub(crate) trait Op {
 /// An [`Op`] as a value.
 pub(crate) struct OpDef {
     pub(crate) opcode: u16,
+    pub(crate) cancelled: i64,
+    pub(crate) pledged: bool,
     pub(crate) prep: fn(&Iocb, &mut Prepared<Kiocb>) -> Result,
     pub(crate) retry: fn(Active<Kiocb>, How) -> Verdict,
     pub(crate) driver_done: fn(Active<Kiocb>, isize) -> Verdict,
@@ -73,6 +80,8 @@ impl OpDef {
     pub(crate) const fn of<T: Op>() -> Self {
         Self {
             opcode: T::OPCODE,
+            cancelled: T::CANCELLED,
+            pledged: T::PLEDGED,
             prep: T::prep,
             retry: T::retry,
             driver_done: T::driver_done,

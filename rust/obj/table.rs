@@ -15,14 +15,23 @@ use kernel::{
 };
 
 use crate::{
-    obj::kioctx::Kioctx,
-    stats::Stats, //
+    obj::{
+        kioctx::Kioctx,
+        user::UserRef, //
+    },
+    stats::Stats,
+    sys::wait::WaitQueue,
 };
 
 #[pin_data]
 pub(crate) struct Table {
     #[pin]
     contexts: Mutex<Contexts>,
+    /// Who polls the device.
+    #[pin]
+    readers: WaitQueue,
+    /// Who opened it.
+    user: UserRef,
     pub(crate) stats: Stats,
 }
 
@@ -33,7 +42,7 @@ struct Contexts {
 }
 
 impl Table {
-    pub(crate) fn new() -> Result<Arc<Self>> {
+    pub(crate) fn new(user: UserRef) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 contexts <- new_mutex!(
@@ -43,10 +52,26 @@ impl Table {
                     },
                     "kaio_table"
                 ),
+                readers <- WaitQueue::new(),
+                user,
                 stats: Stats::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    pub(crate) fn user(&self) -> &UserRef {
+        &self.user
+    }
+
+    pub(crate) fn readers(&self) -> &WaitQueue {
+        &self.readers
+    }
+
+    /// Whether events wait to be taken, in any context.
+    pub(crate) fn is_readable(&self) -> bool {
+        let contexts = self.contexts.lock();
+        contexts.alive.iter().any(|ctx| ctx.ring().available() > 0)
     }
 
     /// `EINVAL`: the context was killed, or the file closed, before it got here.

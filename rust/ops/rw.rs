@@ -4,9 +4,11 @@
 //!
 //! An attempt in the submit call never waits (`IOCB_NOWAIT`). What it leaves undone:
 //!
-//! - on a disk, is done by the kick handler, which may wait for it;
+//! - of a file in the page cache: a worker starts reading and leaves; who unlocks the page kicks
+//!   (`IOCB_WAITQ`). In the submit call nothing is read ahead: that waits for tags and memory;
+//! - on any other disk, is done by a worker, who may wait for it;
 //! - on a file that can be polled (pipe, socket, tty), waits there for readiness;
-//! - on any other file, is done by the kick handler.
+//! - on any other file, is done by a worker.
 
 use kernel::prelude::*;
 
@@ -25,19 +27,24 @@ use crate::{
     pure::args,
     sys::{
         errno,
+        file::File,
         iocb::{
+            self,
             Attempt,
             Called,
+            Effort,
             NO_LIMIT, //
         },
         iov::{
             Buffers,
             Iter, //
         },
+        poll,
         request::{
             Active,
             Prepared, //
         },
+        task,
         uapi::{
             self,
             Iocb, //
@@ -54,6 +61,7 @@ macro_rules! transfers {
 
         impl Op for $name {
             const OPCODE: u16 = $opcode;
+            const PLEDGED: bool = $write;
 
             fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>) -> Result {
                 prep(iocb, req, $write, $vector)
@@ -85,12 +93,15 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     let flags = req.prep_iocb(pos, iocb.aio_rw_flags as u32, write, eventfd, ioprio)?;
     let nowait = req.wants_nowait();
     let try_first = req.may_try(write);
+    let pages = !write && !nowait && req.reads_pages();
+    let priority = req.ioprio();
+    req.data().submitter.set_ioprio(priority);
 
     let file = &req.data().ki_filp;
     let (mode, method) = if write {
-        (file.writable(), file.has_write_iter())
+        (file.writable(), file.has_write())
     } else {
-        (file.readable(), file.has_read_iter())
+        (file.readable(), file.has_read())
     };
     if !mode {
         return Err(EBADF);
@@ -114,12 +125,15 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         done: 0,
         impatient: nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
         try_first,
+        pages,
+        effort: Effort::NoWait,
         pollable: file.pollable() && !file.on_disk(),
-        nowait: false,
         ready: false,
         rounds: 0,
     };
-    req.data().transfer = Some(transfer);
+    let kiocb = req.data();
+    kiocb.transfer = Some(transfer);
+    kiocb.events = poll::events_for(write);
     Ok(())
 }
 
@@ -130,47 +144,66 @@ enum Step {
     Defer,
 }
 
-fn next_step(kiocb: &mut Kiocb, how: How) -> Option<Step> {
+/// How far the next attempt may go; `Err` if none is to be made.
+fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
     let may_try = kiocb.may_try(how);
     let file = &kiocb.ki_filp;
-    let transfer = kiocb.transfer.as_mut()?;
+    let Some(transfer) = kiocb.transfer.as_mut() else {
+        return Err(Step::Park);
+    };
     let ready = core::mem::replace(&mut transfer.ready, false);
-    let nowait = if transfer.impatient {
+    if transfer.impatient {
         // O_NONBLOCK speaks to files that do not know IOCB_NOWAIT.
-        file.nowait()
-    } else if transfer.pollable {
+        return Ok(match file.nowait() {
+            true => Effort::NoWait,
+            false => Effort::Wait,
+        });
+    }
+    if transfer.pollable {
         // Whatever can wait for ever must not be waited for. A file that cannot be tried is touched
-        // only when it says that it is ready.
-        match (may_try, how, ready) {
-            (true, _, _) => true,
-            (false, How::Work, true) => false,
-            (false, _, true) => return Some(Step::Defer),
-            (false, _, false) => return Some(Step::Park),
-        }
-    } else {
-        match (how, file.nowait() && transfer.try_first) {
-            (How::Work, _) => false,
-            (_, true) => true,
-            (_, false) => return Some(Step::Defer),
-        }
+        // only when it says that it is ready, and not for long.
+        return match (may_try, how, ready) {
+            (true, _, _) => Ok(Effort::NoWait),
+            (false, How::Work, true) => Ok(Effort::Moment),
+            (false, _, true) => Err(Step::Defer),
+            (false, _, false) => Err(Step::Park),
+        };
+    }
+    match how {
+        How::Work if transfer.pages => Ok(Effort::Page),
+        How::Work if file.on_disk() => Ok(Effort::Wait),
+        How::Work => Ok(Effort::Moment),
+        _ if transfer.pages => Ok(Effort::Cached),
+        _ if file.nowait() && transfer.try_first => Ok(Effort::NoWait),
+        _ => Err(Step::Defer),
+    }
+}
+
+fn next_step(kiocb: &mut Kiocb, how: How) -> Step {
+    let effort = match next_effort(kiocb, how) {
+        Ok(effort) => effort,
+        Err(step) => return step,
     };
-    let pos = if file.on_disk() {
-        transfer.pos.saturating_add(transfer.done as i64)
-    } else {
-        transfer.pos
+    let on_disk = kiocb.ki_filp.on_disk();
+    let Some(transfer) = kiocb.transfer.as_mut() else {
+        return Step::Park;
     };
-    transfer.nowait = nowait;
-    Some(Step::Call(Attempt {
-        pos,
+    transfer.effort = effort;
+    Step::Call(Attempt {
+        pos: match on_disk {
+            true => transfer.pos.saturating_add(transfer.done as i64),
+            false => transfer.pos,
+        },
+        flags: transfer.flags,
+        write: transfer.write,
+        effort,
         fsize_limit: match how {
             // The file system looks at the caller's limit itself.
             How::Submit => NO_LIMIT,
             How::Kick | How::Work => kiocb.submitter.fsize_limit(),
         },
-        flags: transfer.flags,
-        write: transfer.write,
-        nowait,
-    }))
+        resumed: transfer.done > 0,
+    })
 }
 
 /// What an attempt's result means.
@@ -180,29 +213,46 @@ enum Outcome {
     NotYet,
     /// Some of it is done and the rest is to be tried again.
     More,
+    /// It is to be tried again in another way.
+    Again,
 }
 
 /// The attempt could not be made without waiting, and is to be made again.
 fn not_yet(transfer: &Transfer, ret: isize) -> bool {
+    let nowait = matches!(transfer.effort, Effort::Cached | Effort::NoWait);
     !transfer.impatient
         && match ret as i64 {
-            errno::EAGAIN => transfer.nowait || transfer.pollable,
+            errno::EAGAIN => nowait || transfer.pollable,
             // What a disk says that cannot do without waiting. From a socket it is an answer.
-            errno::EOPNOTSUPP => transfer.nowait && !transfer.pollable,
+            errno::EOPNOTSUPP => nowait && !transfer.pollable,
+            errno::EINTR => transfer.effort == Effort::Moment,
             _ => false,
         }
 }
 
-fn judge(kiocb: &mut Kiocb, ret: isize) -> Outcome {
+fn judge(kiocb: &mut Kiocb, ret: isize, how: How) -> Outcome {
     let file = &kiocb.ki_filp;
     let Some(transfer) = kiocb.transfer.as_mut() else {
         return Outcome::Over(ret as i64);
     };
-    let nowait = transfer.nowait;
+    let effort = transfer.effort;
+    let rest = args::rest(transfer.buffers.len(), transfer.done);
+    let at = |done: usize| transfer.pos.saturating_add(done as i64);
+    if effort == Effort::Page && ret as i64 == errno::EAGAIN {
+        // Nobody will unlock a page for us: not this file, or not now.
+        transfer.pages = false;
+        return Outcome::Again;
+    }
     if not_yet(transfer, ret) {
         return Outcome::NotYet;
     }
+    if effort == Effort::Cached && ret == 0 && rest > 0 && !file.at_eof(at(transfer.done)) {
+        return Outcome::NotYet;
+    }
     if ret <= 0 {
+        if ret as i64 == errno::EPIPE && how != How::Submit {
+            signal_broken_pipe(file, transfer);
+        }
         return Outcome::Over(if transfer.done > 0 {
             transfer.done as i64
         } else {
@@ -212,7 +262,8 @@ fn judge(kiocb: &mut Kiocb, ret: isize) -> Outcome {
     transfer.rounds = 0;
     transfer.done = transfer.done.saturating_add(ret as usize);
     let over = Outcome::Over(transfer.done as i64);
-    if !nowait || transfer.impatient || args::rest(transfer.buffers.len(), transfer.done) == 0 {
+    let waited = effort == Effort::Wait;
+    if waited || transfer.impatient || args::rest(transfer.buffers.len(), transfer.done) == 0 {
         return over;
     }
     match (file.on_disk(), transfer.write) {
@@ -226,30 +277,49 @@ fn judge(kiocb: &mut Kiocb, ret: isize) -> Outcome {
     }
 }
 
+/// A write without readers raises `SIGPIPE`, in whoever calls it: that was a kworker.
+fn signal_broken_pipe(file: &File, transfer: &Transfer) {
+    let raises = file.fifo() || (file.socket() && transfer.done == 0);
+    if transfer.write && raises && transfer.flags & iocb::NOSIGNAL == 0 {
+        task::signal_pipe();
+    }
+}
+
 fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
     loop {
         let attempt = match next_step(req.data(), how) {
-            Some(Step::Call(attempt)) => attempt,
-            Some(Step::Park) => return park(req, how),
-            Some(Step::Defer) => return Verdict::Defer(req),
-            None => return Verdict::Done(req, errno::EINVAL),
+            Step::Call(attempt) => attempt,
+            Step::Park => return park(req, how),
+            Step::Defer => return Verdict::Defer(req),
         };
         let Some(mut iter) = rest(req.data()) else {
             return Verdict::Done(req, errno::EINVAL);
         };
+        if how != How::Submit && req.data().ki_filp.on_disk() {
+            // From here it may be in hardware, or wait for it.
+            req.unlist();
+        }
         let ret = match req.call(&attempt, &mut iter) {
-            Called::Driver => return Verdict::Driver,
+            Called::Gone => return Verdict::Driver,
             Called::Done(back, ret) => {
                 req = back;
                 ret
             }
         };
-        match judge(req.data(), ret) {
+        let pollable = is_pollable(req.data());
+        match judge(req.data(), ret, how) {
             Outcome::Over(res) => return Verdict::Done(req, res),
-            Outcome::NotYet if is_pollable(req.data()) => return park(req, how),
+            Outcome::NotYet if pollable => return park(req, how),
             Outcome::NotYet => return Verdict::Defer(req),
-            Outcome::More if is_pollable(req.data()) => {}
+            Outcome::More if pollable => {}
+            // Where it may wait it goes on; elsewhere that would be to wait.
+            Outcome::More if how == How::Work => {}
             Outcome::More => return Verdict::Defer(req),
+            Outcome::Again => {}
+        }
+        if req.is_cancelled() {
+            let res = req.view().cancelled_res();
+            return Verdict::Done(req, res);
         }
     }
 }

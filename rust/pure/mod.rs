@@ -6,6 +6,7 @@
 //! compiles in user space, where it can be checked exhaustively.
 
 pub(crate) mod args;
+pub(crate) mod hash;
 pub(crate) mod limits;
 pub(crate) mod ring;
 pub(crate) mod state;

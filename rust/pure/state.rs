@@ -7,13 +7,14 @@
 //!   QUEUED ------------> RUNNING ------------------> DONE
 //!     ^  ^    queue       |   ^
 //!     |  +----------------+   | park refused: a kick came during the run
-//!     |       kick            |
+//!     |  kick, cancel         |
 //!     +-------------- PARKED <+ park
 //! ```
 //!
 //! RUNNING is the token (`sys::request::Active`), wherever it is: in the submitter, in the kick
-//! handler, or with the driver. QUEUED belongs to the workqueue. PARKED belongs to whoever kicks
-//! first. Only one run goes on at a time; a kick during a run is remembered (`ki_retry` and
+//! handler, or with the driver. QUEUED is a request in one queue, or on the way there
+//! (`sys::request::Queued`): whoever takes it out claims it. PARKED belongs to whoever kicks or
+//! cancels first. Only one run goes on at a time; a kick during a run is remembered (`ki_retry` and
 //! `kick_iocb()` of the classic fs/aio.c).
 
 /// A word that changes atomically. The kernel's atomics, loom's and a plain cell fit.
@@ -33,6 +34,8 @@ const PHASE: u32 = 3;
 const KICKED: u32 = 4;
 /// No retry any more.
 const CANCELLED: u32 = 8;
+/// It gets its next run even if its context ends.
+const PLEDGED: u32 = 16;
 
 /// What a kick did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,28 @@ pub(crate) enum Kick {
     Remembered,
     /// It is queued or done.
     Nothing,
+}
+
+/// What a cancel did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancel {
+    /// The request was parked and is the caller's: QUEUED, in no queue.
+    Take,
+    /// It is QUEUED: the caller may take it out of its queue, else who does will see it.
+    Dequeue,
+    /// It runs; the run will see it.
+    Remembered,
+    /// It is done, or to be spared.
+    Nothing,
+}
+
+/// Whom a cancel spares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spare {
+    /// Nobody: the submitter asks for it.
+    Nobody,
+    /// Those that were pledged: the context ends.
+    Pledged,
 }
 
 /// The state of one request. It starts RUNNING.
@@ -71,27 +96,41 @@ impl<W: Word> State<W> {
         }
     }
 
-    fn kick_with(&self, flags: u32) -> Kick {
+    /// Something happened that the request waits for. Anybody, at any time, from any context.
+    pub(crate) fn kick(&self) -> Kick {
         self.change(|s| match s & PHASE {
-            PARKED => (Some((s & !PHASE) | QUEUED | flags), Kick::Queue),
-            RUNNING => (Some(s | KICKED | flags), Kick::Remembered),
-            QUEUED => (Some(s | flags), Kick::Nothing),
+            PARKED => (Some((s & !PHASE) | QUEUED), Kick::Queue),
+            RUNNING => (Some(s | KICKED), Kick::Remembered),
             _ => (None, Kick::Nothing),
         })
     }
 
-    /// Something happened that the request waits for. Anybody, at any time, from any context.
-    pub(crate) fn kick(&self) -> Kick {
-        self.kick_with(0)
-    }
-
-    /// As a kick, and the request is not to be retried.
-    pub(crate) fn cancel(&self) -> Kick {
-        self.kick_with(CANCELLED)
+    /// The request is not to be retried. Anybody, at any time, from any context.
+    pub(crate) fn cancel(&self, spare: Spare) -> Cancel {
+        self.change(|s| {
+            if spare == Spare::Pledged && s & PLEDGED != 0 {
+                return (None, Cancel::Nothing);
+            }
+            match s & PHASE {
+                PARKED => (Some((s & !PHASE) | QUEUED | CANCELLED), Cancel::Take),
+                QUEUED => (Some(s | CANCELLED), Cancel::Dequeue),
+                RUNNING => (Some(s | KICKED | CANCELLED), Cancel::Remembered),
+                _ => (None, Cancel::Nothing),
+            }
+        })
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.0.load() & CANCELLED != 0
+    }
+
+    /// The token holder promises it one more run, whatever happens to its context.
+    pub(crate) fn pledge(&self) {
+        self.change(|s| (Some(s | PLEDGED), ()))
+    }
+
+    pub(crate) fn is_pledged(&self) -> bool {
+        self.0.load() & PLEDGED != 0
     }
 
     /// The token holder parks. `false`: a kick or cancel came during the run; it keeps running.
@@ -102,15 +141,16 @@ impl<W: Word> State<W> {
         })
     }
 
-    /// The token holder hands the request to the workqueue.
+    /// The token holder puts the request into a queue.
     pub(crate) fn queue(&self) {
         self.change(|s| (Some((s & !(PHASE | KICKED)) | QUEUED), ()))
     }
 
-    /// The workqueue takes the token. `false`: it was not queued, which would be a bug.
+    /// Who took it out of its queue takes the token. `false`: it was not queued, which would be a
+    /// bug.
     pub(crate) fn claim(&self) -> bool {
         self.change(|s| match s & PHASE {
-            QUEUED => (Some((s & !(PHASE | KICKED)) | RUNNING), true),
+            QUEUED => (Some((s & !(PHASE | KICKED | PLEDGED)) | RUNNING), true),
             _ => (None, false),
         })
     }

@@ -8,8 +8,10 @@
 #include <linux/backing-dev.h>
 #include <linux/blk-cgroup.h>
 #include <linux/capability.h>
+#include <linux/cgroup.h>
 #include <linux/cred.h>
 #include <linux/eventfd.h>
+#include <linux/hrtimer.h>
 #include <linux/ioprio.h>
 #include <linux/kthread.h>
 #include <linux/magic.h>
@@ -19,6 +21,8 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/signal.h>
+#include <linux/sysctl.h>
 #include <linux/uaccess.h>
 
 #include "kaio_shim.h"
@@ -31,6 +35,10 @@ static unsigned long max_nr = 4UL << 20;
 module_param(max_nr, ulong, 0644);
 MODULE_PARM_DESC(max_nr, "Requests that all contexts together may hold (default 4194304)");
 
+static unsigned long max_user_nr = 1UL << 20;
+module_param(max_user_nr, ulong, 0644);
+MODULE_PARM_DESC(max_user_nr, "Requests that the contexts of one user may hold (default 1048576)");
+
 unsigned int kaio_param_mode(void)
 {
 	return mode & 0777;
@@ -41,7 +49,47 @@ u64 kaio_param_max_nr(void)
 	return READ_ONCE(max_nr);
 }
 
+u64 kaio_param_max_user_nr(void)
+{
+	return READ_ONCE(max_user_nr);
+}
+
+static struct ctl_table kaio_sysctls[] = {
+	{
+		.procname	= "kaio-nr",
+		.maxlen		= sizeof(unsigned long),
+		.mode		= 0444,
+		.proc_handler	= proc_doulongvec_minmax,
+	},
+	{
+		.procname	= "kaio-max-nr",
+		.data		= &max_nr,
+		.maxlen		= sizeof(max_nr),
+		.mode		= 0644,
+		.proc_handler	= proc_doulongvec_minmax,
+	},
+	{
+		.procname	= "kaio-max-user-nr",
+		.data		= &max_user_nr,
+		.maxlen		= sizeof(max_user_nr),
+		.mode		= 0644,
+		.proc_handler	= proc_doulongvec_minmax,
+	},
+};
+
+struct ctl_table_header *kaio_sysctl_register(void *nr)
+{
+	kaio_sysctls[0].data = nr;
+	return register_sysctl("fs", kaio_sysctls);
+}
+
 /* Files. */
+
+static bool kaio_file_is_anon(struct file *file, const char *name)
+{
+	return file_inode(file)->i_sb->s_magic == ANON_INODE_FS_MAGIC &&
+	       !strcmp(file->f_path.dentry->d_name.name, name);
+}
 
 /*
  * A kworker that acts for a task has its memory, credentials and cgroups, but
@@ -62,12 +110,24 @@ static bool kaio_file_is_of_task(struct file *file)
 	case 0xaee71ee7: /* gadgetfs, likewise */
 		return false;
 	case ANON_INODE_FS_MAGIC:
-		return !strcmp(file->f_path.dentry->d_name.name, "[signalfd]") ||
-		       !strcmp(file->f_path.dentry->d_name.name, "[userfaultfd]");
+		return kaio_file_is_anon(file, "[signalfd]") ||
+		       kaio_file_is_anon(file, "[userfaultfd]");
 	default:
 		return S_ISREG(file_inode(file)->i_mode) && !(file->f_mode & FMODE_NOWAIT) &&
 		       sb->s_bdi == &noop_backing_dev_info;
 	}
+}
+
+/*
+ * Files without read_iter and write_iter natively cannot be read at all. Those
+ * that can be waited for can, by a kworker that acts for the task; but of the
+ * anonymous ones only inotify is known not to care who calls it (fanotify
+ * installs descriptors).
+ */
+static bool kaio_file_is_plain(struct file *file)
+{
+	return file_can_poll(file) && (S_ISCHR(file_inode(file)->i_mode) ||
+				       kaio_file_is_anon(file, "inotify"));
 }
 
 u32 kaio_file_traits(struct file *file)
@@ -79,10 +139,12 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_READ;
 	if (file->f_mode & FMODE_WRITE)
 		traits |= KAIO_FILE_WRITE;
-	if (file->f_op->read_iter)
-		traits |= KAIO_FILE_READ_ITER;
-	if (file->f_op->write_iter)
-		traits |= KAIO_FILE_WRITE_ITER;
+	if (file->f_op->read_iter || (file->f_op->read && kaio_file_is_plain(file)))
+		traits |= KAIO_FILE_HAS_READ;
+	if (file->f_op->write_iter || (file->f_op->write && kaio_file_is_plain(file)))
+		traits |= KAIO_FILE_HAS_WRITE;
+	if (file->f_op->fsync)
+		traits |= KAIO_FILE_HAS_FSYNC;
 	if (file->f_mode & FMODE_NOWAIT)
 		traits |= KAIO_FILE_NOWAIT;
 	if (file_can_poll(file))
@@ -93,9 +155,16 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_NONBLOCK;
 	if (S_ISFIFO(type))
 		traits |= KAIO_FILE_FIFO;
+	if (S_ISSOCK(type))
+		traits |= KAIO_FILE_SOCKET;
 	if (kaio_file_is_of_task(file))
 		traits |= KAIO_FILE_OF_TASK;
 	return traits;
+}
+
+unsigned long kaio_file_identity(struct file *file)
+{
+	return (unsigned long)file_inode(file);
 }
 
 bool kaio_at_eof(struct file *file, loff_t pos)
@@ -182,6 +251,123 @@ bool kaio_iocb_may_try(const struct kiocb *iocb, bool write)
 	       !(iocb->ki_flags & IOCB_DSYNC);
 }
 
+/*
+ * Whether a cold read can be left to whoever unlocks the page. The file system
+ * then also knows what is in memory without touching a disk (IOCB_NOIO).
+ */
+bool kaio_iocb_reads_pages(const struct kiocb *iocb)
+{
+	const struct file *file = iocb->ki_filp;
+
+	return (file->f_mode & FMODE_NOWAIT) && (file->f_op->fop_flags & FOP_BUFFER_RASYNC) &&
+	       !(iocb->ki_flags & IOCB_DIRECT);
+}
+
+bool kaio_page_unlocked(struct wait_queue_entry *entry, void *key)
+{
+	struct wait_page_queue *wait = container_of(entry, struct wait_page_queue, wait);
+
+	if (!wake_page_match(wait, key))
+		return false;
+	list_del_init(&entry->entry);
+	return true;
+}
+
+/* What a synchronous write would send to the current task goes to the process whose memory it has. */
+static void kaio_signal_owner(int sig)
+{
+#ifdef CONFIG_MEMCG
+	struct task_struct *owner;
+	struct pid *pid = NULL;
+
+	rcu_read_lock();
+	owner = current->mm ? rcu_dereference(current->mm->owner) : NULL;
+	if (owner)
+		pid = get_pid(task_tgid(owner));
+	rcu_read_unlock();
+	if (pid)
+		kill_pid(pid, sig, 1);
+	put_pid(pid);
+#endif
+}
+
+void kaio_signal_pipe(void)
+{
+	kaio_signal_owner(SIGPIPE);
+}
+
+/* Interrupts a call that waits for longer than that. */
+#define KAIO_MOMENT_NS	(50 * NSEC_PER_MSEC)
+
+struct kaio_moment {
+	struct hrtimer timer;
+	struct task_struct *task;
+};
+
+static enum hrtimer_restart kaio_moment_over(struct hrtimer *timer)
+{
+	struct task_struct *task = container_of(timer, struct kaio_moment, timer)->task;
+
+	/* As __set_notify_signal(), whose wake_up_state() is not exported. */
+	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
+	wake_up_process(task);
+	return HRTIMER_NORESTART;
+}
+
+static ssize_t kaio_call_method(struct kiocb *iocb, struct iov_iter *iter, bool write);
+
+/*
+ * A kworker has no signals, but what waits interruptibly looks for this one: it
+ * then says -ERESTARTSYS, or what it has done so far.
+ */
+static ssize_t kaio_call_for_a_moment(struct kiocb *iocb, struct iov_iter *iter, bool write)
+{
+	struct kaio_moment moment = { .task = current };
+	ssize_t ret;
+
+	hrtimer_setup_on_stack(&moment.timer, kaio_moment_over, CLOCK_MONOTONIC,
+			       HRTIMER_MODE_REL);
+	hrtimer_start(&moment.timer, ns_to_ktime(KAIO_MOMENT_NS), HRTIMER_MODE_REL);
+	ret = kaio_call_method(iocb, iter, write);
+	hrtimer_cancel(&moment.timer);
+	destroy_hrtimer_on_stack(&moment.timer);
+	clear_notify_signal();
+	return ret;
+}
+
+/* A file that has only read and write: segment by segment, as loop_rw_iter() of io_uring. */
+static ssize_t kaio_call_plain(struct kiocb *iocb, struct iov_iter *iter, bool write)
+{
+	struct file *file = iocb->ki_filp;
+	ssize_t ret, sum = 0;
+
+	while (iov_iter_count(iter)) {
+		const bool ubuf = iter_is_ubuf(iter);
+		void __user *addr = ubuf ? iter->ubuf + iter->iov_offset : iter_iov_addr(iter);
+		size_t len = ubuf ? iov_iter_count(iter) : iter_iov_len(iter);
+
+		ret = write ? file->f_op->write(file, addr, len, &iocb->ki_pos) :
+			      file->f_op->read(file, addr, len, &iocb->ki_pos);
+		if (ret < 0)
+			return sum ?: ret;
+		sum += ret;
+		iov_iter_advance(iter, ret);
+		if (ret != len)
+			break;
+	}
+	return sum;
+}
+
+static ssize_t kaio_call_method(struct kiocb *iocb, struct iov_iter *iter, bool write)
+{
+	const struct file_operations *fop = iocb->ki_filp->f_op;
+
+	if (write)
+		return fop->write_iter ? fop->write_iter(iocb, iter) :
+					 kaio_call_plain(iocb, iter, write);
+	return fop->read_iter ? fop->read_iter(iocb, iter) : kaio_call_plain(iocb, iter, write);
+}
+
 static bool kaio_freezable(const struct kiocb *iocb)
 {
 	return S_ISREG(file_inode(iocb->ki_filp)->i_mode);
@@ -205,18 +391,23 @@ static bool kaio_start_write(struct kiocb *iocb, bool nowait)
 
 /*
  * A kworker has no RLIMIT_FSIZE: hold the submitter's. The rule is that of
- * generic_write_check_limits(); the caller raises SIGXFSZ where it can.
+ * generic_write_check_limits().
  */
-static int kaio_limit_fsize(struct kiocb *iocb, struct iov_iter *iter, unsigned long limit)
+static int kaio_limit_fsize(struct kiocb *iocb, struct iov_iter *iter,
+			    const struct kaio_attempt *a)
 {
+	const unsigned long limit = a->fsize_limit;
 	loff_t pos = iocb->ki_pos;
 
 	if (limit == RLIM_INFINITY || !kaio_freezable(iocb) || !iov_iter_count(iter))
 		return 0;
 	if (iocb->ki_flags & IOCB_APPEND)
 		pos = i_size_read(file_inode(iocb->ki_filp));
-	if (pos >= (loff_t)limit)
+	if (pos >= (loff_t)limit) {
+		if (!a->resumed)
+			kaio_signal_owner(SIGXFSZ);
 		return -EFBIG;
+	}
 	iov_iter_truncate(iter, limit - pos);
 	return 0;
 }
@@ -227,6 +418,8 @@ static int kaio_limit_fsize(struct kiocb *iocb, struct iov_iter *iter, unsigned 
  */
 ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter, const struct kaio_attempt *a)
 {
+	ssize_t (*call)(struct kiocb *iocb, struct iov_iter *iter, bool write) =
+		a->moment ? kaio_call_for_a_moment : kaio_call_method;
 	struct file *file = iocb->ki_filp;
 	ssize_t ret;
 
@@ -234,19 +427,27 @@ ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter, const struct k
 	iocb->ki_flags = a->flags;
 	iocb->ki_pos = a->pos;
 	iocb->private = NULL;
-	iocb->ki_waitq = NULL;
-	if (a->nowait)
-		iocb->ki_flags |= IOCB_NOWAIT;
+	iocb->ki_waitq = a->page_wait;
+	if (a->page_wait) {
+		a->page_wait->wait.flags = 0;
+		INIT_LIST_HEAD(&a->page_wait->wait.entry);
+	}
 
 	if (!a->write) {
-		ret = file->f_op->read_iter(iocb, iter);
+		/* The page may be unlocked, and the request done, while the call still looks at the file. */
+		if (a->page_wait)
+			get_file(file);
+		ret = call(iocb, iter, false);
+		if (a->page_wait)
+			fput(file);
 	} else {
 		iocb->ki_flags |= IOCB_WRITE;
-		ret = kaio_limit_fsize(iocb, iter, a->fsize_limit);
-		if (!ret && kaio_freezable(iocb) && !kaio_start_write(iocb, a->nowait))
+		ret = kaio_limit_fsize(iocb, iter, a);
+		if (!ret && kaio_freezable(iocb) &&
+		    !kaio_start_write(iocb, a->flags & IOCB_NOWAIT))
 			ret = -EAGAIN;
 		else if (!ret) {
-			ret = file->f_op->write_iter(iocb, iter);
+			ret = call(iocb, iter, true);
 			if (ret != -EIOCBQUEUED)
 				kaio_iocb_end(iocb);
 		}
@@ -277,6 +478,7 @@ void kaio_submitter_capture(struct kaio_submitter *s)
 {
 	s->cred = get_current_cred();
 	s->fsize_limit = rlimit(RLIMIT_FSIZE);
+	s->ioprio = get_current_ioprio();
 #ifdef CONFIG_BLK_CGROUP
 	s->blkcg = task_get_css(current, io_cgrp_id);
 #else
@@ -304,22 +506,69 @@ void kaio_submitter_put(struct kaio_submitter *s)
 	mem_cgroup_put(s->memcg);
 }
 
-void kaio_submitter_enter(struct kaio_submitter *s, struct mm_struct *mm,
-			  struct kaio_submitter_saved *saved)
+void kaio_submitter_enter(struct kaio_submitter *s, struct kaio_submitter_saved *saved)
 {
-	kthread_use_mm(mm);
+	/* With the kworker's own rights: it may have any priority. */
+	if (s->ioprio != get_current_ioprio())
+		set_task_ioprio(current, s->ioprio);
 	saved->cred = override_creds(s->cred);
 	saved->memcg = set_active_memcg(s->memcg);
 	kthread_associate_blkcg(s->blkcg);
 }
 
-void kaio_submitter_leave(struct kaio_submitter *s, struct mm_struct *mm,
-			  struct kaio_submitter_saved *saved)
+void kaio_submitter_leave(struct kaio_submitter *s, struct kaio_submitter_saved *saved)
 {
 	kthread_associate_blkcg(NULL);
 	set_active_memcg(saved->memcg);
 	revert_creds(saved->cred);
-	kthread_unuse_mm(mm);
+	if (current->io_context && current->io_context->ioprio)
+		set_task_ioprio(current, 0);
+}
+
+/* The current task. */
+
+u32 kaio_current_uid(void)
+{
+	return __kuid_val(current_uid());
+}
+
+u64 kaio_current_cgroup(void)
+{
+	u64 id = 0;
+
+#ifdef CONFIG_CGROUPS
+	rcu_read_lock();
+	id = cgroup_id(task_dfl_cgroup(current));
+	rcu_read_unlock();
+#endif
+	return id;
+}
+
+bool kaio_capable_resource(void)
+{
+	return capable(CAP_SYS_RESOURCE);
+}
+
+/* set_user_sigmask() of kernel/signal.c, which is not exported. */
+int kaio_sigmask_set(const void __user *umask, u64 size)
+{
+	sigset_t mask;
+
+	if (size != sizeof(mask))
+		return -EINVAL;
+	if (copy_from_user(&mask, umask, sizeof(mask)))
+		return -EFAULT;
+	sigdelsetmask(&mask, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	set_restore_sigmask();
+	current->saved_sigmask = current->blocked;
+	return sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+/* restore_saved_sigmask_unless(): a signal that is pending is handled with the mask first. */
+void kaio_sigmask_restore(void)
+{
+	if (!signal_pending(current) && test_and_clear_restore_sigmask())
+		sigprocmask(SIG_SETMASK, &current->saved_sigmask, NULL);
 }
 
 /* Ring memory. */
@@ -378,9 +627,9 @@ long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *ar
 	return wait_event_interruptible_hrtimeout(*wq, ready(arg), timeout_ns);
 }
 
-void kaio_wait_event_quiet(struct wait_queue_head *wq, bool (*ready)(void *), void *arg)
+int kaio_wait_event_killable(struct wait_queue_head *wq, bool (*ready)(void *), void *arg)
 {
-	wait_event(*wq, ready(arg));
+	return wait_event_killable(*wq, ready(arg));
 }
 
 /* Readiness. */
@@ -395,6 +644,22 @@ u32 kaio_poll_events(bool write)
 	return (__force u32)(write ? EPOLLOUT | EPOLLWRNORM :
 				     EPOLLIN | EPOLLRDNORM | EPOLLRDHUP) |
 	       (__force u32)(EPOLLERR | EPOLLHUP);
+}
+
+u32 kaio_poll_demangle(u16 events)
+{
+	return (__force u32)(demangle_poll(events) | EPOLLERR | EPOLLHUP);
+}
+
+u16 kaio_poll_mangle(u32 events)
+{
+	return mangle_poll((__force __poll_t)events);
+}
+
+void kaio_poll_wait(struct file *file, struct wait_queue_head *wq,
+		    struct poll_table_struct *pt)
+{
+	poll_wait(file, wq, pt);
 }
 
 u32 kaio_key_to_poll(void *key)
@@ -470,9 +735,9 @@ void kaio_spin_assert_held(spinlock_t *lock)
 	lockdep_assert_held(lock);
 }
 
-struct workqueue_struct *kaio_workqueue_alloc(const char *name, int max_active)
+struct workqueue_struct *kaio_workqueue_alloc(const char *name, u32 number, int max_active)
 {
-	return alloc_workqueue("%s", WQ_UNBOUND, max_active, name);
+	return alloc_workqueue("%s/%u", WQ_UNBOUND, max_active, name, number);
 }
 
 /*

@@ -14,7 +14,9 @@
 #include <linux/fs.h>
 #include <linux/kaio.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/poll.h>
+#include <linux/sysctl.h>
 #include <linux/types.h>
 #include <linux/uio.h>
 #include <linux/wait.h>
@@ -27,6 +29,8 @@ enum kaio_ioctl {
 	KAIO_IOCTL_DESTROY	= KAIO_DESTROY,
 	KAIO_IOCTL_SUBMIT	= KAIO_SUBMIT,
 	KAIO_IOCTL_GETEVENTS	= KAIO_GETEVENTS,
+	KAIO_IOCTL_CANCEL	= KAIO_CANCEL,
+	KAIO_IOCTL_SUBMIT_WAIT	= KAIO_SUBMIT_WAIT,
 };
 
 /* Constants that are macros in C. */
@@ -34,25 +38,33 @@ enum kaio_const {
 	KAIO_PROT_RW	= 0x3,	/* PROT_READ | PROT_WRITE */
 	KAIO_MAP_SHARED	= 0x1,
 	KAIO_RWF_KNOWN	= RWF_SUPPORTED,
-	KAIO_WQ_MAX_ACTIVE = WQ_MAX_ACTIVE,
 	KAIO_POLL_HANG_UP = (__force u32)(EPOLLHUP | EPOLLRDHUP),
+	KAIO_POLL_READABLE = (__force u32)(EPOLLIN | EPOLLRDNORM),
+	KAIO_IOCB_APPEND = (__force u32)IOCB_APPEND,
+	KAIO_IOCB_NOWAIT = (__force u32)IOCB_NOWAIT,
+	KAIO_IOCB_NOIO	= IOCB_NOIO,
+	KAIO_IOCB_WAITQ	= IOCB_WAITQ,
+	KAIO_IOCB_NOSIGNAL = (__force u32)IOCB_NOSIGNAL,
 };
 
 /* rust/sys/file.rs: what a file can do. */
 enum kaio_file_traits {
 	KAIO_FILE_READ		= 1 << 0, /* open for reading */
 	KAIO_FILE_WRITE		= 1 << 1, /* open for writing */
-	KAIO_FILE_READ_ITER	= 1 << 2, /* has read_iter */
-	KAIO_FILE_WRITE_ITER	= 1 << 3, /* has write_iter */
+	KAIO_FILE_HAS_READ	= 1 << 2, /* has read_iter, or a read that will do */
+	KAIO_FILE_HAS_WRITE	= 1 << 3, /* likewise */
 	KAIO_FILE_NOWAIT	= 1 << 4, /* takes IOCB_NOWAIT */
 	KAIO_FILE_POLL		= 1 << 5, /* has poll */
 	KAIO_FILE_DISK		= 1 << 6, /* regular file or block device */
 	KAIO_FILE_NONBLOCK	= 1 << 7, /* O_NONBLOCK */
 	KAIO_FILE_FIFO		= 1 << 8, /* pipe or FIFO */
 	KAIO_FILE_OF_TASK	= 1 << 9, /* what it does depends on who calls it */
+	KAIO_FILE_HAS_FSYNC	= 1 << 10, /* has fsync */
+	KAIO_FILE_SOCKET	= 1 << 11, /* a socket */
 };
 u32 kaio_file_traits(struct file *file);
 bool kaio_at_eof(struct file *file, loff_t pos);
+unsigned long kaio_file_identity(struct file *file);
 void kaio_fput_now(struct file *file);
 
 /* rust/sys/iocb.rs: a struct kiocb, filled in and run. */
@@ -60,16 +72,20 @@ int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_fla
 		   bool write, bool eventfd, const u16 *ioprio);
 bool kaio_iocb_nowait(const struct kiocb *iocb);
 bool kaio_iocb_may_try(const struct kiocb *iocb, bool write);
+bool kaio_iocb_reads_pages(const struct kiocb *iocb);
 struct kaio_attempt {
 	loff_t		pos;
 	unsigned long	fsize_limit;	/* of the submitter, or RLIM_INFINITY */
-	int		flags;		/* ki_flags as prepared */
+	struct wait_page_queue *page_wait; /* for IOCB_WAITQ */
+	int		flags;		/* ki_flags as prepared, and what is to be added */
 	bool		write;
-	bool		nowait;
+	bool		resumed;	/* some of it is done: a limit is no error */
+	bool		moment;		/* interrupt it if it waits */
 };
 ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter,
 		       const struct kaio_attempt *attempt);
 void kaio_iocb_end(struct kiocb *iocb);
+bool kaio_page_unlocked(struct wait_queue_entry *entry, void *key);
 
 /* rust/sys/submitter.rs: on whose behalf deferred work runs. */
 struct kaio_submitter {
@@ -77,6 +93,7 @@ struct kaio_submitter {
 	struct cgroup_subsys_state	*blkcg;
 	struct mem_cgroup		*memcg;
 	unsigned long			fsize_limit;
+	u16				ioprio;
 };
 void kaio_submitter_capture(struct kaio_submitter *s);
 void kaio_submitter_get(struct kaio_submitter *s);
@@ -85,10 +102,18 @@ struct kaio_submitter_saved {
 	const struct cred		*cred;
 	struct mem_cgroup		*memcg;
 };
-void kaio_submitter_enter(struct kaio_submitter *s, struct mm_struct *mm,
-			  struct kaio_submitter_saved *saved);
-void kaio_submitter_leave(struct kaio_submitter *s, struct mm_struct *mm,
-			  struct kaio_submitter_saved *saved);
+void kaio_submitter_enter(struct kaio_submitter *s, struct kaio_submitter_saved *saved);
+void kaio_submitter_leave(struct kaio_submitter *s, struct kaio_submitter_saved *saved);
+
+/* rust/sys/task.rs */
+u32 kaio_current_uid(void);
+u64 kaio_current_cgroup(void);
+bool kaio_capable_resource(void);
+void kaio_signal_pipe(void);
+
+/* rust/sys/sigmask.rs */
+int kaio_sigmask_set(const void __user *mask, u64 size);
+void kaio_sigmask_restore(void);
 
 /* rust/sys/pages.rs */
 void *kaio_page_address(struct page *page);
@@ -106,11 +131,15 @@ void kaio_waitqueue_init(struct wait_queue_head *wq);
 void kaio_wake(struct wait_queue_head *wq);
 long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
 		     s64 timeout_ns);
-void kaio_wait_event_quiet(struct wait_queue_head *wq, bool (*ready)(void *), void *arg);
+int kaio_wait_event_killable(struct wait_queue_head *wq, bool (*ready)(void *), void *arg);
 
 /* rust/sys/poll.rs */
 u32 kaio_poll(struct file *file, struct poll_table_struct *pt);
 u32 kaio_poll_events(bool write);
+u32 kaio_poll_demangle(u16 events);
+u16 kaio_poll_mangle(u32 events);
+void kaio_poll_wait(struct file *file, struct wait_queue_head *wq,
+		    struct poll_table_struct *pt);
 u32 kaio_key_to_poll(void *key);
 bool kaio_key_pollfree(void *key);
 void kaio_poll_entry_init(struct wait_queue_entry *entry, wait_queue_func_t func);
@@ -125,13 +154,15 @@ void kaio_spin_assert_held(spinlock_t *lock);
 
 /* rust/sys/queue.rs */
 void kaio_grace(void);
-struct workqueue_struct *kaio_workqueue_alloc(const char *name, int max_active);
+struct workqueue_struct *kaio_workqueue_alloc(const char *name, u32 number, int max_active);
 
 /* rust/sys/eventfd.rs */
 void kaio_eventfd_signal(struct eventfd_ctx *ctx);
 
-/* rust/sys/device.rs and rust/quota.rs: module parameters. */
+/* rust/sys/module.rs and rust/sys/sysctl.rs: module parameters and sysctls. */
 unsigned int kaio_param_mode(void);
 u64 kaio_param_max_nr(void);
+u64 kaio_param_max_user_nr(void);
+struct ctl_table_header *kaio_sysctl_register(void *nr);
 
 #endif /* KAIO_SHIM_H */

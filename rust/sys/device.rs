@@ -17,29 +17,36 @@ use kernel::{
     types::Opaque,
 };
 
-use super::module;
+use super::{
+    ffi, module, poll,
+    wait::WaitQueue, //
+};
 
 /// What an open file of the device is.
 pub(crate) trait Device: Sized + Send + Sync + 'static {
     const NAME: &'static CStr;
+    /// What all open files share.
+    type Shared: Send + Sync + 'static;
 
-    fn open() -> Result<Arc<Self>>;
+    fn open(shared: ArcBorrow<'_, Self::Shared>) -> Result<Arc<Self>>;
     /// The last descriptor was closed. Process context; the current task may be anybody.
     fn release(&self);
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize>;
     fn show_fdinfo(&self, m: &SeqFile);
+    /// Woken when [`Self::is_readable`] may have become true.
+    fn readers(&self) -> &WaitQueue;
+    /// For poll(2).
+    fn is_readable(&self) -> bool;
 }
 
 /// A device node, while it exists.
-pub(crate) struct Registration<D: Device> {
-    misc: Pin<KBox<Misc>>,
-    _device: PhantomData<D>,
-}
+pub(crate) struct Registration<D: Device>(Pin<KBox<Misc<D>>>);
 
 #[pin_data]
-struct Misc {
+struct Misc<D: Device> {
     #[pin]
     raw: Opaque<bindings::miscdevice>,
+    shared: Arc<D::Shared>,
 }
 
 // SAFETY: registering and deregistering may be done by any task.
@@ -49,9 +56,10 @@ unsafe impl<D: Device> Sync for Registration<D> {}
 
 impl<D: Device> Registration<D> {
     /// Makes the node `/dev/NAME` with access `mode`.
-    pub(crate) fn new(mode: u16) -> Result<Self> {
+    pub(crate) fn new(mode: u16, shared: Arc<D::Shared>) -> Result<Self> {
         let misc = KBox::pin_init(
-            try_pin_init!(Misc {
+            try_pin_init!(Misc::<D> {
+                shared,
                 raw <- Opaque::try_ffi_init(|slot: *mut bindings::miscdevice| {
                     let mut misc: bindings::miscdevice = pin_init::zeroed();
                     misc.minor = bindings::MISC_DYNAMIC_MINOR as i32;
@@ -68,17 +76,14 @@ impl<D: Device> Registration<D> {
             }? Error),
             GFP_KERNEL,
         )?;
-        Ok(Self {
-            misc,
-            _device: PhantomData,
-        })
+        Ok(Self(misc))
     }
 }
 
 impl<D: Device> Drop for Registration<D> {
     fn drop(&mut self) {
         // SAFETY: `new` registered it.
-        unsafe { bindings::misc_deregister(self.misc.raw.get()) };
+        unsafe { bindings::misc_deregister(self.0.raw.get()) };
     }
 }
 
@@ -92,6 +97,7 @@ impl<D: Device> Ops<D> {
         unlocked_ioctl: Some(Self::ioctl),
         compat_ioctl: Some(Self::compat_ioctl),
         show_fdinfo: Some(Self::show_fdinfo),
+        poll: Some(Self::poll),
         llseek: Some(bindings::noop_llseek),
         ..pin_init::zeroed()
     };
@@ -103,7 +109,13 @@ impl<D: Device> Ops<D> {
         _inode: *mut bindings::inode,
         file: *mut bindings::file,
     ) -> kernel::ffi::c_int {
-        match D::open() {
+        // SAFETY: the file is being opened; misc_open() has set its private data to the device, which
+        // was registered as part of a `Misc` and cannot be deregistered meanwhile.
+        let misc: &Misc<D> = unsafe {
+            let raw: *mut bindings::miscdevice = (*file).private_data.cast();
+            &*kernel::container_of!(Opaque::cast_from(raw), Misc<D>, raw)
+        };
+        match D::open(misc.shared.as_arc_borrow()) {
             Ok(device) => {
                 // SAFETY: the file is being opened: nobody else sees it.
                 unsafe { (*file).private_data = Arc::into_raw(device).cast_mut().cast() };
@@ -158,6 +170,27 @@ impl<D: Device> Ops<D> {
         // SAFETY: as above. A 32-bit caller's pointer has 32 bits.
         let device = unsafe { Self::device(file) };
         D::ioctl(device, cmd, arg as u32 as usize, true).unwrap_or_else(|e| e.to_errno() as isize)
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel: `file` is open, `table` is null or valid.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: the kernel holds the file during the call; whoever gets into the queue holds it
+        // as long as it stays there.
+        let device = unsafe {
+            let device = Self::device(file);
+            ffi::kaio_poll_wait(file, device.readers().as_raw(), table);
+            device
+        };
+        if device.is_readable() {
+            poll::READABLE
+        } else {
+            0
+        }
     }
 
     /// # Safety

@@ -3,7 +3,10 @@
 //! Results of requests: `kernel::error::code` lacks some errnos in Linux 7.2, and an event carries
 //! a number, not an `Error`.
 
-use kernel::bindings;
+use kernel::{
+    bindings,
+    prelude::*, //
+};
 
 /// The operation was cancelled.
 pub(crate) const ECANCELED: i64 = -(bindings::ECANCELED as i64);
@@ -13,3 +16,12 @@ pub(crate) const EAGAIN: i64 = -(bindings::EAGAIN as i64);
 pub(crate) const EOPNOTSUPP: i64 = -(bindings::EOPNOTSUPP as i64);
 /// Invalid argument.
 pub(crate) const EINVAL: i64 = -(bindings::EINVAL as i64);
+/// Interrupted.
+pub(crate) const EINTR: i64 = -(bindings::EINTR as i64);
+/// Nobody reads.
+pub(crate) const EPIPE: i64 = -(bindings::EPIPE as i64);
+
+/// What io_cancel(2) says when all is well.
+pub(crate) fn in_progress() -> Error {
+    Error::from_errno(-(bindings::EINPROGRESS as i32))
+}

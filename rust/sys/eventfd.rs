@@ -17,6 +17,8 @@ pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
 
 // SAFETY: a counted object that may be used from anywhere.
 unsafe impl Send for EventFd {}
+// SAFETY: as above.
+unsafe impl Sync for EventFd {}
 
 impl EventFd {
     /// `EBADF`, or `EINVAL` if `fd` is no eventfd.

@@ -40,10 +40,13 @@ traits! {
     readable: kaio_file_traits_KAIO_FILE_READ,
     /// Open for writing (`FMODE_WRITE`).
     writable: kaio_file_traits_KAIO_FILE_WRITE,
-    /// Has `read_iter`.
-    has_read_iter: kaio_file_traits_KAIO_FILE_READ_ITER,
-    /// Has `write_iter`.
-    has_write_iter: kaio_file_traits_KAIO_FILE_WRITE_ITER,
+    /// Has `read_iter`, or a `read` that will do: it can be waited for, and does not depend on the
+    /// task that calls it.
+    has_read: kaio_file_traits_KAIO_FILE_HAS_READ,
+    /// Likewise for writing.
+    has_write: kaio_file_traits_KAIO_FILE_HAS_WRITE,
+    /// Has `fsync`.
+    has_fsync: kaio_file_traits_KAIO_FILE_HAS_FSYNC,
     /// Knows `IOCB_NOWAIT` (`FMODE_NOWAIT`).
     nowait: kaio_file_traits_KAIO_FILE_NOWAIT,
     /// Has `poll`.
@@ -53,6 +56,8 @@ traits! {
     on_disk: kaio_file_traits_KAIO_FILE_DISK,
     /// A pipe or FIFO: it knows `IOCB_NOWAIT` even where [`Self::nowait`] says no (a FIFO by name).
     fifo: kaio_file_traits_KAIO_FILE_FIFO,
+    /// A socket.
+    socket: kaio_file_traits_KAIO_FILE_SOCKET,
     /// What it does depends on the task that calls it (procfs, cgroupfs, signalfd): not for workers.
     of_task: kaio_file_traits_KAIO_FILE_OF_TASK,
     /// `O_NONBLOCK` was set when the request was made.
@@ -73,6 +78,15 @@ impl File {
         })
     }
 
+    /// No file at all, for tests.
+    #[cfg(CONFIG_KAIO_KUNIT_TEST)]
+    pub(crate) fn none() -> Self {
+        Self {
+            file: None,
+            traits: 0,
+        }
+    }
+
     /// Null after [`File::close_now`].
     pub(super) fn as_ptr(&self) -> *mut bindings::file {
         self.file
@@ -87,6 +101,19 @@ impl File {
             // SAFETY: the reference is given up here, and `file` is forgotten.
             unsafe { ffi::kaio_fput_now(ARef::into_raw(file).as_ptr().cast()) };
         }
+    }
+
+    /// `vfs_fsync()`: waits for the disk.
+    pub(crate) fn fsync(&self, data_only: bool) -> i64 {
+        // SAFETY: the file is open.
+        i64::from(unsafe { bindings::vfs_fsync(self.as_ptr(), i32::from(data_only)) })
+    }
+
+    /// What tells files apart that are not the same: the address of the inode, which is there as
+    /// long as the file. Not 0.
+    pub(crate) fn identity(&self) -> usize {
+        // SAFETY: the file is open.
+        unsafe { ffi::kaio_file_identity(self.as_ptr()) }
     }
 
     /// `pos` is at or past the end.

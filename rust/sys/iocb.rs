@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's `struct kiocb` of a request: filled in, run, completed by a driver.
+//! The kernel's `struct kiocb` of a request: filled in, run, completed by a driver, or kicked by the
+//! page that it waits for.
 
 use core::ptr;
 
 use kernel::{
     bindings,
     error::to_result,
-    prelude::*, //
+    prelude::*,
+    types::Opaque, //
 };
 
 use super::{
@@ -24,15 +26,66 @@ use super::{
 /// No limit on the size of files (`RLIM_INFINITY`).
 pub(crate) const NO_LIMIT: usize = usize::MAX;
 
-/// One attempt: where, how, and under which limit on the size of files, in bytes.
-pub(crate) use ffi::kaio_attempt as Attempt;
+/// `IOCB_WRITE` and so on, for [`Attempt::flags`].
+pub(crate) const APPEND: i32 = ffi::kaio_const_KAIO_IOCB_APPEND as i32;
+pub(crate) const NOSIGNAL: i32 = ffi::kaio_const_KAIO_IOCB_NOSIGNAL as i32;
+
+/// How far an attempt may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What is in memory (`IOCB_NOWAIT | IOCB_NOIO`).
+    Cached,
+    /// It waits for nothing (`IOCB_NOWAIT`).
+    NoWait,
+    /// It starts reading, and waits for no page: who unlocks the page kicks (`IOCB_WAITQ`).
+    Page,
+    /// It waits as long as it takes.
+    Wait,
+    /// As before, but for a moment only, if it can be interrupted.
+    Moment,
+}
+
+/// One attempt.
+pub(crate) struct Attempt {
+    /// Where.
+    pub(crate) pos: i64,
+    /// `IOCB_*`, as [`Prepared::prep_iocb`] found them.
+    pub(crate) flags: i32,
+    pub(crate) write: bool,
+    pub(crate) effort: Effort,
+    /// The submitter's limit on the size of files, in bytes, if that is not the current task's.
+    pub(crate) fsize_limit: usize,
+    /// Some of the request is done already: the limit is its end, not an error.
+    pub(crate) resumed: bool,
+}
 
 /// What came of it.
 pub(crate) enum Called<R: Request> {
     /// It is over: bytes, or a negative errno.
     Done(Active<R>, isize),
-    /// A driver has the token; [`Request::driver_done`] follows, or has come already.
-    Driver,
+    /// A driver has the token, and [`Request::driver_done`] follows; or a page, and
+    /// [`Request::kicked`] follows. Or has come already.
+    Gone,
+}
+
+impl Attempt {
+    fn as_raw(&self) -> ffi::kaio_attempt {
+        let extra = match self.effort {
+            Effort::Cached => ffi::kaio_const_KAIO_IOCB_NOWAIT | ffi::kaio_const_KAIO_IOCB_NOIO,
+            Effort::NoWait => ffi::kaio_const_KAIO_IOCB_NOWAIT,
+            Effort::Page => ffi::kaio_const_KAIO_IOCB_WAITQ,
+            Effort::Wait | Effort::Moment => 0,
+        };
+        ffi::kaio_attempt {
+            pos: self.pos,
+            fsize_limit: self.fsize_limit,
+            flags: self.flags | extra as i32,
+            write: self.write,
+            resumed: self.resumed,
+            moment: self.effort == Effort::Moment,
+            page_wait: ptr::null_mut(),
+        }
+    }
 }
 
 impl<R: Request> Prepared<R> {
@@ -68,29 +121,50 @@ impl<R: Request> Prepared<R> {
         unsafe { ffi::kaio_iocb_may_try(iocb, write) }
     }
 
+    /// Whether the file reads into the page cache and lets others wait for a page
+    /// (`FOP_BUFFER_RASYNC`).
+    pub(crate) fn reads_pages(&mut self) -> bool {
+        let (_, iocb) = self.parts();
+        // SAFETY: as above.
+        unsafe { ffi::kaio_iocb_reads_pages(iocb) }
+    }
+
     /// The caller asked for `RWF_NOWAIT`.
     pub(crate) fn wants_nowait(&mut self) -> bool {
         let (_, iocb) = self.parts();
         // SAFETY: nobody else has the request.
         unsafe { ffi::kaio_iocb_nowait(iocb) }
     }
+
+    /// The I/O priority it was given, or the caller's.
+    pub(crate) fn ioprio(&mut self) -> u16 {
+        let (_, iocb) = self.parts();
+        // SAFETY: nobody else has the request.
+        unsafe { (*iocb).ki_ioprio }
+    }
 }
 
 impl<R: Request> Active<R> {
     /// Runs `read_iter` or `write_iter` once.
     pub(crate) fn call(self, attempt: &Attempt, iter: &mut Iter) -> Called<R> {
-        // A driver may complete the request before the call is back, and what the call still
-        // touches (file, buffers) is kept by the request.
+        // A driver may complete the request before the call is back, or a page kick it, and what
+        // the call still touches (file, buffers) is kept by the request.
         let keep = self.keep();
+        let mut raw_attempt = attempt.as_raw();
+        if attempt.effort == Effort::Page {
+            raw_attempt.page_wait = keep.page_wait.get();
+            // SAFETY: we are the token holder, so the entry is ours, and in no queue.
+            unsafe { (*raw_attempt.page_wait).wait.func = Some(page_unlocked::<R>) };
+        }
         let raw = self.leave();
         // SAFETY: we are the token holder, so the kiocb is ours; from here on the driver may be.
         // `prep_iocb` filled it in. `iter` outlives the call.
-        let ret = unsafe { ffi::kaio_iocb_call(keep.iocb.get(), iter.as_raw(), attempt) };
+        let ret = unsafe { ffi::kaio_iocb_call(keep.iocb.get(), iter.as_raw(), &raw_attempt) };
         if ret == -(bindings::EIOCBQUEUED as isize) {
-            return Called::Driver;
+            return Called::Gone;
         }
-        // SAFETY: any other answer means that `ki_complete` was not and will not be called: what
-        // we left comes back to us.
+        // SAFETY: any other answer means that neither `ki_complete` nor a page's wake-up was or
+        // will be called: what we left comes back to us.
         Called::Done(unsafe { Active::take(raw) }, ret)
     }
 }
@@ -99,7 +173,7 @@ impl<R: Request> Active<R> {
 ///
 /// # Safety
 ///
-/// For drivers: once for each attempt that [`Active::call`] answered with [`Called::Driver`].
+/// For drivers: once for each attempt that [`Active::call`] answered with [`Called::Gone`].
 unsafe extern "C" fn driver_done<R: Request>(iocb: *mut bindings::kiocb, ret: kernel::ffi::c_long) {
     // SAFETY: the driver gives back the kiocb that `call` gave it, once; the kiocb is the first
     // field of a `Tracked<R>`, and `call` left the token with it.
@@ -108,4 +182,34 @@ unsafe extern "C" fn driver_done<R: Request>(iocb: *mut bindings::kiocb, ret: ke
         Active::<R>::take(iocb.cast::<Tracked<R>>())
     };
     R::driver_done(active, ret);
+}
+
+/// Wakes up what waits for a page: the one that we wait for was unlocked, or so it may be. Under
+/// the lock of the page's wait queue, perhaps in interrupt.
+///
+/// # Safety
+///
+/// For wait queues: `raw` is the entry of a `wait_page_queue` that [`Active::call`] set up.
+unsafe extern "C" fn page_unlocked<R: Request>(
+    raw: *mut bindings::wait_queue_entry,
+    _mode: kernel::ffi::c_uint,
+    _flags: kernel::ffi::c_int,
+    key: *mut kernel::ffi::c_void,
+) -> kernel::ffi::c_int {
+    // SAFETY: `raw` is in the queue whose lock is held; `key` is what the waker passed for it. If it
+    // was ours, the entry is off the queue now.
+    if !unsafe { ffi::kaio_page_unlocked(raw, key) } {
+        return 0;
+    }
+    // SAFETY: the entry is part of a `wait_page_queue`, which is part of a `Tracked<R>`; the entry
+    // was in the queue, so the call was answered with `Called::Gone`, or will be, and nobody else
+    // takes the token.
+    let active = unsafe {
+        let page_wait =
+            kernel::container_of!(raw, bindings::wait_page_queue, wait);
+        let tracked = kernel::container_of!(Opaque::cast_from(page_wait), Tracked<R>, page_wait);
+        Active::<R>::take(tracked)
+    };
+    active.kick();
+    1
 }

@@ -19,6 +19,8 @@ pub(crate) struct Buffers {
 
 // SAFETY: addresses of user memory and an allocation of our own.
 unsafe impl Send for Buffers {}
+// SAFETY: nothing is changed through a shared one.
+unsafe impl Sync for Buffers {}
 
 /// What one attempt consumes.
 ///

@@ -20,7 +20,8 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
 };
 
@@ -116,6 +117,24 @@ impl<T: Leased> Lease<T> {
                 Err(found) => old = found,
             }
         }
+    }
+}
+
+impl<T: Leased> Lease<T> {
+    /// Another one.
+    pub(crate) fn again(&self) -> Self {
+        let leases = self.leases();
+        // INVARIANT: counted, and it was not 0.
+        leases.count.add(1u32, Relaxed);
+        Self(self.0)
+    }
+
+    /// A counted reference, for somebody who drops it in process context: it can be the last once
+    /// the leases have gone.
+    pub(crate) fn object(&self) -> Arc<T> {
+        // SAFETY: the pointer is that of an `Arc` which the file owns, and by the invariant the
+        // file is open.
+        unsafe { ArcBorrow::from_raw(self.0.as_ptr()) }.into()
     }
 }
 

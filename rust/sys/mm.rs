@@ -3,7 +3,7 @@
 //! The address space that a context belongs to.
 
 use kernel::{
-    current,
+    bindings, current,
     mm::{
         Mm as KernelMm,
         MmWithUser,
@@ -32,7 +32,7 @@ impl Mm {
         task.mm().is_some_and(|mm| self.is(mm.as_raw()))
     }
 
-    pub(super) fn is(&self, raw: *const kernel::bindings::mm_struct) -> bool {
+    pub(super) fn is(&self, raw: *const bindings::mm_struct) -> bool {
         core::ptr::eq(self.0.as_raw(), raw)
     }
 
@@ -48,14 +48,26 @@ impl Mm {
 pub(crate) struct Users(ARef<MmWithUserAsync>);
 
 impl Users {
-    pub(super) fn as_raw(&self) -> *mut kernel::bindings::mm_struct {
+    pub(super) fn as_raw(&self) -> *mut bindings::mm_struct {
         self.0.as_raw()
     }
+}
+
+/// Runs `f` in a kworker with this memory.
+pub(crate) fn with_users<T>(users: Users, f: impl FnOnce() -> T) -> T {
+    let mm = users.as_raw();
+    // SAFETY: we are in a kworker (the caller is a work item), which has no mm; `users` holds this
+    // one until after `kthread_unuse_mm()`, and goes with `mmput_async()`.
+    unsafe { bindings::kthread_use_mm(mm) };
+    let result = f();
+    // SAFETY: undoes the above, in the same task.
+    unsafe { bindings::kthread_unuse_mm(mm) };
+    result
 }
 
 /// Unmaps `len` bytes at `start` of the current mm.
 pub(crate) fn unmap(start: usize, len: usize) {
     // SAFETY: changes the mappings of the current task, as munmap(2) would. There is nothing to do
     // about an error.
-    unsafe { kernel::bindings::vm_munmap(start, len) };
+    unsafe { bindings::vm_munmap(start, len) };
 }

@@ -29,9 +29,3 @@ pub(crate) fn param_mode() -> u16 {
     // SAFETY: reads a variable.
     unsafe { ffi::kaio_param_mode() as u16 }
 }
-
-/// Module parameter `max_nr`, writable at run time: the system-wide limit on requests.
-pub(crate) fn param_max_nr() -> u64 {
-    // SAFETY: reads a variable.
-    unsafe { ffi::kaio_param_max_nr() }
-}

@@ -21,7 +21,7 @@ use kernel::{
         },
         Arc, //
     },
-    types::Opaque,
+    types::Opaque, //
 };
 
 use super::{
@@ -37,13 +37,36 @@ pub(super) trait Polled {
     fn poll_events(&self) -> u32;
 }
 
-/// Queues that one file may have: a FIFO that is open for both has two.
+/// Queues that most files have at most: a FIFO that is open for both has two.
 const QUEUES: usize = 2;
+/// More, for files with many.
+const MORE_QUEUES: usize = 6;
 
 /// Events that a read or a write waits for.
 pub(crate) fn events_for(write: bool) -> u32 {
     // SAFETY: computes constants.
     unsafe { ffi::kaio_poll_events(write) }
+}
+
+/// There is something to read.
+pub(crate) const READABLE: u32 = ffi::kaio_const_KAIO_POLL_READABLE;
+
+/// The events that `file` has now. A regular file is always ready.
+pub(crate) fn poll_now(file: &File) -> u32 {
+    // SAFETY: the file is open; without a table nothing is left behind.
+    unsafe { ffi::kaio_poll(file.as_ptr(), ptr::null_mut()) }
+}
+
+/// The events of `aio_buf` as poll events, with those that nobody can do without.
+pub(crate) fn events_asked(asked: u16) -> u32 {
+    // SAFETY: computes.
+    unsafe { ffi::kaio_poll_demangle(asked) }
+}
+
+/// Poll events as user space knows them.
+pub(crate) fn events_told(events: u32) -> u16 {
+    // SAFETY: computes.
+    unsafe { ffi::kaio_poll_mangle(events) }
 }
 
 /// Whether `mask` says that nothing more will come to read.
@@ -59,17 +82,29 @@ struct PollEntry {
     head: UnsafeCell<*mut bindings::wait_queue_head>,
 }
 
-/// The entries of one request. They are armed and disarmed by its token holder.
+impl PollEntry {
+    const fn new() -> Self {
+        Self {
+            entry: Opaque::zeroed(),
+            head: UnsafeCell::new(ptr::null_mut()),
+        }
+    }
+}
+
+/// The entries of one request. They are armed and disarmed by its owner, who alone touches `more`.
 #[pin_data]
 pub(super) struct PollEntries {
     entries: [PollEntry; QUEUES],
+    more: UnsafeCell<Option<KBox<[PollEntry; MORE_QUEUES]>>>,
+    /// How many are armed. The owner's.
+    used: Atomic<usize>,
     events: Atomic<u32>,
     #[pin]
     _pin: core::marker::PhantomPinned,
 }
 
-/// What arming found: the file's poll events; `None` if it has no wait queues, or more than we have
-/// entries.
+/// What arming found: the file's poll events; `None` if it has no wait queues, or more than we can
+/// have entries.
 pub(super) type Found = Option<u32>;
 
 /// The poll table that `vfs_poll()` hands to [`enqueue`].
@@ -89,10 +124,9 @@ struct Table<T> {
 impl PollEntries {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            entries: core::array::from_fn(|_| PollEntry {
-                entry: Opaque::zeroed(),
-                head: UnsafeCell::new(ptr::null_mut()),
-            }),
+            entries: [const { PollEntry::new() }; QUEUES],
+            more: UnsafeCell::new(None),
+            used: Atomic::new(0),
             events: Atomic::new(0),
             _pin: core::marker::PhantomPinned,
         })
@@ -116,16 +150,31 @@ impl PollEntries {
         // SAFETY: `file` is open; the table lives across the call, which is all that `enqueue`
         // needs. What `enqueue` links is unlinked by `disarm` before `this` goes.
         let mask = unsafe { ffi::kaio_poll(file.as_ptr(), (&raw mut table).cast()) };
+        self.used.store(table.used, Relaxed);
         (table.used > 0 && !table.overflow).then_some(mask)
+    }
+
+    /// An entry, if there is room; for the owner.
+    fn entry(&self, index: usize) -> Option<&PollEntry> {
+        let Some(index) = index.checked_sub(QUEUES) else {
+            return self.entries.get(index);
+        };
+        // SAFETY: only the owner calls this, and does not hold on to what it makes.
+        let more = unsafe { &mut *self.more.get() };
+        if more.is_none() {
+            *more = KBox::new([const { PollEntry::new() }; MORE_QUEUES], GFP_KERNEL_ACCOUNT).ok();
+        }
+        more.as_ref()?.get(index)
     }
 
     /// Takes the entries off their queues; afterwards no callback runs. Process context.
     pub(super) fn disarm(&self) {
-        for entry in &self.entries {
+        for entry in (0..self.used.load(Relaxed)).map_while(|index| self.entry(index)) {
             // SAFETY: only the owner calls this. The callee leaves an entry alone whose `head` is
             // null: it was never linked, or POLLFREE took it off.
             unsafe { ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get()) };
         }
+        self.used.store(0, Relaxed);
     }
 }
 
@@ -142,8 +191,8 @@ unsafe extern "C" fn enqueue<T: Polled>(
     let table = table.cast::<Table<T>>();
     // SAFETY: the pointer that `arm` gave to `vfs_poll()`; nobody else uses the table meanwhile,
     // and the entries live as long as the request, which `arm`'s caller holds.
-    let (table, entries) = unsafe { (&mut *table, &(*(*table).entries).entries) };
-    let Some(entry) = entries.get(table.used) else {
+    let (table, entries) = unsafe { (&mut *table, &*(*table).entries) };
+    let Some(entry) = entries.entry(table.used) else {
         table.overflow = true;
         return;
     };

@@ -3,17 +3,19 @@
 //! A request and the one right to finish it.
 //!
 //! [`Tracked`] is the allocation: the kernel's `struct kiocb` first (so that a driver's pointer
-//! leads back to it), work item, poll entries, state, and the data of type `R` that only the token
-//! holder touches. [`Active`] is the token: not `Clone`, consumed by [`Active::finish`], cancels the
-//! request if it is dropped. Between two runs the token does not exist; the state
-//! (`pure::state`) says who may make it again, and a reference is kept for them:
+//! leads back to it), work item, poll entries, state, and the data of type `R` that only the owner
+//! touches. There is one owner at a time, and it is a value that cannot be cloned:
 //!
-//! * QUEUED: the workqueue has the reference; [`WorkItem::run`] claims.
-//! * PARKED: nobody has it in hand; whoever wins [`State::kick`] queues it.
-//! * with the driver: `ki_complete` gets both back (`sys::iocb`).
+//! * [`Active`], the token, while it runs: consumed by [`Active::finish`], cancels the request if it
+//!   is dropped.
+//! * [`Queued`], while it is in a queue or on the way there; [`Queued::claim`] makes it a token.
+//! * nobody, while it is PARKED: whoever wins [`State::kick`] or [`State::cancel`] becomes owner.
+//! * nobody, while a driver or a page has it: `ki_complete`, or the page's wake-up, makes the token
+//!   again (`sys::iocb`).
 //!
-//! Locks: [`WaitList`]'s is taken with none of ours held but for `Table`'s; a kick takes none of
-//! ours, so it may come under any lock of the kernel's.
+//! Locks: those of `sys::lists` are taken with none of ours held but the table's mutex, and only
+//! one at a time. A kick may come under any lock of the kernel's; it takes the run list's lock and
+//! the workqueue's, which nest inside everything.
 
 use core::{
     cell::UnsafeCell,
@@ -26,8 +28,6 @@ use kernel::{
         impl_list_arc_safe,
         impl_list_item,
         AtomicTracker,
-        List,
-        ListArc,
         ListLinks,
         TryNewListArc, //
     },
@@ -37,12 +37,16 @@ use kernel::{
         atomic::{
             Acquire,
             Atomic,
-            Full, //
+            AtomicFlag,
+            Full,
+            Relaxed, //
         },
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
     types::Opaque,
     workqueue::{
+        HasWork,
         Queue,
         Work,
         WorkItem, //
@@ -51,9 +55,13 @@ use kernel::{
 
 use super::{
     file::File,
-    lock::{
-        new_irq_lock,
-        IrqLock, //
+    lists::{
+        Index,
+        Order,
+        RunList,
+        INDEX,
+        ORDER,
+        RUN, //
     },
     poll::{
         Found,
@@ -62,26 +70,34 @@ use super::{
     },
 };
 use crate::pure::state::{
+    Cancel,
     Kick,
+    Spare,
     State,
     Word, //
 };
 
 /// What a request is made of, and what happens to it.
-pub(crate) trait Request: Send + Sized + 'static {
+pub(crate) trait Request: Send + Sync + Sized + 'static {
     /// The token was dropped: ends the request as cancelled. Must call [`Active::finish`]. Any
     /// context.
     fn cancelled(active: Active<Self>);
     /// A driver has finished the attempt in hand with `ret`. Any context, hard interrupt included.
     fn driver_done(active: Active<Self>, ret: isize);
-    /// The kick handler's turn: process context, a kworker.
+    /// It was parked and is kicked: must be queued. Any context, under any lock of the kernel's.
+    fn kicked(queued: Queued<Self>);
+    /// A worker's turn, to which [`Active::defer`] gave it: process context.
     fn retry(active: Active<Self>);
-    /// Where a request runs that was parked.
-    fn kick_queue() -> &'static Queue;
     /// The file it is about.
     fn file(&self) -> &File;
-    /// The list through which the request can be cancelled while it is parked.
-    fn wait_list(&self) -> &WaitList<Self>;
+    /// Through which it is found to be cancelled.
+    fn index(&self) -> &Index<Self>;
+    /// Where it waits for its turn, if it does.
+    fn order(&self) -> &Order<Self>;
+    /// The queue of kicked requests that it may be in.
+    fn run_list(&self) -> &RunList<Self>;
+    /// Whose workers it is deferred to.
+    fn workers(&self) -> &Queue;
 }
 
 /// The state word.
@@ -101,27 +117,45 @@ impl Word for Cell {
 ///
 /// # Invariants
 ///
-/// - At most one [`Active`] exists for it, and only that touches `iocb` and `data`. While the state
-///   is RUNNING, one exists or a driver has been left the right to make it (`Active::leave`).
+/// - Only its owner (see above) touches `iocb`, `page_wait` and `data`; but what `R::index`,
+///   `order`, `run_list` and `workers` give out never changes, and is for everybody.
 /// - It is on a wait queue (`polls`) only while PARKED or QUEUED, or while the token holder arms or
 ///   disarms.
+/// - Of each kind of list it is in no other than the one its `R` gives out.
 #[repr(C)]
 #[pin_data]
 pub(crate) struct Tracked<R: Request> {
     pub(super) iocb: Opaque<bindings::kiocb>,
+    /// For a page that is being read; `sys::iocb`.
+    pub(super) page_wait: Opaque<bindings::wait_page_queue>,
     #[pin]
     work: Work<Tracked<R>>,
     #[pin]
     polls: PollEntries,
     #[pin]
-    links: ListLinks,
+    run_links: ListLinks<RUN>,
     #[pin]
-    tracker: AtomicTracker,
+    index_links: ListLinks<INDEX>,
+    #[pin]
+    order_links: ListLinks<ORDER>,
+    #[pin]
+    run_tracker: AtomicTracker<RUN>,
+    #[pin]
+    index_tracker: AtomicTracker<INDEX>,
+    #[pin]
+    order_tracker: AtomicTracker<ORDER>,
     state: State<Cell>,
+    /// It may be in the index. The owner's.
+    listed: AtomicFlag,
+    /// What it keeps an order with, else 0. Written by the owner.
+    stream: Atomic<usize>,
+    /// By which it is found in the index.
+    key: u64,
     data: UnsafeCell<R>,
 }
 
-// SAFETY: `iocb` and `data` are touched by the one token holder only, the rest is made for sharing.
+// SAFETY: `iocb`, `page_wait` and `data` are touched by the one owner only (what `R` shares is
+// `Sync`), the rest is made for sharing.
 unsafe impl<R: Request> Send for Tracked<R> {}
 // SAFETY: as above.
 unsafe impl<R: Request> Sync for Tracked<R> {}
@@ -131,34 +165,32 @@ impl_has_work! {
 }
 
 impl_list_arc_safe! {
-    impl{R: Request} ListArcSafe<0> for Tracked<R> { tracked_by tracker: AtomicTracker; }
+    impl{R: Request} ListArcSafe<0> for Tracked<R> { tracked_by run_tracker: AtomicTracker<0>; }
+    impl{R: Request} ListArcSafe<1> for Tracked<R> { tracked_by index_tracker: AtomicTracker<1>; }
+    impl{R: Request} ListArcSafe<2> for Tracked<R> { tracked_by order_tracker: AtomicTracker<2>; }
 }
 
 impl_list_item! {
-    impl{R: Request} ListItem<0> for Tracked<R> { using ListLinks { self.links }; }
+    impl{R: Request} ListItem<0> for Tracked<R> { using ListLinks { self.run_links }; }
+    impl{R: Request} ListItem<1> for Tracked<R> { using ListLinks { self.index_links }; }
+    impl{R: Request} ListItem<2> for Tracked<R> { using ListLinks { self.order_links }; }
 }
 
 impl<R: Request> WorkItem for Tracked<R> {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        // While QUEUED the request is the workqueue's, so ours: a wake-up that comes before the
-        // entries are off is answered by this run, and one that comes later is for the next.
-        this.polls.disarm();
-        if !this.state.claim() {
-            pr_warn!("a request ran that was not queued\n");
-            return;
+        if let Some(active) = Queued(this).claim() {
+            R::retry(active);
         }
-        // INVARIANT: the claim made the state RUNNING, so no other token exists.
-        let mut active = Active(ManuallyDrop::new(this));
-        active.leave_wait_list();
-        R::retry(active);
     }
 }
 
 impl<R: Request> Polled for Tracked<R> {
     fn kick(&self) {
-        self.act_on(self.state.kick());
+        if self.state.kick() == Kick::Queue {
+            R::kicked(self.left());
+        }
     }
 
     fn poll_events(&self) -> u32 {
@@ -167,25 +199,108 @@ impl<R: Request> Polled for Tracked<R> {
 }
 
 impl<R: Request> Tracked<R> {
-    /// As a kick; and the request is not retried but completed with `-ECANCELED`.
-    fn cancel(&self) {
-        self.act_on(self.state.cancel());
+    /// What parking left: to be called once, by whoever took the request out of PARKED.
+    fn left(&self) -> Queued<R> {
+        // SAFETY: a parked request left one reference, which was made by `Arc::into_raw`, to whoever
+        // takes it out of PARKED.
+        Queued(unsafe { Arc::from_raw(self) })
     }
 
-    fn act_on(&self, kick: Kick) {
-        if kick == Kick::Queue {
-            // SAFETY: a parked request left one reference to whoever takes it out of PARKED, which
-            // `Kick::Queue` says we did.
-            Self::enqueue(unsafe { Arc::from_raw(self) }, R::kick_queue());
+    /// For what `R` gives out to those who are not owners.
+    fn shared(&self) -> &R {
+        // SAFETY: by the invariant, these parts do not change as long as the request lives.
+        unsafe { &*self.data.get() }
+    }
+
+    pub(super) fn key(&self) -> u64 {
+        self.key
+    }
+
+    pub(super) fn stream(&self) -> usize {
+        self.stream.load(Relaxed)
+    }
+
+    /// Marks it as cancelled; [`Self::carry_out`] does the rest.
+    pub(super) fn cancel(&self, spare: Spare) -> Cancel {
+        self.state.cancel(spare)
+    }
+
+    /// Ends a request that was marked as cancelled, if that can be done at once: if it was parked,
+    /// or can be taken out of its queue. Process context, none of our spinlocks held.
+    pub(super) fn carry_out(this: ArcBorrow<'_, Self>, cancel: Cancel) {
+        let queued = match cancel {
+            Cancel::Take => Some(this.left()),
+            Cancel::Dequeue => Self::dequeue(this),
+            Cancel::Remembered | Cancel::Nothing => None,
+        };
+        // The token's drop ends it.
+        drop(queued.and_then(Queued::claim));
+    }
+
+    /// Takes a queued request out of whatever queue it is in. `None`: somebody has just done so, or
+    /// is about to put it there.
+    fn dequeue(this: ArcBorrow<'_, Self>) -> Option<Queued<R>> {
+        if let Some(queued) = this.shared().run_list().remove(&this) {
+            return Some(queued);
         }
+        let raw: *const Self = &*this;
+        // SAFETY: `raw` is valid, and its work item is initialised.
+        let work = unsafe { Work::raw_get(Self::raw_get_work(raw.cast_mut())) };
+        // SAFETY: as above. If the work was pending it is not any more, and what `enqueue` made of
+        // the `Arc` with `Arc::into_raw` is ours.
+        unsafe { bindings::cancel_work(work) }.then(|| Queued(unsafe { Arc::from_raw(raw) }))
+    }
+}
+
+/// The ownership of a request that is QUEUED: whoever has it puts it into a queue, or claims it.
+#[must_use = "a request that is dropped here never ends"]
+pub(crate) struct Queued<R: Request>(Arc<Tracked<R>>);
+
+impl<R: Request> Queued<R> {
+    /// The data.
+    pub(crate) fn view(&self) -> &R {
+        // SAFETY: by the invariant, only we touch it.
+        unsafe { &*self.0.data.get() }
     }
 
-    /// Gives the request, which is QUEUED, to the kick handler.
-    fn enqueue(this: Arc<Self>, queue: &Queue) {
-        if queue.enqueue(this).is_err() {
-            // The work item is idle whenever the state is not QUEUED.
+    /// Whether it waits for its turn in an order.
+    pub(crate) fn in_order(&self) -> bool {
+        self.0.stream() != 0
+    }
+
+    pub(super) fn into_arc(self) -> Arc<Tracked<R>> {
+        self.0
+    }
+
+    /// `this` must have come out of a queue into which a `Queued` went.
+    pub(super) fn from_arc(this: Arc<Tracked<R>>) -> Self {
+        Self(this)
+    }
+
+    /// To a worker, who will call [`Request::retry`]. Any context.
+    pub(crate) fn enqueue(self) {
+        let this = self.0.clone();
+        if this.shared().workers().enqueue(self.0).is_err() {
+            // The work item is idle whenever the request is in no queue.
             pr_warn!("a request was queued twice\n");
         }
+        // Who cancelled it a moment ago did not find it in the queue, and it may be a long one.
+        if this.state.is_cancelled() {
+            Tracked::carry_out(this.as_arc_borrow(), Cancel::Dequeue);
+        }
+    }
+
+    /// The token; `None` would be a bug.
+    pub(crate) fn claim(self) -> Option<Active<R>> {
+        // A wake-up that comes before the entries are off is answered by the run that follows, and
+        // one that comes later is for the next.
+        self.0.polls.disarm();
+        if !self.0.state.claim() {
+            pr_warn!("a request ran that was not queued\n");
+            return None;
+        }
+        // INVARIANT: the claim made the state RUNNING, so no other token exists.
+        Some(Active(ManuallyDrop::new(self.0)))
     }
 }
 
@@ -193,16 +308,24 @@ impl<R: Request> Tracked<R> {
 pub(crate) struct Prepared<R: Request>(Arc<Tracked<R>>);
 
 impl<R: Request> Prepared<R> {
-    /// Allocates a request.
-    pub(crate) fn new(data: R) -> Result<Self> {
+    /// Allocates a request; `key` is what it is cancelled by.
+    pub(crate) fn new(key: u64, data: R) -> Result<Self> {
         let this = Arc::pin_init(
             pin_init!(Tracked {
                 iocb: Opaque::zeroed(),
+                page_wait: Opaque::zeroed(),
                 work <- new_work!("kaio request"),
                 polls <- PollEntries::new(),
-                links <- ListLinks::new(),
-                tracker <- AtomicTracker::new(),
+                run_links <- ListLinks::new(),
+                index_links <- ListLinks::new(),
+                order_links <- ListLinks::new(),
+                run_tracker <- AtomicTracker::new(),
+                index_tracker <- AtomicTracker::new(),
+                order_tracker <- AtomicTracker::new(),
                 state: State::new(Cell(Atomic::new(0))),
+                listed: AtomicFlag::new(false),
+                stream: Atomic::new(0),
+                key,
                 data: UnsafeCell::new(data),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -239,8 +362,19 @@ impl<R: Request> Active<R> {
         unsafe { &mut *self.0.data.get() }
     }
 
+    /// The data, to look at.
+    pub(crate) fn view(&self) -> &R {
+        // SAFETY: as above.
+        unsafe { &*self.0.data.get() }
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.0.state.is_cancelled()
+    }
+
+    /// It gets its next run even if its context ends.
+    pub(crate) fn pledge(&mut self) {
+        self.0.state.pledge();
     }
 
     /// A reference that keeps the request in memory, without any right to it.
@@ -250,9 +384,13 @@ impl<R: Request> Active<R> {
 
     /// Leaves the token and its reference to somebody who makes it again.
     pub(super) fn leave(self) -> *const Tracked<R> {
+        Arc::into_raw(self.into_arc())
+    }
+
+    fn into_arc(self) -> Arc<Tracked<R>> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not used or dropped any more.
-        Arc::into_raw(unsafe { ManuallyDrop::take(&mut this.0) })
+        unsafe { ManuallyDrop::take(&mut this.0) }
     }
 
     /// Makes the token again.
@@ -265,12 +403,57 @@ impl<R: Request> Active<R> {
         Self(ManuallyDrop::new(unsafe { Arc::from_raw(raw) }))
     }
 
-    /// Hands the request to the kick handler, on `queue`.
-    pub(crate) fn defer(self, queue: &Queue) {
-        // SAFETY: takes the reference that `leave` leaves; it goes to the workqueue.
-        let this = unsafe { Arc::from_raw(self.leave()) };
-        this.state.queue();
-        Tracked::enqueue(this, queue);
+    fn queue(self) -> Queued<R> {
+        self.0.state.queue();
+        Queued(self.into_arc())
+    }
+
+    /// Hands the request to a worker.
+    pub(crate) fn defer(self) {
+        self.queue().enqueue();
+    }
+
+    /// As if it had been parked and kicked.
+    pub(crate) fn kick(self) {
+        R::kicked(self.queue());
+    }
+
+    /// Makes it known to those who cancel. `false`: its context has ended.
+    pub(crate) fn list(&mut self) -> bool {
+        if self.0.listed.load(Relaxed) {
+            return true;
+        }
+        let listed = self.view().index().add(&self.0);
+        self.0.listed.store(listed, Relaxed);
+        listed
+    }
+
+    /// It can be cancelled no more.
+    pub(crate) fn unlist(&mut self) {
+        if self.0.listed.load(Relaxed) {
+            self.view().index().remove(&self.0);
+            self.0.listed.store(false, Relaxed);
+        }
+    }
+
+    /// Gets in line for `stream`, which is not 0, if it has not yet. Whether it is its turn; if not
+    /// a kick will say when it is.
+    pub(crate) fn join(&mut self, stream: usize) -> bool {
+        let new = self.0.stream() == 0;
+        self.0.stream.store(stream, Relaxed);
+        self.view().order().join(&self.0, new)
+    }
+
+    /// Whether it is in a line and not at its head.
+    pub(crate) fn waits_in_line(&self) -> bool {
+        self.0.stream() != 0 && !self.view().order().join(&self.0, false)
+    }
+
+    fn leave_line(&mut self) {
+        if self.0.stream() != 0 {
+            self.view().order().leave(&self.0);
+            self.0.stream.store(0, Relaxed);
+        }
     }
 
     /// Puts the request on the wait queues of its file, so that no wake-up is missed from now on.
@@ -284,19 +467,33 @@ impl<R: Request> Active<R> {
         }
     }
 
-    /// Takes the request off the list of those that wait.
-    fn leave_wait_list(&mut self) {
-        let this = self.keep();
-        self.data().wait_list().remove(&this);
+    /// Leaves the request to the next kick. Gives it back if one has come during this run, or if
+    /// it is too late to wait.
+    pub(crate) fn park(mut self) -> Result<(), Self> {
+        if !self.list() && !self.0.state.is_pledged() {
+            self.0.cancel(Spare::Nobody);
+        }
+        if self.0.state.park() {
+            // Whoever takes it out of PARKED has the token's reference.
+            let _ = self.leave();
+            return Ok(());
+        }
+        Err(self)
+    }
+
+    /// Nobody finds it any more: to be called before its end is announced.
+    pub(crate) fn withdraw(&mut self) {
+        self.unlist();
+        self.leave_line();
     }
 
     /// The end: no token can be made any more. The memory goes with the last reference.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
+        self.withdraw();
         if !self.0.state.done() {
             pr_warn!("a request completed twice\n");
         }
-        // SAFETY: the reference that `leave` leaves is ours to drop.
-        drop(unsafe { Arc::from_raw(self.leave()) });
+        drop(self.into_arc());
     }
 }
 
@@ -322,21 +519,14 @@ impl<R: Request> Armed<R> {
         self.found
     }
 
-    /// Leaves the request to the next kick. Gives it back, off the queues, if one has come since it
-    /// was armed.
-    pub(crate) fn park(mut self, mut active: Active<R>) -> Result<(), Active<R>> {
-        if !active.data().wait_list().add(&self.request) {
-            // Too late to wait: the park below will be refused.
-            self.request.cancel();
+    /// As [`Active::park`]; whoever takes the request out of PARKED takes the entries off.
+    pub(crate) fn park(mut self, active: Active<R>) -> Result<(), Active<R>> {
+        if !Arc::ptr_eq(&self.request, &active.0) {
+            return Err(active);
         }
-        if Arc::ptr_eq(&self.request, &active.0) && self.request.state.park() {
-            // Whoever kicks next has the token's reference, and takes the entries off.
-            let _ = active.leave();
-            self.parked = true;
-            return Ok(());
-        }
-        active.leave_wait_list();
-        Err(active)
+        active.park()?;
+        self.parked = true;
+        Ok(())
     }
 }
 
@@ -348,59 +538,28 @@ impl<R: Request> Drop for Armed<R> {
     }
 }
 
-/// The parked requests of a context, so that they can be cancelled.
-#[pin_data]
-pub(crate) struct WaitList<R: Request> {
-    #[pin]
-    inner: IrqLock<Waiting<R>>,
-}
+/// For tests: somebody who kicks a request, or completes it as a driver does.
+#[cfg(CONFIG_KAIO_KUNIT_TEST)]
+pub(crate) struct Stranger<R: Request>(Arc<Tracked<R>>);
 
-struct Waiting<R: Request> {
-    list: List<Tracked<R>>,
-    closed: bool,
-}
-
-impl<R: Request> WaitList<R> {
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            inner <- new_irq_lock!(
-                Waiting {
-                    list: List::new(),
-                    closed: false,
-                },
-                "kaio_wait_list"
-            ),
-        })
+#[cfg(CONFIG_KAIO_KUNIT_TEST)]
+impl<R: Request> Stranger<R> {
+    pub(crate) fn of(active: &Active<R>) -> Self {
+        Self(active.keep())
     }
 
-    /// `false`: closed.
-    fn add(&self, request: &Arc<Tracked<R>>) -> bool {
-        let entry = ListArc::try_from_arc(request.clone());
-        let mut inner = self.inner.lock();
-        if let (false, Ok(entry)) = (inner.closed, entry) {
-            inner.list.push_back(entry);
-            return true;
-        }
-        false
+    pub(crate) fn kick(&self) {
+        Polled::kick(&*self.0);
     }
 
-    fn remove(&self, request: &Tracked<R>) {
-        // SAFETY: a request goes to the list of its own context and to no other.
-        let entry = unsafe { self.inner.lock().list.remove(request) };
-        // Not under the lock: a request may go with its last reference.
-        drop(entry);
+    /// Leaves the token with a driver; the driver's call is [`Self::complete`].
+    pub(crate) fn give(&self, active: Active<R>) {
+        let _ = active.leave();
     }
 
-    fn pop(&self) -> Option<ListArc<Tracked<R>>> {
-        self.inner.lock().list.pop_front()
-    }
-
-    /// Cancels all that wait, and all that will try to.
-    pub(crate) fn close(&self) {
-        self.inner.lock().closed = true;
-        // One at a time: there may be many, and interrupts are off under the lock.
-        while let Some(request) = self.pop() {
-            request.cancel();
-        }
+    /// Once for each [`Self::give`].
+    pub(crate) fn complete(&self, ret: isize) {
+        // SAFETY: the test has given the token to the driver, which we are.
+        R::driver_done(unsafe { Active::take(&raw const *self.0) }, ret);
     }
 }

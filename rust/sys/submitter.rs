@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! On whose behalf deferred work runs: what a kworker lacks and a submitter has.
+//! On whose behalf deferred work runs: what a kworker lacks and a submitter has, but for its memory
+//! (`sys::mm`).
 
-use super::{
-    ffi,
-    mm::Users, //
-};
+use super::ffi;
 
-/// Credentials, cgroups and limits as they were at submission. May be dropped in any context.
+/// Credentials, cgroups, priority and limits as they were at submission. May be dropped in any
+/// context.
 pub(crate) struct Submitter(ffi::kaio_submitter);
 
 // SAFETY: references to counted objects that may be used from anywhere.
 unsafe impl Send for Submitter {}
+// SAFETY: as above; nothing is changed through a shared one.
+unsafe impl Sync for Submitter {}
 
 impl Submitter {
     /// Those of the current task, which must be the submitter.
@@ -24,26 +25,29 @@ impl Submitter {
         }
     }
 
+    /// I/O goes with this priority, not with the submitter's own.
+    pub(crate) fn set_ioprio(&mut self, ioprio: u16) {
+        self.0.ioprio = ioprio;
+    }
+
     /// `RLIMIT_FSIZE`, in bytes.
     pub(crate) fn fsize_limit(&self) -> usize {
         self.0.fsize_limit
     }
 
-    /// Runs `f` in a kworker as the submitter: in its memory, with its rights, on its account.
+    /// Runs `f` in a kworker as the submitter: with its rights, on its account.
     ///
-    /// Takes references of its own (`self`, `user`): `f` may end the request they came from.
-    pub(crate) fn run<T>(mut self, user: Users, f: impl FnOnce() -> T) -> T {
+    /// Takes references of its own (`self`): `f` may end the request they came from.
+    pub(crate) fn run<T>(mut self, f: impl FnOnce() -> T) -> T {
         let mut saved = ffi::kaio_submitter_saved {
             cred: core::ptr::null(),
             memcg: core::ptr::null_mut(),
         };
-        let mm = user.as_raw();
-        // SAFETY: we are in a kworker (the caller is a work item), which has no mm; `user` holds
-        // the mm until after `leave`, and goes with `mmput_async()`.
-        unsafe { ffi::kaio_submitter_enter(&mut self.0, mm, &mut saved) };
+        // SAFETY: we are in a kworker (the caller is a work item).
+        unsafe { ffi::kaio_submitter_enter(&mut self.0, &mut saved) };
         let result = f();
         // SAFETY: undoes the above, in the same task.
-        unsafe { ffi::kaio_submitter_leave(&mut self.0, mm, &mut saved) };
+        unsafe { ffi::kaio_submitter_leave(&mut self.0, &mut saved) };
         result
     }
 }

@@ -12,12 +12,14 @@ pub(crate) use bindings::{
     iocb as Iocb, //
 };
 pub(crate) use ffi::{
+    kaio_cancel as Cancel,
     kaio_destroy as Destroy,
     kaio_getevents as GetEvents,
     kaio_query as Query,
     kaio_ring as RingHeader,
     kaio_setup as Setup,
-    kaio_submit as Submit, //
+    kaio_submit as Submit,
+    kaio_submit_wait as SubmitWait, //
 };
 
 pub(crate) const ABI_VERSION: u32 = ffi::KAIO_ABI_VERSION;
@@ -26,8 +28,17 @@ pub(crate) const RING_COMPAT: u32 = ffi::KAIO_RING_COMPAT_FEATURES;
 pub(crate) const RING_INCOMPAT: u32 = ffi::KAIO_RING_INCOMPAT_FEATURES;
 
 /// All that this version has of `KAIO_FEATURE_*`.
-pub(crate) const FEATURES: u64 =
-    (ffi::KAIO_FEATURE_RING_REAP | ffi::KAIO_FEATURE_RESFD | ffi::KAIO_FEATURE_IOPRIO) as u64;
+pub(crate) const FEATURES: u64 = (ffi::KAIO_FEATURE_RING_REAP
+    | ffi::KAIO_FEATURE_RESFD
+    | ffi::KAIO_FEATURE_IOPRIO
+    | ffi::KAIO_FEATURE_CANCEL
+    | ffi::KAIO_FEATURE_SIGMASK
+    | ffi::KAIO_FEATURE_SUBMIT_WAIT
+    | ffi::KAIO_FEATURE_PEEK
+    | ffi::KAIO_FEATURE_POLL) as u64;
+
+/// Leave the events in the ring.
+pub(crate) const GETEVENTS_PEEK: u32 = ffi::KAIO_GETEVENTS_PEEK;
 
 /// `RWF_*` that the running kernel knows.
 pub(crate) const RW_FLAGS: u64 = ffi::kaio_const_KAIO_RWF_KNOWN as u64;
@@ -38,12 +49,16 @@ pub(crate) const SETUP: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SETUP;
 pub(crate) const DESTROY: u32 = ffi::kaio_ioctl_KAIO_IOCTL_DESTROY;
 pub(crate) const SUBMIT: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SUBMIT;
 pub(crate) const GETEVENTS: u32 = ffi::kaio_ioctl_KAIO_IOCTL_GETEVENTS;
+pub(crate) const CANCEL: u32 = ffi::kaio_ioctl_KAIO_IOCTL_CANCEL;
+pub(crate) const SUBMIT_WAIT: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SUBMIT_WAIT;
 
 pub(crate) const QUERY_SIZE_VER0: usize = ffi::KAIO_QUERY_SIZE_VER0 as usize;
 pub(crate) const SETUP_SIZE_VER0: usize = ffi::KAIO_SETUP_SIZE_VER0 as usize;
 pub(crate) const DESTROY_SIZE_VER0: usize = ffi::KAIO_DESTROY_SIZE_VER0 as usize;
 pub(crate) const SUBMIT_SIZE_VER0: usize = ffi::KAIO_SUBMIT_SIZE_VER0 as usize;
 pub(crate) const GETEVENTS_SIZE_VER0: usize = ffi::KAIO_GETEVENTS_SIZE_VER0 as usize;
+pub(crate) const CANCEL_SIZE_VER0: usize = ffi::KAIO_CANCEL_SIZE_VER0 as usize;
+pub(crate) const SUBMIT_WAIT_SIZE_VER0: usize = ffi::KAIO_SUBMIT_WAIT_SIZE_VER0 as usize;
 
 pub(crate) const IOCB_FLAG_RESFD: u32 = bindings::IOCB_FLAG_RESFD;
 pub(crate) const IOCB_FLAG_IOPRIO: u32 = bindings::IOCB_FLAG_IOPRIO;
@@ -53,6 +68,9 @@ pub(crate) const KIOCB_KEY: u32 = 0;
 pub(crate) const PREAD: u16 = bindings::IOCB_CMD_PREAD as u16;
 pub(crate) const PWRITE: u16 = bindings::IOCB_CMD_PWRITE as u16;
 pub(crate) const NOOP: u16 = bindings::IOCB_CMD_NOOP as u16;
+pub(crate) const FSYNC: u16 = bindings::IOCB_CMD_FSYNC as u16;
+pub(crate) const FDSYNC: u16 = bindings::IOCB_CMD_FDSYNC as u16;
+pub(crate) const POLL: u16 = bindings::IOCB_CMD_POLL as u16;
 pub(crate) const PREADV: u16 = bindings::IOCB_CMD_PREADV as u16;
 pub(crate) const PWRITEV: u16 = bindings::IOCB_CMD_PWRITEV as u16;
 
@@ -73,6 +91,10 @@ unsafe impl Plain for Destroy {}
 unsafe impl Plain for Submit {}
 // SAFETY: as above.
 unsafe impl Plain for GetEvents {}
+// SAFETY: as above.
+unsafe impl Plain for Cancel {}
+// SAFETY: as above.
+unsafe impl Plain for SubmitWait {}
 // SAFETY: the kernel's header, likewise.
 unsafe impl Plain for Iocb {}
 // SAFETY: the kernel's header, likewise.

@@ -72,10 +72,14 @@ impl WaitQueue {
         }
     }
 
-    /// Sleeps until `ready()`, whatever comes.
-    pub(crate) fn wait_quiet<F: Fn() -> bool>(&self, ready: F) {
+    /// Sleeps until `ready()`; `false`: until a fatal signal.
+    pub(crate) fn wait_killable<F: Fn() -> bool>(&self, ready: F) -> bool {
         let arg = (&raw const ready).cast_mut().cast();
         // SAFETY: as above.
-        unsafe { ffi::kaio_wait_event_quiet(self.head.get(), Some(condition::<F>), arg) };
+        unsafe { ffi::kaio_wait_event_killable(self.head.get(), Some(condition::<F>), arg) == 0 }
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::wait_queue_head {
+        self.head.get()
     }
 }

@@ -7,7 +7,9 @@ use kernel::prelude::*;
 #[kunit_tests(kaio_state)]
 mod suite {
     use crate::pure::state::{
+        Cancel,
         Kick,
+        Spare,
         State,
         Word, //
     };
@@ -67,7 +69,7 @@ mod suite {
         assert!(!s.claim());
         assert!(!s.park());
         assert_eq!(s.kick(), Kick::Nothing);
-        assert_eq!(s.cancel(), Kick::Nothing);
+        assert_eq!(s.cancel(Spare::Nobody), Cancel::Nothing);
     }
 
     #[test]
@@ -116,7 +118,7 @@ mod suite {
     fn a_cancelled_request_never_parks() {
         let s = state();
         assert!(!s.is_cancelled());
-        assert_eq!(s.cancel(), Kick::Remembered);
+        assert_eq!(s.cancel(Spare::Nobody), Cancel::Remembered);
         assert!(s.is_cancelled());
         assert!(!s.park());
         assert!(!s.park());
@@ -130,9 +132,9 @@ mod suite {
     fn cancel_takes_a_parked_request_from_a_later_kick() {
         let s = state();
         assert!(s.park());
-        assert_eq!(s.cancel(), Kick::Queue);
+        assert_eq!(s.cancel(Spare::Nobody), Cancel::Take);
         assert_eq!(s.kick(), Kick::Nothing);
-        assert_eq!(s.cancel(), Kick::Nothing);
+        assert_eq!(s.cancel(Spare::Nobody), Cancel::Dequeue);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }
@@ -142,7 +144,30 @@ mod suite {
         let s = state();
         assert!(s.park());
         assert_eq!(s.kick(), Kick::Queue);
-        assert_eq!(s.cancel(), Kick::Nothing);
+        assert_eq!(s.cancel(Spare::Nobody), Cancel::Dequeue);
+        assert!(s.claim());
+        assert!(s.is_cancelled());
+    }
+
+    #[test]
+    fn a_pledge_holds_until_the_next_run() {
+        let s = state();
+        s.pledge();
+        s.queue();
+        assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
+        assert!(!s.is_cancelled());
+        assert!(s.claim());
+        assert_eq!(s.cancel(Spare::Pledged), Cancel::Remembered);
+        assert!(s.is_cancelled());
+    }
+
+    #[test]
+    fn a_pledge_holds_while_it_waits_for_its_turn() {
+        let s = state();
+        s.pledge();
+        assert!(s.park());
+        assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
+        assert_eq!(s.cancel(Spare::Nobody), Cancel::Take);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }

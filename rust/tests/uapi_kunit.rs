@@ -11,6 +11,7 @@ mod suite {
         ops,
         sys::uapi::{
             self,
+            Cancel,
             Destroy,
             GetEvents,
             IoEvent,
@@ -18,7 +19,8 @@ mod suite {
             Query,
             RingHeader,
             Setup,
-            Submit, //
+            Submit,
+            SubmitWait, //
         },
     };
     use core::mem::{
@@ -33,12 +35,14 @@ mod suite {
         _IOC_TYPE, //
     };
 
-    const IOCTLS: [(u32, usize); 5] = [
+    const IOCTLS: [(u32, usize); 7] = [
         (uapi::QUERY, size_of::<Query>()),
         (uapi::SETUP, size_of::<Setup>()),
         (uapi::DESTROY, size_of::<Destroy>()),
         (uapi::SUBMIT, size_of::<Submit>()),
         (uapi::GETEVENTS, size_of::<GetEvents>()),
+        (uapi::CANCEL, size_of::<Cancel>()),
+        (uapi::SUBMIT_WAIT, size_of::<SubmitWait>()),
     ];
 
     #[test]
@@ -84,6 +88,8 @@ mod suite {
         assert!(uapi::DESTROY_SIZE_VER0 <= size_of::<Destroy>());
         assert!(uapi::SUBMIT_SIZE_VER0 <= size_of::<Submit>());
         assert!(uapi::GETEVENTS_SIZE_VER0 <= size_of::<GetEvents>());
+        assert!(uapi::CANCEL_SIZE_VER0 <= size_of::<Cancel>());
+        assert!(uapi::SUBMIT_WAIT_SIZE_VER0 <= size_of::<SubmitWait>());
     }
 
     #[test]

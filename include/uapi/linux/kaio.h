@@ -45,7 +45,22 @@
 
 #define KAIO_IOC_MAGIC		0xBB
 
-/* The opcode of classic AIO that linux/aio_abi.h knows but mainline refuses. */
+/**
+ * DOC: requests
+ *
+ * A &struct iocb means what io_submit(2) says, with these opcodes:
+ *
+ * - IOCB_CMD_PREAD, IOCB_CMD_PWRITE, IOCB_CMD_PREADV, IOCB_CMD_PWRITEV. Files
+ *   that have only read(2) can be read too, if they can be waited for (inotify,
+ *   character devices).
+ * - IOCB_CMD_FSYNC, IOCB_CMD_FDSYNC: aio_buf, aio_nbytes, aio_offset and
+ *   aio_rw_flags are 0 (EINVAL).
+ * - IOCB_CMD_POLL: aio_buf has the poll(2) events to wait for, in 16 bits;
+ *   aio_nbytes, aio_offset and aio_rw_flags are 0 (EINVAL). The result is the
+ *   events that there are. Once.
+ * - %KAIO_CMD_NOOP: completes with 0. linux/aio_abi.h knows it, but mainline
+ *   refuses it.
+ */
 #define KAIO_CMD_NOOP		IOCB_CMD_NOOP
 
 /**
@@ -57,10 +72,22 @@
  *   reads tail (acquire), reads events, then stores head (release).
  * - %KAIO_FEATURE_RESFD: IOCB_FLAG_RESFD: an eventfd counts completions.
  * - %KAIO_FEATURE_IOPRIO: IOCB_FLAG_IOPRIO: aio_reqprio is an I/O priority.
+ * - %KAIO_FEATURE_CANCEL: KAIO_CANCEL.
+ * - %KAIO_FEATURE_SIGMASK: signal masks in KAIO_GETEVENTS.
+ * - %KAIO_FEATURE_SUBMIT_WAIT: KAIO_SUBMIT_WAIT.
+ * - %KAIO_FEATURE_PEEK: %KAIO_GETEVENTS_PEEK.
+ * - %KAIO_FEATURE_POLL: the device's descriptor can be polled (poll(2), epoll(7),
+ *   select(2), IOCB_CMD_POLL): it is readable while a context made through it
+ *   has events.
  */
 #define KAIO_FEATURE_RING_REAP	(1ULL << 0)
 #define KAIO_FEATURE_RESFD	(1ULL << 1)
 #define KAIO_FEATURE_IOPRIO	(1ULL << 2)
+#define KAIO_FEATURE_CANCEL	(1ULL << 3)
+#define KAIO_FEATURE_SIGMASK	(1ULL << 4)
+#define KAIO_FEATURE_SUBMIT_WAIT (1ULL << 5)
+#define KAIO_FEATURE_PEEK	(1ULL << 6)
+#define KAIO_FEATURE_POLL	(1ULL << 7)
 
 /**
  * struct kaio_ring - the head of a context's ring; nr events follow it.
@@ -97,13 +124,17 @@ struct kaio_ring {
  * struct kaio_query - what is here. KAIO_QUERY fills it in and returns 0.
  * @version: out: %KAIO_ABI_VERSION of the module.
  * @flags: in: 0.
- * @features: out: bits of &enum kaio_features.
+ * @features: out: KAIO_FEATURE_* bits.
  * @opcodes: out: bit N is set if aio_lio_opcode N is known.
  * @rw_flags: out: the RWF_* flags that aio_rw_flags may have; a file may still
  *	refuse one (EOPNOTSUPP).
  * @max_nr: out: requests that all contexts of the system together may hold
- *	(counterpart of fs.aio-max-nr).
- * @nr: out: requests asked for by all contexts now (fs.aio-nr).
+ *	(fs.kaio-max-nr; counterpart of fs.aio-max-nr).
+ * @nr: out: requests asked for by all contexts now (fs.kaio-nr).
+ * @max_user_nr: out: requests that the contexts of one user may hold
+ *	(fs.kaio-max-user-nr). Not for CAP_SYS_RESOURCE.
+ * @user_nr: out: requests asked for by all contexts of the caller's user: of the
+ *	real user id that opened the device.
  */
 struct kaio_query {
 	__u32	version;
@@ -113,6 +144,8 @@ struct kaio_query {
 	__u64	rw_flags;
 	__u64	max_nr;
 	__u64	nr;
+	__u64	max_user_nr;
+	__u64	user_nr;
 };
 
 /**
@@ -123,7 +156,7 @@ struct kaio_query {
  * @ctx_id: in: 0. out: the id, which is the address of the ring.
  *
  * EINVAL: @nr_events is 0 or absurd, or @ctx_id is not 0. EAGAIN: more than the
- * system-wide limit. EFAULT is found out before anything is made.
+ * system-wide limit, or the user's. EFAULT is found out before anything is made.
  */
 struct kaio_setup {
 	__u32	nr_events;
@@ -137,8 +170,11 @@ struct kaio_setup {
  * @flags: in: 0.
  * @__reserved: in: 0.
  *
- * Wakes callers that sleep in getevents (they return -EINVAL) and waits for
- * requests that are in flight: when it returns, no buffer is in use.
+ * Wakes callers that sleep in getevents (they return -EINVAL), cancels what
+ * waits for readiness and reads that have not begun, and waits for what is left:
+ * when it returns, no buffer is in use.
+ *
+ * EINTR: a fatal signal came while it waited; the context is gone all the same.
  */
 struct kaio_destroy {
 	__u64	ctx_id;
@@ -176,14 +212,21 @@ struct kaio_submit {
  * @events: in: address of @nr &struct io_event.
  * @timeout: in: 0 (wait for ever) or the address of a
  *	struct __kernel_timespec, relative, in nanosecond resolution.
- * @sigmask: in: address of a signal mask; must be 0 in this version.
- * @sigsetsize: in: its size; not looked at while @sigmask is 0.
- * @flags: in: 0.
+ * @sigmask: in: 0, or the address of the signal mask (the kernel's sigset_t) to
+ *	have while the caller waits, as with pselect(2).
+ * @sigsetsize: in: its size, 8 (EINVAL); not looked at while @sigmask is 0.
+ * @flags: in: 0 or %KAIO_GETEVENTS_PEEK.
  * @__reserved: in: 0.
+ *
+ * %KAIO_GETEVENTS_PEEK leaves the events in the ring, for the caller to reap
+ * there: returns how many there are, at most @nr, once there are @min_nr.
+ * @events must be 0.
  *
  * EINVAL: a negative number, @min_nr > @nr, or the context was destroyed while
  * the caller waited. EINTR: a signal came before any event was taken.
  */
+#define KAIO_GETEVENTS_PEEK	(1U << 0)
+
 struct kaio_getevents {
 	__u64	ctx_id;
 	__s64	min_nr;
@@ -196,18 +239,77 @@ struct kaio_getevents {
 	__u32	__reserved;
 };
 
+/**
+ * struct kaio_cancel - io_cancel(2): give a request up.
+ * @ctx_id: in: the context.
+ * @iocb: in: address of the &struct iocb, as it was submitted.
+ * @flags: in: 0.
+ * @__reserved: in: 0.
+ *
+ * Never returns 0: as natively, EINPROGRESS means success. A request that waits
+ * for readiness or for its turn has ended then, and its event is in the ring: res
+ * is what was transferred before, or -ECANCELED; of an IOCB_CMD_POLL it is 0, as
+ * natively. Of one that is being retried just now the event follows.
+ *
+ * EINVAL: there is no such request, it is complete, or it cannot be cancelled: it
+ * is in hardware, or in a call that may wait, and completes as if nothing had
+ * happened. EFAULT: @iocb cannot be read. If one iocb was submitted several times,
+ * one of those requests is cancelled.
+ */
+struct kaio_cancel {
+	__u64	ctx_id;
+	__u64	iocb;
+	__u32	flags;
+	__u32	__reserved;
+};
+
+/**
+ * struct kaio_submit_wait - io_submit(2), then io_pgetevents(2), in one call.
+ * Returns how many events were taken.
+ * @ctx_id: in: the context.
+ * @nr: in, @iocbpp: in: as in &struct kaio_submit.
+ * @min_nr: in, @nr_events: in, @events: in, @timeout: in, @sigmask: in,
+ *	@sigsetsize: in: as in &struct kaio_getevents.
+ * @submitted: in: 0. out: how many requests were started.
+ * @flags: in: 0 or %KAIO_GETEVENTS_PEEK.
+ * @__reserved: in: 0.
+ *
+ * Arguments are checked first: if one is wrong, nothing was submitted. If not even
+ * the first request could be started, returns its error. If fewer than @nr were
+ * started, does not wait, but takes what events there are. An error of the second
+ * half (EINTR, EFAULT, EINVAL) is returned as KAIO_GETEVENTS does; @submitted
+ * counts all the same.
+ */
+struct kaio_submit_wait {
+	__u64	ctx_id;
+	__s64	nr;
+	__u64	iocbpp;
+	__s64	min_nr;
+	__s64	nr_events;
+	__u64	events;
+	__u64	timeout;
+	__u64	sigmask;
+	__u64	sigsetsize;
+	__u64	submitted;
+	__u32	flags;
+	__u32	__reserved;
+};
+
 /* Sizes of the first version: no caller may have less. */
 #define KAIO_QUERY_SIZE_VER0		48
 #define KAIO_SETUP_SIZE_VER0		16
 #define KAIO_DESTROY_SIZE_VER0		16
 #define KAIO_SUBMIT_SIZE_VER0		32
 #define KAIO_GETEVENTS_SIZE_VER0	64
+#define KAIO_CANCEL_SIZE_VER0		24
+#define KAIO_SUBMIT_WAIT_SIZE_VER0	88
 
 #define KAIO_QUERY	_IOWR(KAIO_IOC_MAGIC, 0x00, struct kaio_query)
 #define KAIO_SETUP	_IOWR(KAIO_IOC_MAGIC, 0x01, struct kaio_setup)
 #define KAIO_DESTROY	_IOW(KAIO_IOC_MAGIC, 0x02, struct kaio_destroy)
 #define KAIO_SUBMIT	_IOW(KAIO_IOC_MAGIC, 0x03, struct kaio_submit)
 #define KAIO_GETEVENTS	_IOW(KAIO_IOC_MAGIC, 0x04, struct kaio_getevents)
-/* 0x05: cancel (io_cancel(2)). 0x06: submit and wait in one call. */
+#define KAIO_CANCEL	_IOW(KAIO_IOC_MAGIC, 0x05, struct kaio_cancel)
+#define KAIO_SUBMIT_WAIT _IOWR(KAIO_IOC_MAGIC, 0x06, struct kaio_submit_wait)
 
 #endif /* _UAPI_LINUX_KAIO_H */

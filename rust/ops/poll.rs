@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! POLL: `aio_poll()` of fs/aio.c. Once: completes with the events that there are.
+
+use kernel::prelude::*;
+
+use crate::{
+    obj::{
+        kiocb::Kiocb,
+        op::{
+            How,
+            Op,
+            Verdict, //
+        },
+    },
+    sys::{
+        poll,
+        request::{
+            Active,
+            Prepared, //
+        },
+        uapi::{
+            self,
+            Iocb, //
+        },
+    },
+};
+
+pub(super) struct Poll;
+
+impl Op for Poll {
+    const OPCODE: u16 = uapi::POLL;
+    /// As natively, where no events is what a cancelled poll has seen.
+    const CANCELLED: i64 = 0;
+
+    fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>) -> Result {
+        let asked = u16::try_from(iocb.aio_buf).map_err(|_| EINVAL)?;
+        if iocb.aio_nbytes != 0 || iocb.aio_offset != 0 || iocb.aio_rw_flags != 0 {
+            return Err(EINVAL);
+        }
+        req.data().events = poll::events_asked(asked);
+        Ok(())
+    }
+
+    fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
+        let kiocb = req.data();
+        let file = &kiocb.ki_filp;
+        // Whether signals are pending only their task can say; but something woke us.
+        let of_signals = file.of_task() && !file.on_disk();
+        let found = match of_signals && how != How::Submit {
+            true => poll::READABLE,
+            false => poll::poll_now(file),
+        };
+        let events = kiocb.events & found;
+        match events {
+            0 => Verdict::Park(req),
+            _ => Verdict::Done(req, poll::events_told(events).into()),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The current task: whose limits and queues its requests count for.
+
+use super::ffi;
+
+/// Who shares queues and limits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// The real user id, in the kernel's own numbers.
+    pub(crate) uid: u32,
+    /// The cgroup (v2), so that one container does not wait for another's hung file system.
+    pub(crate) cgroup: u64,
+}
+
+/// Of the current task.
+pub(crate) fn account() -> Account {
+    // SAFETY: reads the current task.
+    unsafe {
+        Account {
+            uid: ffi::kaio_current_uid(),
+            cgroup: ffi::kaio_current_cgroup(),
+        }
+    }
+}
+
+/// Whether limits for each user do not hold for the current task (`CAP_SYS_RESOURCE`).
+pub(crate) fn is_unlimited() -> bool {
+    // SAFETY: asks about the current task.
+    unsafe { ffi::kaio_capable_resource() }
+}
+
+/// Sends `SIGPIPE` to the process whose memory the current task has taken on.
+pub(crate) fn signal_pipe() {
+    // SAFETY: looks at the current task's memory, if it has any.
+    unsafe { ffi::kaio_signal_pipe() };
+}
