@@ -17,7 +17,10 @@ use crate::{
         args,
         ring::EVENT_SIZE, //
     },
-    sys::wait::Woken,
+    sys::{
+        task,
+        wait::Woken, //
+    },
 };
 
 /// What a caller waits for.
@@ -72,7 +75,8 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
         }
         return match (taken, error, woken) {
             (0, Some(e), _) => Err(e),
-            (0, None, Woken::Signal) => Err(EINTR),
+            // As natively, even if it did not wait.
+            (0, None, _) if task::signal_pending() => Err(EINTR),
             _ => Ok(taken as isize),
         };
     }

@@ -170,8 +170,8 @@ fn io_getevents(call: Call<'_>) -> Result<isize> {
     // As natively, a timeout that cannot be read comes before everything.
     let timeout = read_timeout(args.timeout, call.compat)?;
     must_be_zero(&[args.__reserved.into()])?;
-    let wanted = wanted(args.min_nr, args.nr, args.events, timeout, args.flags)?;
     let mask = set_mask(args.sigmask, args.sigsetsize)?;
+    let wanted = wanted(args.min_nr, args.nr, args.events, timeout, args.flags)?;
     let ctx = call.table.look_up(args.ctx_id)?;
     match get_events(&ctx, &wanted) {
         // As natively: no handler, no interruption.
@@ -244,6 +244,7 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
     if args.nr < 0 {
         return Err(EINVAL);
     }
+    let _mask = set_mask(args.sigmask, args.sigsetsize)?;
     let mut wanted = wanted(
         args.min_nr,
         args.nr_events,
@@ -251,7 +252,6 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
         timeout,
         args.flags,
     )?;
-    let _mask = set_mask(args.sigmask, args.sigsetsize)?;
     let ctx = call.table.look_up(args.ctx_id)?;
     let iocbpp = UserPtr::from_addr(args.iocbpp as usize);
     let started = submit(&ctx, iocbpp, args.nr, call.compat)? as u64;

@@ -38,17 +38,24 @@ impl Op for Poll {
         if iocb.aio_nbytes != 0 || iocb.aio_offset != 0 || iocb.aio_rw_flags != 0 {
             return Err(EINVAL);
         }
-        req.data().events = poll::events_asked(asked);
+        let kiocb = req.data();
+        kiocb.events = poll::events_asked(asked);
+        // Nobody will ever wake us.
+        if !kiocb.ki_filp.pollable() && poll::poll_now(&kiocb.ki_filp) & kiocb.events == 0 {
+            return Err(EINVAL);
+        }
         Ok(())
     }
 
     fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
+        let woken = req.woken();
         let kiocb = req.data();
         let file = &kiocb.ki_filp;
         // Whether signals are pending only their task can say; but something woke us.
         let of_signals = file.of_task() && !file.on_disk();
         let found = match of_signals && how != How::Submit {
-            true => poll::READABLE,
+            true if woken == 0 => poll::READABLE,
+            true => woken,
             false => poll::poll_now(file),
         };
         let events = kiocb.events & found;

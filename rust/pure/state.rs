@@ -57,7 +57,7 @@ pub(crate) enum Cancel {
     Dequeue,
     /// It runs; the run will see it.
     Remembered,
-    /// It is done, or to be spared.
+    /// It is done, or cancelled already, or to be spared.
     Nothing,
 }
 
@@ -108,7 +108,9 @@ impl<W: Word> State<W> {
     /// The request is not to be retried. Anybody, at any time, from any context.
     pub(crate) fn cancel(&self, spare: Spare) -> Cancel {
         self.change(|s| {
-            if spare == Spare::Pledged && s & PLEDGED != 0 {
+            let spared = spare == Spare::Pledged && s & PLEDGED != 0;
+            // Whoever cancelled it first sees to its end.
+            if spared || s & CANCELLED != 0 {
                 return (None, Cancel::Nothing);
             }
             match s & PHASE {

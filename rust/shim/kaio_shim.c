@@ -121,13 +121,14 @@ static bool kaio_file_is_of_task(struct file *file)
 /*
  * Files without read_iter and write_iter natively cannot be read at all. Those
  * that can be waited for can, by a kworker that acts for the task; but of the
- * anonymous ones only inotify is known not to care who calls it (fanotify
+ * anonymous ones only those named are known not to care who calls them (fanotify
  * installs descriptors).
  */
 static bool kaio_file_is_plain(struct file *file)
 {
 	return file_can_poll(file) && (S_ISCHR(file_inode(file)->i_mode) ||
-				       kaio_file_is_anon(file, "inotify"));
+				       kaio_file_is_anon(file, "inotify") ||
+				       kaio_file_is_anon(file, "[eventfd]"));
 }
 
 u32 kaio_file_traits(struct file *file)

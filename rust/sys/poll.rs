@@ -33,8 +33,8 @@ use super::{
 pub(super) trait Polled {
     /// Something happened. Any context, under any lock of the kernel's.
     fn kick(&self);
-    /// What it waits for, as it was armed.
-    fn poll_events(&self) -> u32;
+    /// The entries.
+    fn polls(&self) -> &PollEntries;
 }
 
 /// Queues that most files have at most: a FIFO that is open for both has two.
@@ -98,7 +98,10 @@ pub(super) struct PollEntries {
     more: UnsafeCell<Option<KBox<[PollEntry; MORE_QUEUES]>>>,
     /// How many are armed. The owner's.
     used: Atomic<usize>,
+    /// What it waits for.
     events: Atomic<u32>,
+    /// What the last wake-up said.
+    woken: Atomic<u32>,
     #[pin]
     _pin: core::marker::PhantomPinned,
 }
@@ -128,6 +131,7 @@ impl PollEntries {
             more: UnsafeCell::new(None),
             used: Atomic::new(0),
             events: Atomic::new(0),
+            woken: Atomic::new(0),
             _pin: core::marker::PhantomPinned,
         })
     }
@@ -226,9 +230,11 @@ unsafe extern "C" fn wake<T: Polled>(
     let tracked: &T = unsafe { &*(*raw).private.cast() };
     // SAFETY: `key` is what the waker passed, made for this.
     let (mask, pollfree) = unsafe { (ffi::kaio_key_to_poll(key), ffi::kaio_key_pollfree(key)) };
-    if mask != 0 && !pollfree && mask & tracked.poll_events() == 0 {
+    let polls = tracked.polls();
+    if mask != 0 && !pollfree && mask & polls.events.load(Relaxed) == 0 {
         return 0;
     }
+    polls.woken.store(mask, Relaxed);
     tracked.kick();
     if pollfree {
         // SAFETY: the queue's lock is held. This is the last use of the request: once `head` is
@@ -239,7 +245,8 @@ unsafe extern "C" fn wake<T: Polled>(
 }
 
 impl PollEntries {
-    pub(super) fn events(&self) -> u32 {
-        self.events.load(Relaxed)
+    /// What the last wake-up said; 0: nothing in particular.
+    pub(super) fn woken(&self) -> u32 {
+        self.woken.load(Relaxed)
     }
 }

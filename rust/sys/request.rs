@@ -193,8 +193,8 @@ impl<R: Request> Polled for Tracked<R> {
         }
     }
 
-    fn poll_events(&self) -> u32 {
-        self.polls.events()
+    fn polls(&self) -> &PollEntries {
+        &self.polls
     }
 }
 
@@ -370,6 +370,11 @@ impl<R: Request> Active<R> {
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.0.state.is_cancelled()
+    }
+
+    /// The poll events that woke it last; 0: nothing in particular.
+    pub(crate) fn woken(&self) -> u32 {
+        self.0.polls.woken()
     }
 
     /// It gets its next run even if its context ends.

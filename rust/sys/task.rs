@@ -2,6 +2,8 @@
 
 //! The current task: whose limits and queues its requests count for.
 
+use kernel::current;
+
 use super::ffi;
 
 /// Who shares queues and limits.
@@ -28,6 +30,11 @@ pub(crate) fn account() -> Account {
 pub(crate) fn is_unlimited() -> bool {
     // SAFETY: asks about the current task.
     unsafe { ffi::kaio_capable_resource() }
+}
+
+/// A signal waits for the current task.
+pub(crate) fn signal_pending() -> bool {
+    current!().signal_pending()
 }
 
 /// Sends `SIGPIPE` to the process whose memory the current task has taken on.

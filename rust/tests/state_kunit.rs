@@ -134,7 +134,7 @@ mod suite {
         assert!(s.park());
         assert_eq!(s.cancel(Spare::Nobody), Cancel::Take);
         assert_eq!(s.kick(), Kick::Nothing);
-        assert_eq!(s.cancel(Spare::Nobody), Cancel::Dequeue);
+        assert_eq!(s.cancel(Spare::Nobody), Cancel::Nothing);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }

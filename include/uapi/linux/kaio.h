@@ -51,8 +51,8 @@
  * A &struct iocb means what io_submit(2) says, with these opcodes:
  *
  * - IOCB_CMD_PREAD, IOCB_CMD_PWRITE, IOCB_CMD_PREADV, IOCB_CMD_PWRITEV. Files
- *   that have only read(2) can be read too, if they can be waited for (inotify,
- *   character devices).
+ *   that have only read(2) or write(2) will do, if they can be waited for (inotify,
+ *   writes to eventfds, character devices).
  * - IOCB_CMD_FSYNC, IOCB_CMD_FDSYNC: aio_buf, aio_nbytes, aio_offset and
  *   aio_rw_flags are 0 (EINVAL).
  * - IOCB_CMD_POLL: aio_buf has the poll(2) events to wait for, in 16 bits;
