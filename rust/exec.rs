@@ -87,9 +87,9 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
             match how {
                 How::Submit => kiocb.slot.ctx().table().stats.inline(),
                 // Programs expect a file that they closed to be closed once they have the event
-                // (exec, umount). Not for a kick: closing a socket may linger.
-                How::Work => kiocb.ki_filp.close_now(),
-                How::Kick => {}
+                // (exec, umount). Not sockets, which may linger when others wait for their turn.
+                How::Kick if !kiocb.ki_filp.on_disk() => {}
+                How::Kick | How::Work => kiocb.ki_filp.close_now(),
             }
             complete(req, res);
             None

@@ -51,11 +51,7 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
             }
             Err(e) => Some(e),
         };
-        if error.is_none()
-            && taken < wanted.min
-            && wanted.timeout > 0
-            && woken == Woken::Ready
-        {
+        if error.is_none() && taken < wanted.min && wanted.timeout > 0 && woken == Woken::Ready {
             let left = match wanted.timeout {
                 args::FOREVER => args::FOREVER,
                 timeout => timeout.saturating_sub(start.elapsed().as_nanos()).max(0),

@@ -237,10 +237,7 @@ fn sum(entries: &[Entry], uid: u32) -> u64 {
 impl Drop for Member {
     fn drop(&mut self) {
         let mut entries = self.users.entries.lock();
-        if let Some(entry) = entries
-            .iter_mut()
-            .find(|e| e.user.account == self.account)
-        {
+        if let Some(entry) = entries.iter_mut().find(|e| e.user.account == self.account) {
             entry.refs = entry.refs.saturating_sub(1);
         }
     }

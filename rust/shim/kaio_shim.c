@@ -54,12 +54,26 @@ u64 kaio_param_max_user_nr(void)
 	return READ_ONCE(max_user_nr);
 }
 
-static struct ctl_table kaio_sysctls[] = {
+static const u64 *kaio_nr;
+
+static int kaio_nr_handler(const struct ctl_table *table, int write, void *buffer,
+			   size_t *lenp, loff_t *ppos)
+{
+	unsigned long nr = READ_ONCE(*kaio_nr);
+	const struct ctl_table now = {
+		.data	= &nr,
+		.maxlen	= sizeof(nr),
+		.mode	= table->mode,
+	};
+
+	return proc_doulongvec_minmax(&now, write, buffer, lenp, ppos);
+}
+
+static const struct ctl_table kaio_sysctls[] = {
 	{
 		.procname	= "kaio-nr",
-		.maxlen		= sizeof(unsigned long),
 		.mode		= 0444,
-		.proc_handler	= proc_doulongvec_minmax,
+		.proc_handler	= kaio_nr_handler,
 	},
 	{
 		.procname	= "kaio-max-nr",
@@ -77,9 +91,9 @@ static struct ctl_table kaio_sysctls[] = {
 	},
 };
 
-struct ctl_table_header *kaio_sysctl_register(void *nr)
+struct ctl_table_header *kaio_sysctl_register(const u64 *nr)
 {
-	kaio_sysctls[0].data = nr;
+	kaio_nr = nr;
 	return register_sysctl("fs", kaio_sysctls);
 }
 

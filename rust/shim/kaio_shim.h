@@ -163,6 +163,6 @@ void kaio_eventfd_signal(struct eventfd_ctx *ctx);
 unsigned int kaio_param_mode(void);
 u64 kaio_param_max_nr(void);
 u64 kaio_param_max_user_nr(void);
-struct ctl_table_header *kaio_sysctl_register(void *nr);
+struct ctl_table_header *kaio_sysctl_register(const u64 *nr);
 
 #endif /* KAIO_SHIM_H */

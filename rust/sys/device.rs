@@ -18,7 +18,9 @@ use kernel::{
 };
 
 use super::{
-    ffi, module, poll,
+    ffi,
+    module,
+    poll,
     wait::WaitQueue, //
 };
 

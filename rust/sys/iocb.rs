@@ -205,8 +205,7 @@ unsafe extern "C" fn page_unlocked<R: Request>(
     // was in the queue, so the call was answered with `Called::Gone`, or will be, and nobody else
     // takes the token.
     let active = unsafe {
-        let page_wait =
-            kernel::container_of!(raw, bindings::wait_page_queue, wait);
+        let page_wait = kernel::container_of!(raw, bindings::wait_page_queue, wait);
         let tracked = kernel::container_of!(Opaque::cast_from(page_wait), Tracked<R>, page_wait);
         Active::<R>::take(tracked)
     };

@@ -3,7 +3,8 @@
 //! The address space that a context belongs to.
 
 use kernel::{
-    bindings, current,
+    bindings,
+    current,
     mm::{
         Mm as KernelMm,
         MmWithUser,

@@ -166,7 +166,11 @@ impl PollEntries {
         // SAFETY: only the owner calls this, and does not hold on to what it makes.
         let more = unsafe { &mut *self.more.get() };
         if more.is_none() {
-            *more = KBox::new([const { PollEntry::new() }; MORE_QUEUES], GFP_KERNEL_ACCOUNT).ok();
+            *more = KBox::new(
+                [const { PollEntry::new() }; MORE_QUEUES],
+                GFP_KERNEL_ACCOUNT,
+            )
+            .ok();
         }
         more.as_ref()?.get(index)
     }

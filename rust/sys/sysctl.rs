@@ -22,7 +22,7 @@ impl Sysctls {
     /// `nr` is what `fs.kaio-nr` shows.
     pub(crate) fn new(nr: &'static Atomic<u64>) -> Result<Self> {
         // SAFETY: `nr` lives on, and is only read.
-        let header = unsafe { ffi::kaio_sysctl_register(nr.as_ptr().cast()) };
+        let header = unsafe { ffi::kaio_sysctl_register(nr.as_ptr()) };
         if header.is_null() {
             return Err(ENOMEM);
         }
