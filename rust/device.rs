@@ -33,6 +33,10 @@ impl Device for Table {
         Table::new(Users::current(users)?)
     }
 
+    fn flush(&self, files: usize) {
+        self.wait_for(files);
+    }
+
     fn release(&self) {
         self.close();
     }

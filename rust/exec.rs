@@ -23,7 +23,11 @@ use crate::{
     complete::complete,
     obj::{
         kiocb::Kiocb,
-        kioctx::Kioctx,
+        kioctx::{
+            Kioctx,
+            HAND_ON,
+            KICK, //
+        },
         op::{
             How,
             Verdict, //
@@ -34,6 +38,7 @@ use crate::{
         file::File,
         lists::{
             Index,
+            Next,
             Order,
             RunList, //
         },
@@ -57,7 +62,7 @@ pub(crate) fn run(mut req: Active<Kiocb>, how: How) {
             return;
         }
         if must_wait_in_line(&req, how) {
-            defer(req);
+            line_up(req, how);
             return;
         }
         let verdict = (req.data().ki_op.retry)(req, how);
@@ -79,6 +84,33 @@ fn must_wait_in_line(req: &Active<Kiocb>, how: How) -> bool {
         .is_some_and(|stream| kiocb.order().is_busy(stream))
 }
 
+fn line_up(req: Active<Kiocb>, how: How) {
+    if req.view().ki_filp.on_disk() {
+        defer(req, how);
+        return;
+    }
+    req.view().slot.ctx().table().stats.parked();
+    if let Some(req) = wait_in_line(req) {
+        // Its turn has come meanwhile.
+        req.kick();
+    }
+}
+
+/// Leaves a request to the kick of who is before it in its line; gives it back if it is its turn.
+fn wait_in_line(mut req: Active<Kiocb>) -> Option<Active<Kiocb>> {
+    let Some(stream) = req.view().stream() else {
+        return Some(req);
+    };
+    if req.join(stream) {
+        return Some(req);
+    }
+    if let Err(req) = req.park() {
+        // A kick came meanwhile: as if it had come now.
+        req.kick();
+    }
+    None
+}
+
 /// Does what a verdict says; gives the request back if it is to be run again at once.
 fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
     match verdict {
@@ -96,7 +128,7 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
         }
         Verdict::Driver => None,
         Verdict::Defer(req) => {
-            defer(req);
+            defer(req, how);
             None
         }
         Verdict::Park(req) => park(req, how),
@@ -109,8 +141,19 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
 /// kicks, what happened before it was seen by it. A file that cannot be tried without waiting is
 /// asked whether it is ready instead.
 fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
+    if req.is_cancelled() {
+        // Its drop ends it.
+        return None;
+    }
+    // It may have to wait for ever.
+    req.unpledge();
+    req.view().slot.ctx().table().stats.parked();
+    // One of a line waits for the file, the others for it.
+    let mut req = match req.view().transfer.is_some() {
+        true => wait_in_line(req)?,
+        false => req,
+    };
     let kiocb = req.data();
-    kiocb.slot.ctx().table().stats.parked();
     let events = kiocb.events;
     let may_try = kiocb.may_try(how);
     let armed = req.arm(events);
@@ -128,6 +171,10 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
     if may_try {
         match (req.data().ki_op.retry)(req, how) {
             Verdict::Park(back) => req = back,
+            Verdict::Driver => {
+                armed.leave();
+                return None;
+            }
             verdict => {
                 drop(armed);
                 return carry_out(verdict, how);
@@ -158,7 +205,10 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
 }
 
 /// Queues a request for a run that may wait.
-fn defer(mut req: Active<Kiocb>) {
+///
+/// To wake a worker takes longer than everything else here. In the submit call somebody else is asked
+/// to do it, who is woken once for many.
+fn defer(mut req: Active<Kiocb>, how: How) {
     let kiocb = req.data();
     let ctx = kiocb.slot.ctx();
     ctx.table().stats.queued();
@@ -168,7 +218,11 @@ fn defer(mut req: Active<Kiocb>) {
         kiocb.users = ctx.mm().users();
     }
     let pledged = kiocb.ki_op.pledged;
-    let stream = kiocb.stream();
+    // A file that must become ready keeps its line. An fsync is only to come after what is there.
+    let stream = kiocb
+        .stream()
+        .filter(|_| kiocb.ki_filp.on_disk())
+        .filter(|stream| !kiocb.is_sync() || kiocb.order().is_busy(*stream));
     if pledged {
         req.pledge();
     }
@@ -186,7 +240,13 @@ fn defer(mut req: Active<Kiocb>) {
     }
     // If the context has ended, what was not pledged has too.
     if req.list() || pledged {
-        req.defer();
+        match how {
+            How::Submit => {
+                let lease = req.view().slot.lease();
+                Kioctx::enqueue(&lease, req.queue(), Next::HandOn);
+            }
+            How::Kick | How::Work => req.defer(),
+        }
     }
 }
 
@@ -204,21 +264,21 @@ impl Request for Kiocb {
                 req.data().slot.ctx().table().stats.irq();
                 complete(req, res);
             }
-            Verdict::Defer(req) | Verdict::Park(req) => defer(req),
+            Verdict::Defer(req) | Verdict::Park(req) => defer(req, How::Submit),
             Verdict::Driver => {}
         }
     }
 
     fn kicked(queued: Queued<Self>) {
-        if queued.in_order() {
+        let kiocb = queued.view();
+        if queued.in_order() && kiocb.ki_filp.on_disk() {
             // What it waited for is its turn.
             queued.enqueue();
             return;
         }
-        let lease = queued.view().slot.lease();
+        let lease = kiocb.slot.lease();
         lease.table().stats.kicked();
-        lease.run_list().push(queued);
-        Kioctx::schedule(&lease);
+        Kioctx::enqueue(&lease, queued, Next::Run);
     }
 
     fn retry(mut active: Active<Self>) {
@@ -252,7 +312,10 @@ impl Request for Kiocb {
     }
 
     fn order(&self) -> &Order<Self> {
-        self.slot.ctx().table().user().appends()
+        match self.ki_filp.on_disk() {
+            true => self.slot.ctx().table().user().writes(),
+            false => self.slot.ctx().order(),
+        }
     }
 
     fn run_list(&self) -> &RunList<Self> {
@@ -264,10 +327,10 @@ impl Request for Kiocb {
     }
 }
 
-impl WorkItem for Kioctx {
+impl WorkItem<KICK> for Kioctx {
     type Pointer = Arc<Self>;
 
-    /// The kick handler.
+    /// The kick handler: runs what is on the run list, with the memory of the context.
     fn run(this: Arc<Self>) {
         let users = match this.is_dead() {
             true => None,
@@ -275,16 +338,30 @@ impl WorkItem for Kioctx {
         };
         match users {
             Some(users) => mm::with_users(users, || run_kicked(&this)),
-            // The context has gone, or its process.
-            None => while this.run_list().pop().and_then(Queued::claim).is_some() {},
+            // The context has gone, or its process: a token's drop ends its request.
+            None => while next_kicked(&this).is_some() {},
         }
     }
 }
 
-/// Runs what is on the run list, with the memory of the context.
+impl WorkItem<HAND_ON> for Kioctx {
+    type Pointer = Arc<Self>;
+
+    /// Wakes workers for what was deferred.
+    fn run(this: Arc<Self>) {
+        while let Some(queued) = this.run_list().pop(Next::HandOn) {
+            queued.enqueue();
+        }
+    }
+}
+
+fn next_kicked(ctx: &Kioctx) -> Option<Active<Kiocb>> {
+    ctx.run_list().pop(Next::Run)?.claim()
+}
+
 fn run_kicked(ctx: &Kioctx) {
     for _ in 0..BATCH {
-        let Some(mut req) = ctx.run_list().pop().and_then(Queued::claim) else {
+        let Some(mut req) = next_kicked(ctx) else {
             return;
         };
         let kiocb = req.data();
@@ -294,8 +371,9 @@ fn run_kicked(ctx: &Kioctx) {
         let submitter = kiocb.submitter.clone();
         submitter.run(|| run(req, How::Kick));
     }
-    if let Some(queued) = ctx.run_list().pop() {
+    if let Some(queued) = ctx.run_list().pop(Next::Run) {
         // Goes to the end, and has the handler scheduled.
-        Kiocb::kicked(queued);
+        let lease = queued.view().slot.lease();
+        Kioctx::enqueue(&lease, queued, Next::Run);
     }
 }

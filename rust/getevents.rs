@@ -40,18 +40,29 @@ pub(crate) struct Wanted {
 /// Events that were taken are returned, whatever happens next. `EINVAL`: the context was destroyed;
 /// `EINTR`: a signal came.
 pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
+    let capacity = u64::from(ctx.ring().geometry().capacity());
+    let min = match wanted.events {
+        Some(_) => wanted.min,
+        // What stays in the ring is no more than it holds.
+        None => wanted.min.min(capacity),
+    };
     let start = Instant::<Monotonic>::now();
     let mut taken = 0;
     let mut woken = Woken::Ready;
     loop {
-        let error = match take(ctx, wanted, taken) {
+        // What its end posts is not for us: who destroys it takes no events.
+        let now = match ctx.is_dead() {
+            true => Err(EINVAL),
+            false => take(ctx, wanted, taken),
+        };
+        let error = match now {
             Ok(now) => {
                 taken = now;
-                ctx.is_dead().then_some(EINVAL)
+                None
             }
             Err(e) => Some(e),
         };
-        if error.is_none() && taken < wanted.min && wanted.timeout > 0 && woken == Woken::Ready {
+        if error.is_none() && taken < min && wanted.timeout > 0 && woken == Woken::Ready {
             let left = match wanted.timeout {
                 args::FOREVER => args::FOREVER,
                 timeout => timeout.saturating_sub(start.elapsed().as_nanos()).max(0),
@@ -59,10 +70,10 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
             // Those that were taken are not in the ring any more. No more than it holds can be
             // waited for at once.
             let missing = match wanted.events {
-                Some(_) => wanted.min - taken,
-                None => wanted.min,
+                Some(_) => min - taken,
+                None => min,
             };
-            let missing = missing.min(u64::from(ctx.ring().geometry().capacity())) as u32;
+            let missing = missing.min(capacity) as u32;
             woken = ctx
                 .wait()
                 .wait(left, || ctx.is_dead() || ctx.ring().available() >= missing);
@@ -71,6 +82,8 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
         }
         return match (taken, error, woken) {
             (0, Some(e), _) => Err(e),
+            // The ring in which they are has gone.
+            (_, Some(e), _) if wanted.events.is_none() => Err(e),
             // As natively, even if it did not wait.
             (0, None, _) if task::signal_pending() => Err(EINTR),
             _ => Ok(taken as isize),

@@ -12,7 +12,10 @@ use kernel::{
         _IOC_TYPE, //
     },
     prelude::*,
-    sync::ArcBorrow,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
     uaccess::UserPtr,
 };
 
@@ -151,18 +154,42 @@ fn io_destroy(call: Call<'_>) -> Result<isize> {
     }
     ctx.unmap();
     ctx.drain()?;
+    drop(ctx);
+    call.table.prune();
     Ok(0)
 }
 
 fn io_submit(call: Call<'_>) -> Result<isize> {
     let args: Submit = user::read_sized(call.arg, call.size)?;
-    must_be_zero(&[args.flags.into(), args.__reserved.into()])?;
+    must_be_zero(&[args.flags.into(), args.error as u64])?;
     if args.nr < 0 {
         return Err(EINVAL);
     }
     let ctx = call.table.look_up(args.ctx_id)?;
     let iocbpp = UserPtr::from_addr(args.iocbpp as usize);
-    submit(&ctx, iocbpp, args.nr, call.compat)
+    let error = call
+        .arg
+        .wrapping_byte_add(core::mem::offset_of!(Submit, error));
+    Ok(submit_some(&ctx, iocbpp, args.nr, call.compat, error)? as isize)
+}
+
+/// Starts requests; if not all of them, says at `error` why.
+fn submit_some(
+    ctx: &Arc<Kioctx>,
+    iocbpp: UserPtr,
+    nr: i64,
+    compat: bool,
+    error: UserPtr,
+) -> Result<u64> {
+    let (started, stopped) = submit(ctx, iocbpp, nr, compat);
+    if let Err(e) = stopped {
+        // Requests are under way: what cannot be written is not worth hiding that.
+        let _ = user::write(error, &(e.to_errno() as u32));
+        if started == 0 {
+            return Err(e);
+        }
+    }
+    Ok(started)
 }
 
 fn io_getevents(call: Call<'_>) -> Result<isize> {
@@ -175,7 +202,7 @@ fn io_getevents(call: Call<'_>) -> Result<isize> {
     let ctx = call.table.look_up(args.ctx_id)?;
     match get_events(&ctx, &wanted) {
         // As natively: no handler, no interruption.
-        Err(e) if e == EINTR && mask.is_some() => Err(ERESTARTNOHAND),
+        Err(e) if e == EINTR && (mask.is_some() || args.sigsetsize != 0) => Err(ERESTARTNOHAND),
         result => result,
     }
 }
@@ -218,7 +245,12 @@ fn set_mask(mask: u64, size: u64) -> Result<Option<Mask>> {
 
 fn io_cancel(call: Call<'_>) -> Result<isize> {
     let args: Cancel = user::read_sized(call.arg, call.size)?;
-    must_be_zero(&[args.flags.into(), args.__reserved.into()])?;
+    must_be_zero(&[args.flags.into(), args.ended.into()])?;
+    // A place for the answer comes before everything.
+    let ended = call
+        .arg
+        .wrapping_byte_add(core::mem::offset_of!(Cancel, ended));
+    user::write(ended, &args.ended)?;
     let iocb = UserPtr::from_addr(args.iocb as usize);
     // As natively, before the context.
     let key: u32 = user::read(iocb.wrapping_byte_add(core::mem::offset_of!(Iocb, aio_key)))?;
@@ -226,10 +258,9 @@ fn io_cancel(call: Call<'_>) -> Result<isize> {
         return Err(EINVAL);
     }
     let ctx = call.table.look_up(args.ctx_id)?;
-    match ctx.index().cancel(args.iocb) {
-        true => Err(errno::in_progress()),
-        false => Err(EINVAL),
-    }
+    let has_ended = ctx.index().cancel(args.iocb).ok_or(EINVAL)?;
+    user::write(ended, &u32::from(has_ended))?;
+    Err(errno::in_progress())
 }
 
 fn io_submit_wait(call: Call<'_>) -> Result<isize> {
@@ -238,9 +269,9 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
         .arg
         .wrapping_byte_add(core::mem::offset_of!(SubmitWait, submitted));
     let timeout = read_timeout(args.timeout, call.compat)?;
-    must_be_zero(&[args.submitted, args.__reserved.into()])?;
+    must_be_zero(&[args.error as u64])?;
     // A place for the answer comes before everything.
-    user::write(submitted, &args.submitted)?;
+    user::write(submitted, &0u64)?;
     if args.nr < 0 {
         return Err(EINVAL);
     }
@@ -254,7 +285,10 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
     )?;
     let ctx = call.table.look_up(args.ctx_id)?;
     let iocbpp = UserPtr::from_addr(args.iocbpp as usize);
-    let started = submit(&ctx, iocbpp, args.nr, call.compat)? as u64;
+    let error = call
+        .arg
+        .wrapping_byte_add(core::mem::offset_of!(SubmitWait, error));
+    let started = submit_some(&ctx, iocbpp, args.nr, call.compat, error)?;
     user::write(submitted, &started)?;
     if started < args.nr as u64 {
         wanted.min = 0;

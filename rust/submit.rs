@@ -36,16 +36,17 @@ use crate::{
     },
 };
 
-/// Starts up to `nr` requests; returns how many. An error after the first is not reported: the
-/// caller sees a smaller number.
-pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) -> Result<isize> {
-    let nr = u64::try_from(nr)?.min(u64::from(ctx.ring().geometry().nr())) as usize;
+/// Starts up to `nr` requests; returns how many, and why not the next one.
+pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) -> (u64, Result) {
+    let nr = u64::try_from(nr).unwrap_or(0);
+    let nr = nr.min(u64::from(ctx.ring().geometry().nr()));
     for k in 0..nr {
-        if let Err(e) = read_pointer(iocbpp, k, compat).and_then(|iocb| submit_one(ctx, iocb)) {
-            return if k > 0 { Ok(k as isize) } else { Err(e) };
+        let iocb = read_pointer(iocbpp, k as usize, compat);
+        if let Err(e) = iocb.and_then(|iocb| submit_one(ctx, iocb)) {
+            return (k, Err(e));
         }
     }
-    Ok(nr as isize)
+    (nr, Ok(()))
 }
 
 /// The caller's pointer number `k`, which is as wide as its pointers are.

@@ -86,6 +86,11 @@ pub(crate) struct Transfer {
     pub(crate) try_first: bool,
     /// A read that can be left to whoever unlocks the page.
     pub(crate) pages: bool,
+    /// The file takes `IOCB_NOWAIT` for it.
+    pub(crate) nowait: bool,
+    /// It need not be tried before it is waited for. There are character devices that never say that
+    /// they can be written, and can.
+    pub(crate) tried: bool,
     /// How far the attempt in hand may go.
     pub(crate) effort: Effort,
     /// The file can be waited for by poll.
@@ -118,16 +123,35 @@ impl Kiocb {
     /// Whether an attempt that waits for nothing can be made. A FIFO knows how, but may hold its
     /// lock for long: not in the submit call.
     pub(crate) fn may_try(&self, how: How) -> bool {
-        self.transfer.is_none()
-            || self.ki_filp.nowait()
-            || (self.ki_filp.fifo() && how != How::Submit)
+        let knows = |t: &Transfer| t.nowait || (self.ki_filp.fifo() && how != How::Submit);
+        self.transfer.as_ref().is_none_or(knows)
     }
 
-    /// What it keeps an order with: writes that append to one file come one after another.
+    /// What it must not overtake others about, and is done one after another with:
+    ///
+    /// - writes to a regular file that append or go to the page cache. The latter would only wait for
+    ///   each other's lock, each in a worker. An fsync comes after them.
+    /// - reads, and writes, of one open file that must become ready.
+    ///
+    /// Not for those that ask to be answered at once.
     pub(crate) fn stream(&self) -> Option<usize> {
-        let transfer = self.transfer.as_ref()?;
-        let appends = transfer.write && transfer.flags & iocb::APPEND != 0;
-        (appends && self.ki_filp.on_disk()).then(|| self.ki_filp.identity())
+        let file = &self.ki_filp;
+        let Some(transfer) = self.transfer.as_ref() else {
+            return (self.is_sync() && file.regular()).then(|| file.identity());
+        };
+        let flags = transfer.flags;
+        let in_turn = flags & iocb::APPEND != 0 || flags & iocb::DIRECT == 0;
+        match transfer {
+            t if t.impatient => None,
+            t if t.pollable => Some(file.address() | usize::from(t.write)),
+            t if t.write && file.regular() && in_turn => Some(file.identity()),
+            _ => None,
+        }
+    }
+
+    /// It is an fsync.
+    pub(crate) fn is_sync(&self) -> bool {
+        self.transfer.is_none() && self.ki_op.pledged
     }
 
     pub(crate) fn is_write(&self) -> bool {

@@ -42,6 +42,8 @@ use crate::{
         },
         lists::{
             Index,
+            Next,
+            Order,
             RunList, //
         },
         mm::{
@@ -49,18 +51,29 @@ use crate::{
             Mm, //
         },
         pages::SharedPages,
+        request::Queued,
         ring_file::{
             self,
             Mapped, //
         },
+        task,
         wait::WaitQueue,
     },
 };
 
+/// The work items of a context.
+pub(crate) const KICK: u64 = 0;
+pub(crate) const HAND_ON: u64 = 1;
+
 #[pin_data]
 pub(crate) struct Kioctx {
+    /// Given back when it was killed and no request is left. Before the table, which keeps its user.
+    #[pin]
+    charge: Mutex<Option<UserCharge>>,
     /// The mm that made it and alone may use it.
     mm: Mm,
+    /// Whose exit waits for it (`sys::task::files`).
+    owner: usize,
     /// The open file through which it was made.
     table: Arc<Table>,
     /// The id: where the ring is mapped.
@@ -76,20 +89,24 @@ pub(crate) struct Kioctx {
     /// Requests that can be cancelled.
     #[pin]
     index: Index<Kiocb>,
-    /// Kicked requests, and the kick handler's work item.
+    /// Requests that wait for the same file to be ready.
+    #[pin]
+    order: Order<Kiocb>,
+    /// Kicked and deferred requests, and the work items of those who look at it: the kick handler,
+    /// and who wakes workers, which must not wait for a kick handler that waits for a page fault.
     #[pin]
     run_list: RunList<Kiocb>,
     #[pin]
-    kick_work: Work<Kioctx>,
-    /// Given back by [`Self::kill`].
+    kick_work: Work<Kioctx, KICK>,
     #[pin]
-    charge: Mutex<Option<UserCharge>>,
+    hand_on_work: Work<Kioctx, HAND_ON>,
     /// One out for each request, and one until [`Self::kill`].
     leases: Leases,
 }
 
 impl_has_work! {
-    impl HasWork<Kioctx> for Kioctx { self.kick_work }
+    impl HasWork<Kioctx, 0> for Kioctx { self.kick_work }
+    impl HasWork<Kioctx, 1> for Kioctx { self.hand_on_work }
 }
 
 impl Kioctx {
@@ -101,10 +118,13 @@ impl Kioctx {
         let charge = table.user().charge(nr_events)?;
         let ring = Ring::new(geometry)?;
         let index = Index::new(geometry.capacity())?;
+        let order = Order::new(geometry.capacity())?;
         let mm = Mm::current()?;
         let ctx = Arc::pin_init(
             try_pin_init!(Self {
+                charge <- new_mutex!(Some(charge), "kaio_charge"),
                 mm,
+                owner: task::files(),
                 table,
                 user_id: Atomic::new(0),
                 dead: AtomicFlag::new(false),
@@ -112,9 +132,10 @@ impl Kioctx {
                 ring <- ring,
                 wait <- WaitQueue::new(),
                 index <- index,
+                order <- order,
                 run_list <- RunList::new(),
                 kick_work <- new_work!("kaio kick handler"),
-                charge <- new_mutex!(Some(charge), "kaio_charge"),
+                hand_on_work <- new_work!("kaio hand on"),
                 leases: Leases::new(),
             }? Error),
             GFP_KERNEL_ACCOUNT,
@@ -143,11 +164,20 @@ impl Kioctx {
         &self.run_list
     }
 
-    /// Has the kick handler look at the run list. Any context.
-    pub(crate) fn schedule(lease: &Lease<Self>) {
+    pub(crate) fn order(&self) -> &Order<Kiocb> {
+        &self.order
+    }
+
+    /// Puts a request on the run list, and has it looked at. Any context.
+    pub(crate) fn enqueue(lease: &Lease<Self>, queued: Queued<Kiocb>, next: Next) {
+        lease.run_list.push(queued, next);
+        let queue = lease.table.user().kick_queue();
         // If it was scheduled already it will look. The lease sees to it that the reference which
         // then comes back is not the last.
-        let _ = lease.table.user().kick_queue().enqueue(lease.object());
+        let _ = match next {
+            Next::Run => queue.enqueue::<_, KICK>(lease.object()),
+            Next::HandOn => queue.enqueue::<_, HAND_ON>(lease.object()),
+        };
     }
 
     pub(crate) fn table(&self) -> &Table {
@@ -179,10 +209,10 @@ impl Kioctx {
             return false;
         }
         self.table.remove(self);
-        drop(self.charge.lock().take());
         self.wait.wake();
         self.index.close();
         lease::retire(self);
+        self.uncharge();
         true
     }
 
@@ -194,13 +224,35 @@ impl Kioctx {
         }
     }
 
+    /// A killed context without requests gives its quota back; another when it goes.
+    fn uncharge(&self) {
+        if self.is_drained() {
+            drop(self.charge.lock().take());
+        }
+    }
+
+    /// No request of a killed context is left.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.leases.are_gone()
+    }
+
+    pub(crate) fn owner(&self) -> usize {
+        self.owner
+    }
+
     /// Waits until no request of a killed context is left. `EINTR`: a fatal signal came.
     pub(crate) fn drain(&self) -> Result {
-        if self.wait.wait_killable(|| self.leases.are_gone()) {
-            Ok(())
-        } else {
-            Err(EINTR)
+        if !self.wait.wait_killable(|| self.is_drained()) {
+            return Err(EINTR);
         }
+        self.uncharge();
+        Ok(())
+    }
+
+    /// As before, but for so many seconds at most, whatever signal comes.
+    pub(crate) fn drain_patiently(&self, seconds: u32) {
+        self.wait.wait_patiently(seconds, || self.is_drained());
+        self.uncharge();
     }
 }
 

@@ -20,8 +20,15 @@ use crate::{
         user::UserRef, //
     },
     stats::Stats,
-    sys::wait::WaitQueue,
+    sys::{
+        task,
+        wait::WaitQueue, //
+    },
 };
+
+/// How long an exit waits for one context. Its requests may hang where the kernel cannot help: in a
+/// FUSE daemon that exits just now.
+const EXIT_SECONDS: u32 = 10;
 
 #[pin_data]
 pub(crate) struct Table {
@@ -37,6 +44,8 @@ pub(crate) struct Table {
 
 struct Contexts {
     alive: KVVec<Arc<Kioctx>>,
+    /// Killed, and perhaps with requests that are still in flight: for who must wait for those.
+    ending: KVVec<Arc<Kioctx>>,
     /// The last descriptor was closed.
     closed: bool,
 }
@@ -48,11 +57,12 @@ impl Table {
                 contexts <- new_mutex!(
                     Contexts {
                         alive: KVVec::new(),
+                        ending: KVVec::new(),
                         closed: false,
                     },
                     "kaio_table"
                 ),
-                readers <- WaitQueue::new(),
+                readers <- WaitQueue::of_device(),
                 user,
                 stats: Stats::new(),
             }),
@@ -91,9 +101,61 @@ impl Table {
             .iter()
             .position(|entry| core::ptr::eq(&**entry, ctx));
         let entry = found.and_then(|index| contexts.alive.remove(index).ok());
-        drop(contexts);
-        // Perhaps the last reference: not under the lock.
-        drop(entry);
+        if let (Some(entry), false) = (entry, contexts.closed) {
+            // Not the last reference: our caller has one. Without memory nobody waits for it.
+            let _ = contexts.ending.push(entry, GFP_KERNEL);
+        }
+    }
+
+    /// Lets go of killed contexts of which no request is left.
+    pub(crate) fn prune(&self) {
+        loop {
+            let mut contexts = self.contexts.lock();
+            let found = contexts.ending.iter().position(|ctx| ctx.is_drained());
+            let entry = found.and_then(|index| contexts.ending.remove(index).ok());
+            drop(contexts);
+            // Perhaps the last reference: not under the lock.
+            if entry.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The program with the descriptors `files` closes this file. If it exits, its contexts end; and
+    /// of those that have ended, it waits for what is in flight, as exit_aio(): nobody is to find a
+    /// process gone and its writes still going on. Not for ever.
+    pub(crate) fn wait_for(&self, files: usize) {
+        let exits = task::exits();
+        self.prune();
+        // Each is looked at once: what is killed goes to the end of `ending`.
+        let mut index = 0;
+        while let Some(ctx) = exits.then(|| self.find_alive(files)).flatten() {
+            ctx.kill();
+        }
+        while let Some(ctx) = self.find_ending(files, &mut index) {
+            ctx.drain_patiently(EXIT_SECONDS);
+        }
+        self.prune();
+    }
+
+    fn find_alive(&self, files: usize) -> Option<Arc<Kioctx>> {
+        let contexts = self.contexts.lock();
+        contexts
+            .alive
+            .iter()
+            .find(|ctx| ctx.owner() == files && !ctx.is_dead())
+            .cloned()
+    }
+
+    fn find_ending(&self, files: usize, index: &mut usize) -> Option<Arc<Kioctx>> {
+        let contexts = self.contexts.lock();
+        while let Some(ctx) = contexts.ending.get(*index) {
+            *index += 1;
+            if ctx.owner() == files && !ctx.is_drained() {
+                return Some(ctx.clone());
+            }
+        }
+        None
     }
 
     /// The context that the current task means by `id`. `EINVAL`.
@@ -117,7 +179,10 @@ impl Table {
         let mut contexts = self.contexts.lock();
         contexts.closed = true;
         let alive = core::mem::take(&mut contexts.alive);
+        let ending = core::mem::take(&mut contexts.ending);
         drop(contexts);
+        // These refer to us, and we would to them.
+        drop(ending);
         for ctx in alive.iter() {
             if ctx.kill() {
                 ctx.unmap();

@@ -36,8 +36,15 @@ use crate::{
     },
 };
 
-/// Requests of one user that wait for a disk at the same time, each in a kernel thread.
+/// Requests of one user in one cgroup that wait for a disk at the same time, each in a kernel thread.
 const MAX_WORKERS: i32 = 512;
+/// Contexts of which kicked requests run at the same time.
+const MAX_KICKS: i32 = 64;
+/// Cgroups of one user that have workers of their own; more share them.
+const MAX_CGROUPS: usize = 16;
+
+/// Files that deferred writes of one user are about at the same time, for the size of a hash table.
+const NR_FILES: u32 = 512;
 
 #[pin_data]
 pub(crate) struct User {
@@ -46,22 +53,23 @@ pub(crate) struct User {
     kick: Owned,
     /// Of runs that may wait.
     work: Owned,
-    /// Writes that append.
+    /// Deferred writes.
     #[pin]
-    appends: Order<Kiocb>,
+    writes: Order<Kiocb>,
     nr: Counter,
 }
 
 impl User {
     fn new(account: Account) -> Result<Arc<Self>> {
-        let kick = Owned::new(c"kaio-kick", account.uid, 0)?;
+        let kick = Owned::new(c"kaio-kick", account.uid, MAX_KICKS)?;
         let work = Owned::new(c"kaio-work", account.uid, MAX_WORKERS)?;
+        let writes = Order::new(NR_FILES)?;
         Arc::pin_init(
             pin_init!(Self {
                 account,
                 kick,
                 work,
-                appends <- Order::new(),
+                writes <- writes,
                 nr: Counter::new(),
             }),
             GFP_KERNEL,
@@ -76,8 +84,8 @@ impl User {
         self.work.queue()
     }
 
-    pub(crate) fn appends(&self) -> &Order<Kiocb> {
-        &self.appends
+    pub(crate) fn writes(&self) -> &Order<Kiocb> {
+        &self.writes
     }
 }
 
@@ -121,7 +129,7 @@ impl Users {
                 Err(_) => break,
             }
         }
-        let user = match entries.iter_mut().find(|e| e.user.account == account) {
+        let user = match find(&mut entries, account) {
             Some(entry) => {
                 entry.refs += 1;
                 entry.user.clone()
@@ -146,7 +154,7 @@ impl Users {
 
     fn find(&self, account: Account) -> Option<Arc<User>> {
         let mut entries = self.entries.lock();
-        let entry = entries.iter_mut().find(|e| e.user.account == account)?;
+        let entry = find(&mut entries, account)?;
         entry.refs += 1;
         Some(entry.user.clone())
     }
@@ -226,6 +234,16 @@ impl Deref for UserRef {
     fn deref(&self) -> &User {
         &self.user
     }
+}
+
+/// The entry for an account: its own, or of the same user once that has many.
+fn find(entries: &mut [Entry], account: Account) -> Option<&mut Entry> {
+    let of_user = |entry: &&Entry| entry.user.account.uid == account.uid;
+    let many = entries.iter().filter(of_user).count() >= MAX_CGROUPS;
+    let own = entries.iter().position(|e| e.user.account == account);
+    let other = || entries.iter().position(|e| of_user(&e)).filter(|_| many);
+    let index = own.or_else(other)?;
+    entries.get_mut(index)
 }
 
 /// Requests that the contexts of `uid` may hold now.

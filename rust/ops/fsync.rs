@@ -61,8 +61,8 @@ fn retry(mut req: Active<Kiocb>, how: How, data_only: bool) -> Verdict {
     if how != How::Work {
         return Verdict::Defer(req);
     }
-    // From here it waits for the disk.
-    req.unlist();
+    // From here it waits for the disk; the writes that were before it are done.
+    req.withdraw();
     let res = req.data().ki_filp.fsync(data_only);
     Verdict::Done(req, res)
 }

@@ -51,6 +51,9 @@ impl Op for Poll {
         let woken = req.woken();
         let kiocb = req.data();
         let file = &kiocb.ki_filp;
+        if file.asks() && file.pollable() && how != How::Work {
+            return Verdict::Defer(req);
+        }
         // Whether signals are pending only their task can say; but something woke us.
         let of_signals = file.of_task() && !file.on_disk();
         let found = match of_signals && how != How::Submit {

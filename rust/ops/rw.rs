@@ -117,6 +117,11 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     };
     file.verify_area(write, pos, buffers.len())?;
 
+    let plain = match write {
+        true => file.plain_write(),
+        false => file.plain_read(),
+    };
+    let takes_nowait = file.nowait() && !plain;
     let transfer = Transfer {
         buffers,
         write,
@@ -126,6 +131,8 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         impatient: nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
         try_first,
         pages,
+        nowait: takes_nowait,
+        tried: !write || !file.character(),
         effort: Effort::NoWait,
         pollable: file.pollable() && !file.on_disk(),
         ready: false,
@@ -154,7 +161,7 @@ fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
     let ready = core::mem::replace(&mut transfer.ready, false);
     if transfer.impatient {
         // O_NONBLOCK speaks to files that do not know IOCB_NOWAIT.
-        return Ok(match file.nowait() {
+        return Ok(match transfer.nowait {
             true => Effort::NoWait,
             false => Effort::Wait,
         });
@@ -164,9 +171,12 @@ fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
         // only when it says that it is ready, and not for long.
         return match (may_try, how, ready) {
             (true, _, _) => Ok(Effort::NoWait),
-            (false, How::Work, true) => Ok(Effort::Moment),
-            (false, _, true) => Err(Step::Defer),
-            (false, _, false) => Err(Step::Park),
+            (false, How::Work, _) if ready || !transfer.tried => {
+                transfer.tried = true;
+                Ok(Effort::Moment)
+            }
+            (false, _, _) if ready || !transfer.tried => Err(Step::Defer),
+            (false, _, _) => Err(Step::Park),
         };
     }
     match how {
@@ -174,7 +184,7 @@ fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
         How::Work if file.on_disk() => Ok(Effort::Wait),
         How::Work => Ok(Effort::Moment),
         _ if transfer.pages => Ok(Effort::Cached),
-        _ if file.nowait() && transfer.try_first => Ok(Effort::NoWait),
+        _ if transfer.nowait && transfer.try_first => Ok(Effort::NoWait),
         _ => Err(Step::Defer),
     }
 }
@@ -279,7 +289,8 @@ fn judge(kiocb: &mut Kiocb, ret: isize, how: How) -> Outcome {
 
 /// A write without readers raises `SIGPIPE`, in whoever calls it: that was a kworker.
 fn signal_broken_pipe(file: &File, transfer: &Transfer) {
-    let raises = file.fifo() || (file.socket() && transfer.done == 0);
+    // Sockets say what they have done instead.
+    let raises = file.sigpipe() && (file.fifo() || transfer.done == 0);
     if transfer.write && raises && transfer.flags & iocb::NOSIGNAL == 0 {
         task::signal_pipe();
     }
@@ -295,9 +306,14 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
         let Some(mut iter) = rest(req.data()) else {
             return Verdict::Done(req, errno::EINVAL);
         };
-        if how != How::Submit && req.data().ki_filp.on_disk() {
+        let kiocb = req.data();
+        if how != How::Submit && (kiocb.ki_filp.on_disk() || !is_pollable(kiocb)) {
             // From here it may be in hardware, or wait for it.
             req.unlist();
+            if req.is_cancelled() {
+                let res = req.view().cancelled_res();
+                return Verdict::Done(req, res);
+            }
         }
         let ret = match req.call(&attempt, &mut iter) {
             Called::Gone => return Verdict::Driver,
@@ -310,6 +326,11 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
         match judge(req.data(), ret, how) {
             Outcome::Over(res) => return Verdict::Done(req, res),
             Outcome::NotYet if pollable => return park(req, how),
+            // It got its turn, was interrupted, and nobody is left to hear of it.
+            Outcome::NotYet if how == How::Work && req.view().slot.ctx().is_dead() => {
+                let res = req.view().cancelled_res();
+                return Verdict::Done(req, res);
+            }
             Outcome::NotYet => return Verdict::Defer(req),
             Outcome::More if pollable => {}
             // Where it may wait it goes on; elsewhere that would be to wait.

@@ -34,8 +34,12 @@ const PHASE: u32 = 3;
 const KICKED: u32 = 4;
 /// No retry any more.
 const CANCELLED: u32 = 8;
-/// It gets its next run even if its context ends.
+/// It is done even if its context ends.
 const PLEDGED: u32 = 16;
+/// The token is lent to a call that may leave it with a driver, or with a page ...
+const LENT: u32 = 32;
+/// ... and did.
+const AWAY: u32 = 64;
 
 /// What a kick did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +68,8 @@ pub(crate) enum Cancel {
 /// Whom a cancel spares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spare {
-    /// Nobody: the submitter asks for it.
-    Nobody,
+    /// Those that a driver or a page has: the submitter asks for it.
+    Away,
     /// Those that were pledged: the context ends.
     Pledged,
 }
@@ -108,7 +112,10 @@ impl<W: Word> State<W> {
     /// The request is not to be retried. Anybody, at any time, from any context.
     pub(crate) fn cancel(&self, spare: Spare) -> Cancel {
         self.change(|s| {
-            let spared = spare == Spare::Pledged && s & PLEDGED != 0;
+            let spared = match spare {
+                Spare::Pledged => s & PLEDGED != 0,
+                Spare::Away => s & AWAY != 0,
+            };
             // Whoever cancelled it first sees to its end.
             if spared || s & CANCELLED != 0 {
                 return (None, Cancel::Nothing);
@@ -126,13 +133,36 @@ impl<W: Word> State<W> {
         self.0.load() & CANCELLED != 0
     }
 
-    /// The token holder promises it one more run, whatever happens to its context.
+    /// The token holder promises that it will be done, whatever happens to its context.
     pub(crate) fn pledge(&self) {
         self.change(|s| (Some(s | PLEDGED), ()))
     }
 
+    /// No more.
+    pub(crate) fn unpledge(&self) {
+        self.change(|s| ((s & PLEDGED != 0).then_some(s & !PLEDGED), ()))
+    }
+
     pub(crate) fn is_pledged(&self) -> bool {
         self.0.load() & PLEDGED != 0
+    }
+
+    /// The token holder runs a call that may not give the token back.
+    pub(crate) fn lend(&self) {
+        self.change(|s| (Some(s | LENT), ()))
+    }
+
+    /// The call is over and did not give it back. It may be back from elsewhere by now.
+    pub(crate) fn left(&self) {
+        self.change(|s| ((s & LENT != 0).then_some(s | AWAY), ()))
+    }
+
+    /// Whoever had it gives it back.
+    pub(crate) fn give_back(&self) {
+        self.change(|s| {
+            let lent = s & (LENT | AWAY) != 0;
+            (lent.then_some(s & !(LENT | AWAY)), ())
+        })
     }
 
     /// The token holder parks. `false`: a kick or cancel came during the run; it keeps running.
@@ -152,7 +182,7 @@ impl<W: Word> State<W> {
     /// bug.
     pub(crate) fn claim(&self) -> bool {
         self.change(|s| match s & PHASE {
-            QUEUED => (Some((s & !(PHASE | KICKED | PLEDGED)) | RUNNING), true),
+            QUEUED => (Some((s & !(PHASE | KICKED)) | RUNNING), true),
             _ => (None, false),
         })
     }

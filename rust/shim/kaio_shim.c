@@ -24,6 +24,8 @@
 #include <linux/signal.h>
 #include <linux/sysctl.h>
 #include <linux/uaccess.h>
+#include <net/inet_connection_sock.h>
+#include <net/sock.h>
 
 #include "kaio_shim.h"
 
@@ -35,9 +37,9 @@ static unsigned long max_nr = 4UL << 20;
 module_param(max_nr, ulong, 0644);
 MODULE_PARM_DESC(max_nr, "Requests that all contexts together may hold (default 4194304)");
 
-static unsigned long max_user_nr = 1UL << 20;
+static unsigned long max_user_nr = 1UL << 18;
 module_param(max_user_nr, ulong, 0644);
-MODULE_PARM_DESC(max_user_nr, "Requests that the contexts of one user may hold (default 1048576)");
+MODULE_PARM_DESC(max_user_nr, "Requests that the contexts of one user may hold (default 262144)");
 
 unsigned int kaio_param_mode(void)
 {
@@ -133,16 +135,43 @@ static bool kaio_file_is_of_task(struct file *file)
 }
 
 /*
- * Files without read_iter and write_iter natively cannot be read at all. Those
- * that can be waited for can, by a kworker that acts for the task; but of the
- * anonymous ones only those named are known not to care who calls them (fanotify
- * installs descriptors).
+ * Files without read_iter and write_iter natively cannot be read at all. These
+ * can, by a kworker that acts for the task: they do not care who calls them.
+ * (fanotify installs descriptors, input devices ask who is a 32-bit task.)
  */
 static bool kaio_file_is_plain(struct file *file)
 {
-	return file_can_poll(file) && (S_ISCHR(file_inode(file)->i_mode) ||
-				       kaio_file_is_anon(file, "inotify") ||
-				       kaio_file_is_anon(file, "[eventfd]"));
+	return kaio_file_is_anon(file, "inotify") || kaio_file_is_anon(file, "[eventfd]");
+}
+
+static const struct sock *kaio_sock(struct file *file)
+{
+	const struct socket *sock = sock_from_file(file);
+
+	return sock ? sock->sk : NULL;
+}
+
+/* Kernel TLS and KCM hold a mutex over waits, and take it before they look at MSG_DONTWAIT. */
+static bool kaio_socket_has_mutex(struct file *file)
+{
+	const struct sock *sk = kaio_sock(file);
+
+	if (!sk)
+		return false;
+#ifdef CONFIG_INET
+	if (inet_csk_has_ulp(sk))
+		return true;
+#endif
+	return sk->sk_family == AF_KCM;
+}
+
+/* sk_stream_error() and unix_stream_sendmsg(). */
+static bool kaio_socket_raises_sigpipe(struct file *file)
+{
+	const struct sock *sk = kaio_sock(file);
+
+	return sk && sk->sk_type == SOCK_STREAM &&
+	       (sk->sk_family == AF_UNIX || sk->sk_family == AF_INET || sk->sk_family == AF_INET6);
 }
 
 u32 kaio_file_traits(struct file *file)
@@ -158,20 +187,30 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_HAS_READ;
 	if (file->f_op->write_iter || (file->f_op->write && kaio_file_is_plain(file)))
 		traits |= KAIO_FILE_HAS_WRITE;
+	if (!file->f_op->read_iter)
+		traits |= KAIO_FILE_PLAIN_READ;
+	if (!file->f_op->write_iter)
+		traits |= KAIO_FILE_PLAIN_WRITE;
+	if (S_ISCHR(type))
+		traits |= KAIO_FILE_CHAR;
 	if (file->f_op->fsync)
 		traits |= KAIO_FILE_HAS_FSYNC;
-	if (file->f_mode & FMODE_NOWAIT)
+	if ((file->f_mode & FMODE_NOWAIT) && !kaio_socket_has_mutex(file))
 		traits |= KAIO_FILE_NOWAIT;
 	if (file_can_poll(file))
 		traits |= KAIO_FILE_POLL;
 	if (S_ISREG(type) || S_ISBLK(type))
 		traits |= KAIO_FILE_DISK;
+	if (S_ISREG(type))
+		traits |= KAIO_FILE_REGULAR;
+	if (file_inode(file)->i_sb->s_magic == FUSE_SUPER_MAGIC)
+		traits |= KAIO_FILE_ASKS;
 	if (file->f_flags & O_NONBLOCK)
 		traits |= KAIO_FILE_NONBLOCK;
 	if (S_ISFIFO(type))
 		traits |= KAIO_FILE_FIFO;
-	if (S_ISSOCK(type))
-		traits |= KAIO_FILE_SOCKET;
+	if (S_ISFIFO(type) || kaio_socket_raises_sigpipe(file))
+		traits |= KAIO_FILE_SIGPIPE;
 	if (kaio_file_is_of_task(file))
 		traits |= KAIO_FILE_OF_TASK;
 	return traits;
@@ -325,7 +364,10 @@ static enum hrtimer_restart kaio_moment_over(struct hrtimer *timer)
 
 	/* As __set_notify_signal(), whose wake_up_state() is not exported. */
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
-	wake_up_process(task);
+	smp_mb__after_atomic();
+	/* Who goes to sleep after this sees the flag. */
+	if (READ_ONCE(task->__state) & TASK_INTERRUPTIBLE)
+		wake_up_process(task);
 	return HRTIMER_NORESTART;
 }
 
@@ -448,13 +490,10 @@ ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter, const struct k
 		INIT_LIST_HEAD(&a->page_wait->wait.entry);
 	}
 
+	/* Whoever completes the request may give its file up while the call still looks at it. */
+	get_file(file);
 	if (!a->write) {
-		/* The page may be unlocked, and the request done, while the call still looks at the file. */
-		if (a->page_wait)
-			get_file(file);
 		ret = call(iocb, iter, false);
-		if (a->page_wait)
-			fput(file);
 	} else {
 		iocb->ki_flags |= IOCB_WRITE;
 		ret = kaio_limit_fsize(iocb, iter, a);
@@ -467,6 +506,7 @@ ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter, const struct k
 				kaio_iocb_end(iocb);
 		}
 	}
+	fput(file);
 
 	switch (ret) {
 	case -ERESTARTSYS:
@@ -559,6 +599,16 @@ u64 kaio_current_cgroup(void)
 	return id;
 }
 
+bool kaio_current_exits(void)
+{
+	return current->flags & PF_EXITING;
+}
+
+unsigned long kaio_current_files(void)
+{
+	return (unsigned long)current->files;
+}
+
 bool kaio_capable_resource(void)
 {
 	return capable(CAP_SYS_RESOURCE);
@@ -621,9 +671,13 @@ void kaio_ring_fault_page(struct vm_fault *vmf, struct page *page)
 
 /* Waiting. */
 
-void kaio_waitqueue_init(struct wait_queue_head *wq)
+void kaio_waitqueue_init(struct wait_queue_head *wq, bool of_device)
 {
-	init_waitqueue_head(wq);
+	/* Two lock classes: who waits for a context may be woken under the device's lock. */
+	if (of_device)
+		init_waitqueue_head(wq);
+	else
+		init_waitqueue_head(wq);
 }
 
 void kaio_wake(struct wait_queue_head *wq)
@@ -640,6 +694,12 @@ long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *ar
 	if (signal_pending(current))
 		return -ERESTARTSYS;
 	return wait_event_interruptible_hrtimeout(*wq, ready(arg), timeout_ns);
+}
+
+void kaio_wait_event_timeout(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
+			     unsigned int seconds)
+{
+	wait_event_timeout(*wq, ready(arg), seconds * HZ);
 }
 
 int kaio_wait_event_killable(struct wait_queue_head *wq, bool (*ready)(void *), void *arg)
@@ -693,7 +753,7 @@ void kaio_poll_entry_init(struct wait_queue_entry *entry, wait_queue_func_t func
 	INIT_LIST_HEAD(&entry->entry);
 }
 
-/* The wait queue is about to be freed: called with its lock held. */
+/* The entry has done its duty: called with the lock of the wait queue held. */
 void kaio_poll_entry_free(struct wait_queue_entry *entry, struct wait_queue_head **head)
 {
 	list_del_init(&entry->entry);

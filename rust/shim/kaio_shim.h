@@ -41,6 +41,7 @@ enum kaio_const {
 	KAIO_POLL_HANG_UP = (__force u32)(EPOLLHUP | EPOLLRDHUP),
 	KAIO_POLL_READABLE = (__force u32)(EPOLLIN | EPOLLRDNORM),
 	KAIO_IOCB_APPEND = (__force u32)IOCB_APPEND,
+	KAIO_IOCB_DIRECT = IOCB_DIRECT,
 	KAIO_IOCB_NOWAIT = (__force u32)IOCB_NOWAIT,
 	KAIO_IOCB_NOIO	= IOCB_NOIO,
 	KAIO_IOCB_WAITQ	= IOCB_WAITQ,
@@ -60,7 +61,12 @@ enum kaio_file_traits {
 	KAIO_FILE_FIFO		= 1 << 8, /* pipe or FIFO */
 	KAIO_FILE_OF_TASK	= 1 << 9, /* what it does depends on who calls it */
 	KAIO_FILE_HAS_FSYNC	= 1 << 10, /* has fsync */
-	KAIO_FILE_SOCKET	= 1 << 11, /* a socket */
+	KAIO_FILE_SIGPIPE	= 1 << 11, /* raises SIGPIPE */
+	KAIO_FILE_REGULAR	= 1 << 12, /* a regular file */
+	KAIO_FILE_ASKS		= 1 << 13, /* poll asks somebody else */
+	KAIO_FILE_PLAIN_READ	= 1 << 14, /* read, not read_iter */
+	KAIO_FILE_PLAIN_WRITE	= 1 << 15, /* write, not write_iter */
+	KAIO_FILE_CHAR		= 1 << 16, /* a character device */
 };
 u32 kaio_file_traits(struct file *file);
 bool kaio_at_eof(struct file *file, loff_t pos);
@@ -109,6 +115,8 @@ void kaio_submitter_leave(struct kaio_submitter *s, struct kaio_submitter_saved 
 u32 kaio_current_uid(void);
 u64 kaio_current_cgroup(void);
 bool kaio_capable_resource(void);
+bool kaio_current_exits(void);
+unsigned long kaio_current_files(void);
 void kaio_signal_pipe(void);
 
 /* rust/sys/sigmask.rs */
@@ -127,7 +135,9 @@ void kaio_ring_vma_init(struct vm_area_struct *vma,
 void kaio_ring_fault_page(struct vm_fault *vmf, struct page *page);
 
 /* rust/sys/wait.rs */
-void kaio_waitqueue_init(struct wait_queue_head *wq);
+void kaio_waitqueue_init(struct wait_queue_head *wq, bool of_device);
+void kaio_wait_event_timeout(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
+			     unsigned int seconds);
 void kaio_wake(struct wait_queue_head *wq);
 long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
 		     s64 timeout_ns);

@@ -31,6 +31,8 @@ pub(crate) trait Device: Sized + Send + Sync + 'static {
     type Shared: Send + Sync + 'static;
 
     fn open(shared: ArcBorrow<'_, Self::Shared>) -> Result<Arc<Self>>;
+    /// A descriptor was closed by those who share the table of descriptors `files`.
+    fn flush(&self, files: usize);
     /// The last descriptor was closed. Process context; the current task may be anybody.
     fn release(&self);
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize>;
@@ -95,6 +97,7 @@ impl<D: Device> Ops<D> {
     const FILE: bindings::file_operations = bindings::file_operations {
         owner: module::owner(),
         open: Some(Self::open),
+        flush: Some(Self::flush),
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::ioctl),
         compat_ioctl: Some(Self::compat_ioctl),
@@ -125,6 +128,19 @@ impl<D: Device> Ops<D> {
             }
             Err(e) => e.to_errno(),
         }
+    }
+
+    /// # Safety
+    ///
+    /// For the kernel: `file` is open.
+    unsafe extern "C" fn flush(
+        file: *mut bindings::file,
+        id: bindings::fl_owner_t,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: the kernel holds the file during the call.
+        let device = unsafe { Self::device(file) };
+        device.flush(id as usize);
+        0
     }
 
     /// # Safety

@@ -45,6 +45,12 @@ traits! {
     has_read: kaio_file_traits_KAIO_FILE_HAS_READ,
     /// Likewise for writing.
     has_write: kaio_file_traits_KAIO_FILE_HAS_WRITE,
+    /// A read is a `read`, which does not know `IOCB_NOWAIT`.
+    plain_read: kaio_file_traits_KAIO_FILE_PLAIN_READ,
+    /// Likewise for writing.
+    plain_write: kaio_file_traits_KAIO_FILE_PLAIN_WRITE,
+    /// A character device.
+    character: kaio_file_traits_KAIO_FILE_CHAR,
     /// Has `fsync`.
     has_fsync: kaio_file_traits_KAIO_FILE_HAS_FSYNC,
     /// Knows `IOCB_NOWAIT` (`FMODE_NOWAIT`).
@@ -54,10 +60,14 @@ traits! {
     /// A regular file or a block device: it is ready in bounded time, and a short transfer means
     /// its end.
     on_disk: kaio_file_traits_KAIO_FILE_DISK,
+    /// A regular file.
+    regular: kaio_file_traits_KAIO_FILE_REGULAR,
+    /// Its `poll` asks a daemon (FUSE), which may take its time.
+    asks: kaio_file_traits_KAIO_FILE_ASKS,
     /// A pipe or FIFO: it knows `IOCB_NOWAIT` even where [`Self::nowait`] says no (a FIFO by name).
     fifo: kaio_file_traits_KAIO_FILE_FIFO,
-    /// A socket.
-    socket: kaio_file_traits_KAIO_FILE_SOCKET,
+    /// A write without readers raises `SIGPIPE`.
+    sigpipe: kaio_file_traits_KAIO_FILE_SIGPIPE,
     /// What it does depends on the task that calls it (procfs, cgroupfs, signalfd): not for workers.
     of_task: kaio_file_traits_KAIO_FILE_OF_TASK,
     /// `O_NONBLOCK` was set when the request was made.
@@ -114,6 +124,11 @@ impl File {
     pub(crate) fn identity(&self) -> usize {
         // SAFETY: the file is open.
         unsafe { ffi::kaio_file_identity(self.as_ptr()) }
+    }
+
+    /// What tells open files apart. Even.
+    pub(crate) fn address(&self) -> usize {
+        self.as_ptr() as usize
     }
 
     /// `pos` is at or past the end.

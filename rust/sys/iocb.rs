@@ -28,6 +28,7 @@ pub(crate) const NO_LIMIT: usize = usize::MAX;
 
 /// `IOCB_WRITE` and so on, for [`Attempt::flags`].
 pub(crate) const APPEND: i32 = ffi::kaio_const_KAIO_IOCB_APPEND as i32;
+pub(crate) const DIRECT: i32 = ffi::kaio_const_KAIO_IOCB_DIRECT as i32;
 pub(crate) const NOSIGNAL: i32 = ffi::kaio_const_KAIO_IOCB_NOSIGNAL as i32;
 
 /// How far an attempt may go.
@@ -156,11 +157,18 @@ impl<R: Request> Active<R> {
             // SAFETY: we are the token holder, so the entry is ours, and in no queue.
             unsafe { (*raw_attempt.page_wait).wait.func = Some(page_unlocked::<R>) };
         }
+        let listed = self.is_listed();
+        if listed {
+            keep.lend();
+        }
         let raw = self.leave();
         // SAFETY: we are the token holder, so the kiocb is ours; from here on the driver may be.
         // `prep_iocb` filled it in. `iter` outlives the call.
         let ret = unsafe { ffi::kaio_iocb_call(keep.iocb.get(), iter.as_raw(), &raw_attempt) };
         if ret == -(bindings::EIOCBQUEUED as isize) {
+            if listed {
+                keep.left_away();
+            }
             return Called::Gone;
         }
         // SAFETY: any other answer means that neither `ki_complete` nor a page's wake-up was or

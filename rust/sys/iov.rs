@@ -13,8 +13,9 @@ use kernel::{
 pub(crate) struct Buffers {
     /// As imported: each attempt works on a copy.
     iter: bindings::iov_iter,
-    /// The array that `iter` points to, if it has more than one segment.
-    vec: *mut bindings::iovec,
+    /// What `iter` points into, if it has more than one segment. Its memory, that is: the vector does
+    /// not know that it was filled in.
+    _vec: KVec<bindings::iovec>,
 }
 
 // SAFETY: addresses of user memory and an allocation of our own.
@@ -47,7 +48,7 @@ impl Buffers {
         kernel::error::to_result(ret)?;
         Ok(Self {
             iter,
-            vec: ptr::null_mut(),
+            _vec: KVec::new(),
         })
     }
 
@@ -56,27 +57,29 @@ impl Buffers {
         if nr == 0 {
             return Self::single(write, 0, 0);
         }
-        let nr = u32::try_from(nr).map_err(|_| EINVAL)?;
+        if nr > bindings::UIO_MAXIOV as usize {
+            return Err(EINVAL);
+        }
         let mut iter = bindings::iov_iter::default();
-        // A single segment is read into `fast` and becomes a plain buffer; for more an array is
-        // allocated, as `fast` has room for one.
-        let mut fast = bindings::iovec::default();
-        let mut vec = &raw mut fast;
-        // SAFETY: all are ours; afterwards `vec` is null or an allocation for us.
+        // It stays as long as the request, so it is charged to the caller's cgroup.
+        let mut vec = KVec::<bindings::iovec>::with_capacity(nr, GFP_KERNEL_ACCOUNT)?;
+        let mut raw = vec.as_mut_ptr();
+        // SAFETY: `raw` has room for `nr`, and the callee is told so: it fills it in and allocates
+        // nothing. `iter` is ours; it points into `vec`, which is kept with it.
         let ret = unsafe {
             bindings::import_iovec(
                 direction(write),
                 addr as *const _,
-                nr,
-                1,
-                &mut vec,
+                nr as u32,
+                nr as u32,
+                &mut raw,
                 &mut iter,
             )
         };
         if ret < 0 {
             return Err(Error::from_errno(ret as i32));
         }
-        Ok(Self { iter, vec })
+        Ok(Self { iter, _vec: vec })
     }
 
     /// Bytes in all.
@@ -92,13 +95,6 @@ impl Buffers {
         // SAFETY: `iter` is a valid copy; the callee does not go past its end.
         unsafe { bindings::iov_iter_advance(&mut iter.0, done) };
         iter
-    }
-}
-
-impl Drop for Buffers {
-    fn drop(&mut self) {
-        // SAFETY: `import_iovec()` allocated it for us, or it is null.
-        unsafe { bindings::kfree(self.vec.cast()) };
     }
 }
 

@@ -11,10 +11,15 @@
 use kernel::{
     list::{
         List,
-        ListArc, //
+        ListArc,
+        ListItem, //
     },
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         Arc,
         ArcBorrow, //
     },
@@ -45,36 +50,72 @@ pub(super) const RUN: u64 = 0;
 pub(super) const INDEX: u64 = 1;
 pub(super) const ORDER: u64 = 2;
 
-/// The requests of a context that were kicked.
+/// What is to happen to a request on a [`RunList`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It was kicked: the kick handler runs it.
+    Run,
+    /// It was deferred: it is handed to a worker.
+    HandOn,
+}
+
+/// The requests of a context that were kicked, and those that wait for a worker to be woken.
 #[pin_data]
 pub(crate) struct RunList<R: Request> {
     #[pin]
-    list: IrqLock<List<Tracked<R>, RUN>>,
+    lists: IrqLock<Lists<R>>,
+}
+
+struct Lists<R: Request> {
+    run: List<Tracked<R>, RUN>,
+    hand_on: List<Tracked<R>, RUN>,
+}
+
+impl<R: Request> Lists<R> {
+    fn of(&mut self, next: Next) -> &mut List<Tracked<R>, RUN> {
+        match next {
+            Next::Run => &mut self.run,
+            Next::HandOn => &mut self.hand_on,
+        }
+    }
 }
 
 impl<R: Request> RunList<R> {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            list <- new_irq_lock!(List::new(), "kaio_run_list"),
+            lists <- new_irq_lock!(
+                Lists {
+                    run: List::new(),
+                    hand_on: List::new(),
+                },
+                "kaio_run_list"
+            ),
         })
     }
 
-    pub(crate) fn push(&self, queued: Queued<R>) {
-        match ListArc::try_from_arc(queued.into_arc()) {
-            Ok(entry) => self.list.lock().push_back(entry),
+    pub(crate) fn push(&self, queued: Queued<R>, next: Next) {
+        let Ok(entry) = ListArc::try_from_arc(queued.into_arc()) else {
             // It is in one queue at a time, and its links belong to this one.
-            Err(_) => pr_warn!("a request was kicked twice\n"),
-        }
+            pr_warn!("a request was kicked twice\n");
+            return;
+        };
+        let mut lists = self.lists.lock();
+        entry.set_next(next);
+        lists.of(next).push_back(entry);
     }
 
-    pub(crate) fn pop(&self) -> Option<Queued<R>> {
-        let entry = self.list.lock().pop_front()?;
+    pub(crate) fn pop(&self, next: Next) -> Option<Queued<R>> {
+        let entry = self.lists.lock().of(next).pop_front()?;
         Some(Queued::from_arc(entry.into_arc()))
     }
 
     pub(super) fn remove(&self, request: &Tracked<R>) -> Option<Queued<R>> {
-        // SAFETY: a request goes to the run list of its own context and to no other.
-        let entry = unsafe { self.list.lock().remove(request) }?;
+        let mut lists = self.lists.lock();
+        let list = lists.of(request.next());
+        // SAFETY: a request goes to the run list of its own context and to no other, and there to
+        // the list that `push` noted under the lock, which we hold.
+        let entry = unsafe { list.remove(request) }?;
+        drop(lists);
         Some(Queued::from_arc(entry.into_arc()))
     }
 }
@@ -94,13 +135,8 @@ struct Buckets<R: Request> {
 impl<R: Request> Index<R> {
     /// For about so many `entries`.
     pub(crate) fn new(entries: u32) -> Result<impl PinInit<Self>> {
-        let len = hash::buckets_for(entries);
-        let mut lists = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..len {
-            lists.push(List::new(), GFP_KERNEL_ACCOUNT)?;
-        }
         let buckets = Buckets {
-            lists,
+            lists: empty_lists(entries)?,
             closed: false,
         };
         Ok(pin_init!(Self {
@@ -119,6 +155,10 @@ impl<R: Request> Index<R> {
         false
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        !self.inner.lock().closed
+    }
+
     pub(super) fn remove(&self, request: &Tracked<R>) {
         let mut inner = self.inner.lock();
         let entry = inner.list(request.key()).and_then(|list| {
@@ -131,24 +171,21 @@ impl<R: Request> Index<R> {
         drop(entry);
     }
 
-    /// Cancels a request; `false`: there is none with this key that can be.
-    pub(crate) fn cancel(&self, key: u64) -> bool {
+    /// Cancels a request; whether it has ended. `None`: there is none with this key that can be.
+    pub(crate) fn cancel(&self, key: u64) -> Option<bool> {
         let mut inner = self.inner.lock();
         let found = inner.list(key).and_then(|list| {
             list.iter().filter(|request| request.key() == key).find_map(
                 // Under the lock: who is found here has not announced its end.
-                |request| match request.cancel(Spare::Nobody) {
+                |request| match request.cancel(Spare::Away) {
                     Cancel::Nothing => None,
                     cancel => Some((Arc::from(request), cancel)),
                 },
             )
         });
         drop(inner);
-        let Some((request, cancel)) = found else {
-            return false;
-        };
-        Tracked::carry_out(request.as_arc_borrow(), cancel);
-        true
+        let (request, cancel) = found?;
+        Some(Tracked::carry_out(request.as_arc_borrow(), cancel))
     }
 
     /// Cancels all but those that were pledged, and refuses new ones.
@@ -161,7 +198,7 @@ impl<R: Request> Index<R> {
             // One at a time: there may be many, and interrupts are off under the lock.
             while let Some(request) = self.pop(bucket) {
                 let request = request.as_arc_borrow();
-                Tracked::carry_out(request, request.cancel(Spare::Pledged));
+                let _ = Tracked::carry_out(request, request.cancel(Spare::Pledged));
             }
         }
     }
@@ -178,37 +215,38 @@ impl<R: Request> Buckets<R> {
     }
 }
 
-/// How many lists an [`Order`] has; a power of two.
-const LINES: usize = 16;
-
 /// Requests that are done one after another: those about the same thing (`Tracked::stream`), in the
 /// order in which they came. The first of each has its turn until it leaves.
 #[pin_data]
 pub(crate) struct Order<R: Request> {
     #[pin]
-    lines: IrqLock<[List<Tracked<R>, ORDER>; LINES]>,
+    lines: IrqLock<KVVec<List<Tracked<R>, ORDER>>>,
+    /// How many are in all lines. Changes under the lock.
+    len: Atomic<u32>,
 }
 
 impl<R: Request> Order<R> {
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            lines <- new_irq_lock!([const { List::new() }; LINES], "kaio_order"),
-        })
+    /// For about so many `entries`.
+    pub(crate) fn new(entries: u32) -> Result<impl PinInit<Self>> {
+        let lines = empty_lists(entries)?;
+        Ok(pin_init!(Self {
+            lines <- new_irq_lock!(lines, "kaio_order"),
+            len: Atomic::new(0),
+        }))
     }
 
     /// Whether anybody is there for `stream`.
     pub(crate) fn is_busy(&self, stream: usize) -> bool {
-        let lines = self.lines.lock();
-        first(&lines, stream).is_some()
+        self.len.load(Relaxed) != 0 && first(&self.lines.lock(), stream).is_some()
     }
 
     /// Adds `request` if it is `new`; whether it is its turn. If not, it is kicked when it is.
     pub(super) fn join(&self, request: &Arc<Tracked<R>>, new: bool) -> bool {
         let entry = new.then(|| ListArc::try_from_arc(request.clone()));
         let mut lines = self.lines.lock();
-        let line = hash::bucket(request.stream() as u64, LINES);
-        if let (Some(Ok(entry)), Some(line)) = (entry, lines.get_mut(line)) {
+        if let (Some(Ok(entry)), Some(line)) = (entry, line(&mut lines, request.stream())) {
             line.push_back(entry);
+            self.len.add(1u32, Relaxed);
         }
         first(&lines, request.stream()).is_some_and(|first| core::ptr::eq(&*first, &**request))
     }
@@ -217,13 +255,14 @@ impl<R: Request> Order<R> {
     pub(super) fn leave(&self, request: &Tracked<R>) {
         let stream = request.stream();
         let mut lines = self.lines.lock();
-        let entry = lines
-            .get_mut(hash::bucket(stream as u64, LINES))
-            .and_then(|line| {
-                // SAFETY: the order is one for all requests that it can meet, and there the line is that
-                // of its stream, which changes only while it is in none.
-                unsafe { line.remove(request) }
-            });
+        let entry = line(&mut lines, stream).and_then(|line| {
+            // SAFETY: the order is one for all requests that it can meet, and there the line is that
+            // of its stream, which changes only while it is in none.
+            unsafe { line.remove(request) }
+        });
+        if entry.is_some() {
+            self.len.fetch_sub(1u32, Relaxed);
+        }
         let next: Option<Arc<Tracked<R>>> = first(&lines, stream).map(Arc::from);
         drop(lines);
         drop(entry);
@@ -233,10 +272,31 @@ impl<R: Request> Order<R> {
     }
 }
 
+fn line<R: Request>(
+    lines: &mut KVVec<List<Tracked<R>, ORDER>>,
+    stream: usize,
+) -> Option<&mut List<Tracked<R>, ORDER>> {
+    let index = hash::bucket(stream as u64, lines.len().max(1));
+    lines.get_mut(index)
+}
+
 fn first<R: Request>(
-    lines: &[List<Tracked<R>, ORDER>; LINES],
+    lines: &KVVec<List<Tracked<R>, ORDER>>,
     stream: usize,
 ) -> Option<ArcBorrow<'_, Tracked<R>>> {
-    let line = lines.get(hash::bucket(stream as u64, LINES))?;
+    let line = lines.get(hash::bucket(stream as u64, lines.len().max(1)))?;
     line.iter().find(|request| request.stream() == stream)
+}
+
+/// Lists for a hash table of about so many `entries`.
+fn empty_lists<R: Request, const ID: u64>(entries: u32) -> Result<KVVec<List<Tracked<R>, ID>>>
+where
+    Tracked<R>: ListItem<ID>,
+{
+    let len = hash::buckets_for(entries);
+    let mut lists = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
+    for _ in 0..len {
+        lists.push(List::new(), GFP_KERNEL_ACCOUNT)?;
+    }
+    Ok(lists)
 }

@@ -3,8 +3,9 @@
 //! Waiting for readiness without a thread: entries of ours on the wait queues of a file.
 //!
 //! The callback runs under the lock of a foreign queue, perhaps in interrupt: it kicks, which
-//! queues work, and does no more. An owner that frees its queue early says POLLFREE; then the
-//! entry must be off the queue and forgotten before the callback returns.
+//! queues work, takes the entry off, and does no more. An owner that frees its queue early says
+//! POLLFREE, which is a wake-up like any other: the entry is off the queue and forgotten before the
+//! callback returns.
 
 use core::{
     cell::UnsafeCell,
@@ -76,7 +77,7 @@ pub(crate) fn is_hung_up(mask: u32) -> bool {
 
 /// # Invariants
 ///
-/// `head` is null, or the queue on which `entry` is or was; POLLFREE makes it null.
+/// `head` is null, or the queue on which `entry` is; a wake-up makes it null.
 struct PollEntry {
     entry: Opaque<bindings::wait_queue_entry>,
     head: UnsafeCell<*mut bindings::wait_queue_head>,
@@ -175,7 +176,8 @@ impl PollEntries {
         more.as_ref()?.get(index)
     }
 
-    /// Takes the entries off their queues; afterwards no callback runs. Process context.
+    /// Takes the entries off their queues; afterwards no callback runs. Any context, but not under
+    /// the lock of such a queue.
     pub(super) fn disarm(&self) {
         for entry in (0..self.used.load(Relaxed)).map_while(|index| self.entry(index)) {
             // SAFETY: only the owner calls this. The callee leaves an entry alone whose `head` is
@@ -240,11 +242,11 @@ unsafe extern "C" fn wake<T: Polled>(
     }
     polls.woken.store(mask, Relaxed);
     tracked.kick();
-    if pollfree {
-        // SAFETY: the queue's lock is held. This is the last use of the request: once `head` is
-        // null, `disarm` does not wait for the lock.
-        unsafe { ffi::kaio_poll_entry_free(raw, entry.head.get()) };
-    }
+    // The next run arms again, if it must. Entries that have fired would be walked over in vain by
+    // everybody who wakes this queue.
+    // SAFETY: the queue's lock is held. This is the last use of the request: once `head` is null,
+    // `disarm` does not wait for the lock.
+    unsafe { ffi::kaio_poll_entry_free(raw, entry.head.get()) };
     1
 }
 

@@ -57,6 +57,7 @@ use super::{
     file::File,
     lists::{
         Index,
+        Next,
         Order,
         RunList,
         INDEX,
@@ -145,6 +146,8 @@ pub(crate) struct Tracked<R: Request> {
     #[pin]
     order_tracker: AtomicTracker<ORDER>,
     state: State<Cell>,
+    /// Which part of the run list it is in. Under the run list's lock.
+    to_hand_on: AtomicFlag,
     /// It may be in the index. The owner's.
     listed: AtomicFlag,
     /// What it keeps an order with, else 0. Written by the owner.
@@ -212,8 +215,28 @@ impl<R: Request> Tracked<R> {
         unsafe { &*self.data.get() }
     }
 
+    /// Before the token goes to a call that may not give it back, and after it did not.
+    pub(super) fn lend(&self) {
+        self.state.lend();
+    }
+
+    pub(super) fn left_away(&self) {
+        self.state.left();
+    }
+
     pub(super) fn key(&self) -> u64 {
         self.key
+    }
+
+    pub(super) fn next(&self) -> Next {
+        match self.to_hand_on.load(Relaxed) {
+            true => Next::HandOn,
+            false => Next::Run,
+        }
+    }
+
+    pub(super) fn set_next(&self, next: Next) {
+        self.to_hand_on.store(next == Next::HandOn, Relaxed);
     }
 
     pub(super) fn stream(&self) -> usize {
@@ -226,15 +249,15 @@ impl<R: Request> Tracked<R> {
     }
 
     /// Ends a request that was marked as cancelled, if that can be done at once: if it was parked,
-    /// or can be taken out of its queue. Process context, none of our spinlocks held.
-    pub(super) fn carry_out(this: ArcBorrow<'_, Self>, cancel: Cancel) {
+    /// or can be taken out of its queue. Whether it has. None of our spinlocks held.
+    pub(super) fn carry_out(this: ArcBorrow<'_, Self>, cancel: Cancel) -> bool {
         let queued = match cancel {
             Cancel::Take => Some(this.left()),
             Cancel::Dequeue => Self::dequeue(this),
             Cancel::Remembered | Cancel::Nothing => None,
         };
         // The token's drop ends it.
-        drop(queued.and_then(Queued::claim));
+        queued.and_then(Queued::claim).is_some()
     }
 
     /// Takes a queued request out of whatever queue it is in. `None`: somebody has just done so, or
@@ -280,13 +303,15 @@ impl<R: Request> Queued<R> {
     /// To a worker, who will call [`Request::retry`]. Any context.
     pub(crate) fn enqueue(self) {
         let this = self.0.clone();
-        if this.shared().workers().enqueue(self.0).is_err() {
-            // The work item is idle whenever the request is in no queue.
-            pr_warn!("a request was queued twice\n");
+        if let Err(back) = this.shared().workers().enqueue(self.0) {
+            // The work item is idle whenever the request is in no queue, but for a moment if
+            // somebody cancels it just now: cancel_work() finds nothing, and leaves the end to us.
+            drop(Queued(back).claim());
+            return;
         }
         // Who cancelled it a moment ago did not find it in the queue, and it may be a long one.
         if this.state.is_cancelled() {
-            Tracked::carry_out(this.as_arc_borrow(), Cancel::Dequeue);
+            let _ = Tracked::carry_out(this.as_arc_borrow(), Cancel::Dequeue);
         }
     }
 
@@ -323,6 +348,7 @@ impl<R: Request> Prepared<R> {
                 index_tracker <- AtomicTracker::new(),
                 order_tracker <- AtomicTracker::new(),
                 state: State::new(Cell(Atomic::new(0))),
+                to_hand_on: AtomicFlag::new(false),
                 listed: AtomicFlag::new(false),
                 stream: Atomic::new(0),
                 key,
@@ -377,9 +403,14 @@ impl<R: Request> Active<R> {
         self.0.polls.woken()
     }
 
-    /// It gets its next run even if its context ends.
+    /// It will be done even if its context ends.
     pub(crate) fn pledge(&mut self) {
         self.0.state.pledge();
+    }
+
+    /// Its context may end it.
+    pub(crate) fn unpledge(&mut self) {
+        self.0.state.unpledge();
     }
 
     /// A reference that keeps the request in memory, without any right to it.
@@ -405,10 +436,18 @@ impl<R: Request> Active<R> {
     /// `raw` comes from [`Self::leave`], and this is the one call for it.
     pub(super) unsafe fn take(raw: *const Tracked<R>) -> Self {
         // SAFETY: the caller promises that `leave` left the reference to us.
-        Self(ManuallyDrop::new(unsafe { Arc::from_raw(raw) }))
+        let this = unsafe { Arc::from_raw(raw) };
+        this.state.give_back();
+        Self(ManuallyDrop::new(this))
     }
 
-    fn queue(self) -> Queued<R> {
+    /// Somebody may find it, and is to know where the token is.
+    pub(super) fn is_listed(&self) -> bool {
+        self.0.listed.load(Relaxed)
+    }
+
+    /// To be put into a queue.
+    pub(crate) fn queue(self) -> Queued<R> {
         self.0.state.queue();
         Queued(self.into_arc())
     }
@@ -426,7 +465,8 @@ impl<R: Request> Active<R> {
     /// Makes it known to those who cancel. `false`: its context has ended.
     pub(crate) fn list(&mut self) -> bool {
         if self.0.listed.load(Relaxed) {
-            return true;
+            // Who closed it may have spared it then, and does not look again.
+            return self.view().index().is_open();
         }
         let listed = self.view().index().add(&self.0);
         self.0.listed.store(listed, Relaxed);
@@ -454,7 +494,8 @@ impl<R: Request> Active<R> {
         self.0.stream() != 0 && !self.view().order().join(&self.0, false)
     }
 
-    fn leave_line(&mut self) {
+    /// Those behind it in the line need not wait for it any more.
+    pub(crate) fn leave_line(&mut self) {
         if self.0.stream() != 0 {
             self.view().order().leave(&self.0);
             self.0.stream.store(0, Relaxed);
@@ -476,7 +517,7 @@ impl<R: Request> Active<R> {
     /// it is too late to wait.
     pub(crate) fn park(mut self) -> Result<(), Self> {
         if !self.list() && !self.0.state.is_pledged() {
-            self.0.cancel(Spare::Nobody);
+            self.0.cancel(Spare::Away);
         }
         if self.0.state.park() {
             // Whoever takes it out of PARKED has the token's reference.
@@ -488,6 +529,7 @@ impl<R: Request> Active<R> {
 
     /// Nobody finds it any more: to be called before its end is announced.
     pub(crate) fn withdraw(&mut self) {
+        self.0.polls.disarm();
         self.unlist();
         self.leave_line();
     }
@@ -532,6 +574,13 @@ impl<R: Request> Armed<R> {
         active.park()?;
         self.parked = true;
         Ok(())
+    }
+}
+
+impl<R: Request> Armed<R> {
+    /// The token went to somebody else, whose it is now to take the entries off.
+    pub(crate) fn leave(mut self) {
+        self.parked = true;
     }
 }
 

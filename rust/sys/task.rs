@@ -26,6 +26,19 @@ pub(crate) fn account() -> Account {
     }
 }
 
+/// What identifies the program that the current task runs, as `flush` of a file sees it: its table of
+/// descriptors. Not 0 but for a task that has none.
+pub(crate) fn files() -> usize {
+    // SAFETY: reads the current task.
+    unsafe { ffi::kaio_current_files() }
+}
+
+/// Whether the current task exits.
+pub(crate) fn exits() -> bool {
+    // SAFETY: as above.
+    unsafe { ffi::kaio_current_exits() }
+}
+
 /// Whether limits for each user do not hold for the current task (`CAP_SYS_RESOURCE`).
 pub(crate) fn is_unlimited() -> bool {
     // SAFETY: asks about the current task.

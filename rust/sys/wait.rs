@@ -45,9 +45,20 @@ unsafe extern "C" fn condition<F: Fn() -> bool>(arg: *mut kernel::ffi::c_void) -
 
 impl WaitQueue {
     pub(crate) fn new() -> impl PinInit<Self> {
+        Self::init(false)
+    }
+
+    /// For those who poll a device.
+    pub(crate) fn of_device() -> impl PinInit<Self> {
+        Self::init(true)
+    }
+
+    fn init(of_device: bool) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: `slot` is valid for the call.
-            head <- Opaque::ffi_init(|slot| unsafe { ffi::kaio_waitqueue_init(slot) }),
+            head <- Opaque::ffi_init(move |slot| unsafe {
+                ffi::kaio_waitqueue_init(slot, of_device)
+            }),
         })
     }
 
@@ -77,6 +88,15 @@ impl WaitQueue {
         let arg = (&raw const ready).cast_mut().cast();
         // SAFETY: as above.
         unsafe { ffi::kaio_wait_event_killable(self.head.get(), Some(condition::<F>), arg) == 0 }
+    }
+
+    /// Sleeps until `ready()`, but not for longer than that, whatever comes.
+    pub(crate) fn wait_patiently<F: Fn() -> bool>(&self, seconds: u32, ready: F) {
+        let arg = (&raw const ready).cast_mut().cast();
+        // SAFETY: as above.
+        unsafe {
+            ffi::kaio_wait_event_timeout(self.head.get(), Some(condition::<F>), arg, seconds)
+        };
     }
 
     pub(super) fn as_raw(&self) -> *mut bindings::wait_queue_head {

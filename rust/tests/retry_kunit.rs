@@ -10,6 +10,7 @@ mod suite {
         file::File,
         lists::{
             Index,
+            Next,
             Order,
             RunList, //
         },
@@ -61,11 +62,12 @@ mod suite {
     impl World {
         fn new() -> Result<Arc<Self>> {
             let index = Index::new(8)?;
+            let order = Order::new(8)?;
             let workers = Owned::new(c"kaio-kunit", 0, 1)?;
             Arc::pin_init(
                 pin_init!(Self {
                     index <- index,
-                    order <- Order::new(),
+                    order <- order,
                     run_list <- RunList::new(),
                     workers,
                     kicked: Atomic::new(0),
@@ -97,7 +99,7 @@ mod suite {
 
         /// The kick handler: the token of who is first on the run list.
         fn next(&self) -> Option<Active<Mock>> {
-            self.run_list.pop().and_then(Queued::claim)
+            self.run_list.pop(Next::Run).and_then(Queued::claim)
         }
     }
 
@@ -128,7 +130,7 @@ mod suite {
                 return;
             }
             let world = queued.view().world.clone();
-            world.run_list.push(queued);
+            world.run_list.push(queued, Next::Run);
         }
 
         fn retry(active: Active<Self>) {
@@ -222,10 +224,10 @@ mod suite {
         let active = World::request(&world, 7)?;
         let stranger = Stranger::of(&active);
         assert!(active.park().is_ok());
-        assert!(!world.index.cancel(8));
-        assert!(world.index.cancel(7));
+        assert_eq!(world.index.cancel(8), None);
+        assert_eq!(world.index.cancel(7), Some(true));
         assert_eq!(world.cancelled.load(Relaxed), 1);
-        assert!(!world.index.cancel(7));
+        assert_eq!(world.index.cancel(7), None);
         stranger.kick();
         assert!(world.next().is_none());
         let want = Seen {
@@ -243,7 +245,7 @@ mod suite {
         let stranger = Stranger::of(&active);
         assert!(active.park().is_ok());
         stranger.kick();
-        assert!(world.index.cancel(7));
+        assert_eq!(world.index.cancel(7), Some(true));
         assert_eq!(world.cancelled.load(Relaxed), 1);
         assert!(world.next().is_none());
         Ok(())
@@ -254,7 +256,7 @@ mod suite {
         let world = World::new()?;
         let mut active = World::request(&world, 7)?;
         assert!(active.list());
-        assert!(world.index.cancel(7));
+        assert_eq!(world.index.cancel(7), Some(false));
         assert_eq!(world.cancelled.load(Relaxed), 0);
         assert!(active.is_cancelled());
         let back = active.park().err();
@@ -271,7 +273,7 @@ mod suite {
         assert!(active.list());
         // As soon as its end is to be announced.
         active.withdraw();
-        assert!(!world.index.cancel(7));
+        assert_eq!(world.index.cancel(7), None);
         end(active);
         let want = Seen {
             completed: 1,
@@ -288,7 +290,7 @@ mod suite {
         assert!(active.list());
         let stranger = Stranger::of(&active);
         stranger.give(active);
-        assert!(world.index.cancel(7));
+        assert_eq!(world.index.cancel(7), Some(false));
         assert_eq!(world.seen(), Seen::default());
         stranger.kick();
         stranger.complete(0);
@@ -359,7 +361,7 @@ mod suite {
         assert!(second.park().is_ok());
         assert!(third.park().is_ok());
         // Who leaves from the middle changes nothing for the rest.
-        assert!(world.index.cancel(2));
+        assert_eq!(world.index.cancel(2), Some(true));
         assert_eq!(world.seen().retried, 0);
         end(first);
         // The third was kicked, and a worker ran it.

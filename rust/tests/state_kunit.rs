@@ -69,7 +69,7 @@ mod suite {
         assert!(!s.claim());
         assert!(!s.park());
         assert_eq!(s.kick(), Kick::Nothing);
-        assert_eq!(s.cancel(Spare::Nobody), Cancel::Nothing);
+        assert_eq!(s.cancel(Spare::Away), Cancel::Nothing);
     }
 
     #[test]
@@ -118,7 +118,7 @@ mod suite {
     fn a_cancelled_request_never_parks() {
         let s = state();
         assert!(!s.is_cancelled());
-        assert_eq!(s.cancel(Spare::Nobody), Cancel::Remembered);
+        assert_eq!(s.cancel(Spare::Away), Cancel::Remembered);
         assert!(s.is_cancelled());
         assert!(!s.park());
         assert!(!s.park());
@@ -132,9 +132,9 @@ mod suite {
     fn cancel_takes_a_parked_request_from_a_later_kick() {
         let s = state();
         assert!(s.park());
-        assert_eq!(s.cancel(Spare::Nobody), Cancel::Take);
+        assert_eq!(s.cancel(Spare::Away), Cancel::Take);
         assert_eq!(s.kick(), Kick::Nothing);
-        assert_eq!(s.cancel(Spare::Nobody), Cancel::Nothing);
+        assert_eq!(s.cancel(Spare::Away), Cancel::Nothing);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }
@@ -144,19 +144,45 @@ mod suite {
         let s = state();
         assert!(s.park());
         assert_eq!(s.kick(), Kick::Queue);
-        assert_eq!(s.cancel(Spare::Nobody), Cancel::Dequeue);
+        assert_eq!(s.cancel(Spare::Away), Cancel::Dequeue);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }
 
     #[test]
-    fn a_pledge_holds_until_the_next_run() {
+    fn cancel_leaves_alone_what_a_driver_has() {
+        let s = state();
+        s.lend();
+        s.left();
+        assert_eq!(s.cancel(Spare::Away), Cancel::Nothing);
+        s.give_back();
+        // Back before the call was over.
+        s.lend();
+        s.give_back();
+        s.left();
+        assert_eq!(s.cancel(Spare::Away), Cancel::Remembered);
+    }
+
+    #[test]
+    fn the_end_of_a_context_reaches_what_a_driver_has() {
+        let s = state();
+        s.lend();
+        s.left();
+        assert_eq!(s.cancel(Spare::Pledged), Cancel::Remembered);
+        s.give_back();
+        assert!(s.is_cancelled());
+    }
+
+    #[test]
+    fn a_pledge_holds_until_it_is_taken_back() {
         let s = state();
         s.pledge();
         s.queue();
         assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
         assert!(!s.is_cancelled());
         assert!(s.claim());
+        assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
+        s.unpledge();
         assert_eq!(s.cancel(Spare::Pledged), Cancel::Remembered);
         assert!(s.is_cancelled());
     }
@@ -167,7 +193,7 @@ mod suite {
         s.pledge();
         assert!(s.park());
         assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
-        assert_eq!(s.cancel(Spare::Nobody), Cancel::Take);
+        assert_eq!(s.cancel(Spare::Away), Cancel::Take);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }

@@ -102,7 +102,7 @@ mod suite {
                 + size_of_val(&s.nr)
                 + size_of_val(&s.iocbpp)
                 + size_of_val(&s.flags)
-                + size_of_val(&s.__reserved),
+                + size_of_val(&s.error),
             size_of::<Submit>()
         );
         let s: Setup = pin_init::zeroed();

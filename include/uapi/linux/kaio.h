@@ -52,14 +52,31 @@
  *
  * - IOCB_CMD_PREAD, IOCB_CMD_PWRITE, IOCB_CMD_PREADV, IOCB_CMD_PWRITEV. Files
  *   that have only read(2) or write(2) will do, if they can be waited for (inotify,
- *   writes to eventfds, character devices).
+ *   writes to eventfds).
  * - IOCB_CMD_FSYNC, IOCB_CMD_FDSYNC: aio_buf, aio_nbytes, aio_offset and
  *   aio_rw_flags are 0 (EINVAL).
  * - IOCB_CMD_POLL: aio_buf has the poll(2) events to wait for, in 16 bits;
  *   aio_nbytes, aio_offset and aio_rw_flags are 0 (EINVAL). The result is the
  *   events that there are. Once.
  * - %KAIO_CMD_NOOP: completes with 0. linux/aio_abi.h knows it, but mainline
- *   refuses it.
+ *   refuses it. aio_fildes must be open; the other arguments are 0 (EINVAL).
+ *
+ * As natively, unknown bits of aio_flags are ignored, and res2 of an event is 0.
+ *
+ * Requests are done in no particular order, except:
+ *
+ * - writes of one user to one regular file that append (O_APPEND, RWF_APPEND) or
+ *   go through the page cache are done in the order of their submission, and an
+ *   IOCB_CMD_FSYNC or IOCB_CMD_FDSYNC after them;
+ * - so are the reads, and the writes, of one context that wait for one open file
+ *   to become ready (pipes, sockets, terminals, eventfds).
+ *
+ * This does not hold for requests that are to be answered at once (RWF_NOWAIT,
+ * O_NONBLOCK). For anything else, wait for the event of the first before you submit
+ * the second.
+ *
+ * Files that depend on the task that calls them (procfs, sysfs, cgroupfs, signalfd,
+ * userfaultfd) are read and written within the submit call, as natively.
  */
 #define KAIO_CMD_NOOP		IOCB_CMD_NOOP
 
@@ -172,7 +189,12 @@ struct kaio_setup {
  *
  * Wakes callers that sleep in getevents (they return -EINVAL), cancels what
  * waits for readiness and reads that have not begun, and waits for what is left:
- * when it returns, no buffer is in use.
+ * when it returns, no buffer is in use. The ring is unmapped: who reaps it in user
+ * space must have stopped. Events in it are lost.
+ *
+ * Closing the file, exec and exit do the same, but close does not wait for what is
+ * in flight; an exit does, at most 10 seconds for each context, as long as the
+ * process has the file open.
  *
  * EINTR: a fatal signal came while it waited; the context is gone all the same.
  */
@@ -189,7 +211,8 @@ struct kaio_destroy {
  * @iocbpp: in: address of an array of pointers to &struct iocb, each as wide
  *	as a pointer of the caller (32-bit callers: 32 bits).
  * @flags: in: 0.
- * @__reserved: in: 0.
+ * @error: in: 0. out: if fewer than @nr were started, the errno of the next one,
+ *	negative.
  *
  * An error at item k > 0 returns k; at item 0 its errno: EINVAL, EAGAIN (the
  * context holds as many requests as it can), EBADF, EFAULT, EPERM (priority),
@@ -200,7 +223,7 @@ struct kaio_submit {
 	__s64	nr;
 	__u64	iocbpp;
 	__u32	flags;
-	__u32	__reserved;
+	__s32	error;
 };
 
 /**
@@ -214,13 +237,18 @@ struct kaio_submit {
  *	struct __kernel_timespec, relative, in nanosecond resolution.
  * @sigmask: in: 0, or the address of the signal mask (the kernel's sigset_t) to
  *	have while the caller waits, as with pselect(2).
- * @sigsetsize: in: its size, 8 (EINVAL); not looked at while @sigmask is 0.
+ * @sigsetsize: in: its size, 8 (EINVAL), or not looked at while @sigmask is 0; if
+ *	either is not 0, the call is io_pgetevents(2): a signal without a handler
+ *	does not end it.
  * @flags: in: 0 or %KAIO_GETEVENTS_PEEK.
  * @__reserved: in: 0.
  *
  * %KAIO_GETEVENTS_PEEK leaves the events in the ring, for the caller to reap
- * there: returns how many there are, at most @nr, once there are @min_nr.
- * @events must be 0.
+ * there: returns how many there are, at most @nr, once there are @min_nr or the
+ * ring is full. @events must be 0.
+ *
+ * One taker at a time: who reaps in the ring writes its head, and so does this
+ * call. What was taken makes room for new requests at once.
  *
  * EINVAL: a negative number, @min_nr > @nr, or the context was destroyed while
  * the caller waited. EINTR: a signal came before any event was taken.
@@ -242,25 +270,27 @@ struct kaio_getevents {
 /**
  * struct kaio_cancel - io_cancel(2): give a request up.
  * @ctx_id: in: the context.
- * @iocb: in: address of the &struct iocb, as it was submitted.
+ * @iocb: in: address of the &struct iocb, as it was submitted; its aio_key must
+ *	be 0, as submission left it (EINVAL).
  * @flags: in: 0.
- * @__reserved: in: 0.
+ * @ended: in: 0. out: 1 if the request has ended.
  *
  * Never returns 0: as natively, EINPROGRESS means success. A request that waits
  * for readiness or for its turn has ended then, and its event is in the ring: res
  * is what was transferred before, or -ECANCELED; of an IOCB_CMD_POLL it is 0, as
- * natively. Of one that is being retried just now the event follows.
+ * natively. Of one that is being retried just now (@ended is 0) the event follows,
+ * and it may have completed.
  *
- * EINVAL: there is no such request, it is complete, or it cannot be cancelled: it
- * is in hardware, or in a call that may wait, and completes as if nothing had
- * happened. EFAULT: @iocb cannot be read. If one iocb was submitted several times,
+ * EINVAL: there is no such request, it is complete (its event is in the ring), or
+ * it cannot be cancelled: it is in hardware, or in a call that may wait, and
+ * completes as if nothing had happened. EFAULT: @iocb cannot be read. If one iocb was submitted several times,
  * one of those requests is cancelled.
  */
 struct kaio_cancel {
 	__u64	ctx_id;
 	__u64	iocb;
 	__u32	flags;
-	__u32	__reserved;
+	__u32	ended;
 };
 
 /**
@@ -270,15 +300,15 @@ struct kaio_cancel {
  * @nr: in, @iocbpp: in: as in &struct kaio_submit.
  * @min_nr: in, @nr_events: in, @events: in, @timeout: in, @sigmask: in,
  *	@sigsetsize: in: as in &struct kaio_getevents.
- * @submitted: in: 0. out: how many requests were started.
+ * @submitted: out: how many requests were started.
  * @flags: in: 0 or %KAIO_GETEVENTS_PEEK.
- * @__reserved: in: 0.
+ * @error: in: 0. out: as in &struct kaio_submit.
  *
  * Arguments are checked first: if one is wrong, nothing was submitted. If not even
  * the first request could be started, returns its error. If fewer than @nr were
  * started, does not wait, but takes what events there are. An error of the second
  * half (EINTR, EFAULT, EINVAL) is returned as KAIO_GETEVENTS does; @submitted
- * counts all the same.
+ * counts all the same. Never restarted.
  */
 struct kaio_submit_wait {
 	__u64	ctx_id;
@@ -292,11 +322,11 @@ struct kaio_submit_wait {
 	__u64	sigsetsize;
 	__u64	submitted;
 	__u32	flags;
-	__u32	__reserved;
+	__s32	error;
 };
 
 /* Sizes of the first version: no caller may have less. */
-#define KAIO_QUERY_SIZE_VER0		48
+#define KAIO_QUERY_SIZE_VER0		64
 #define KAIO_SETUP_SIZE_VER0		16
 #define KAIO_DESTROY_SIZE_VER0		16
 #define KAIO_SUBMIT_SIZE_VER0		32
@@ -306,10 +336,10 @@ struct kaio_submit_wait {
 
 #define KAIO_QUERY	_IOWR(KAIO_IOC_MAGIC, 0x00, struct kaio_query)
 #define KAIO_SETUP	_IOWR(KAIO_IOC_MAGIC, 0x01, struct kaio_setup)
-#define KAIO_DESTROY	_IOW(KAIO_IOC_MAGIC, 0x02, struct kaio_destroy)
-#define KAIO_SUBMIT	_IOW(KAIO_IOC_MAGIC, 0x03, struct kaio_submit)
-#define KAIO_GETEVENTS	_IOW(KAIO_IOC_MAGIC, 0x04, struct kaio_getevents)
-#define KAIO_CANCEL	_IOW(KAIO_IOC_MAGIC, 0x05, struct kaio_cancel)
+#define KAIO_DESTROY	_IOWR(KAIO_IOC_MAGIC, 0x02, struct kaio_destroy)
+#define KAIO_SUBMIT	_IOWR(KAIO_IOC_MAGIC, 0x03, struct kaio_submit)
+#define KAIO_GETEVENTS	_IOWR(KAIO_IOC_MAGIC, 0x04, struct kaio_getevents)
+#define KAIO_CANCEL	_IOWR(KAIO_IOC_MAGIC, 0x05, struct kaio_cancel)
 #define KAIO_SUBMIT_WAIT _IOWR(KAIO_IOC_MAGIC, 0x06, struct kaio_submit_wait)
 
 #endif /* _UAPI_LINUX_KAIO_H */
