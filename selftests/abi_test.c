@@ -11,8 +11,13 @@ FIXTURE_VARIANT(context)
 	size_t size;
 	/* Of the first version. */
 	size_t first_size;
+	/* What it returns if all is well. */
+	long success;
 	/* Offsets of 32-bit words that must be zero; 0 ends the list. */
 	unsigned char zero[5];
+	/* Where there are flags that may be set, and which. */
+	unsigned char flags;
+	__u32 known_flags;
 };
 
 /* clang-format off */
@@ -52,7 +57,7 @@ FIXTURE_VARIANT_ADD(context, submit) {
 	.first_size = KAIO_SUBMIT_SIZE_VER0,
 	.zero = {
 		offsetof(struct kaio_submit, flags),
-		offsetof(struct kaio_submit, __reserved),
+		offsetof(struct kaio_submit, error),
 	},
 };
 
@@ -61,20 +66,60 @@ FIXTURE_VARIANT_ADD(context, getevents) {
 	.size = sizeof(struct kaio_getevents),
 	.first_size = KAIO_GETEVENTS_SIZE_VER0,
 	.zero = {
-		offsetof(struct kaio_getevents, sigmask),
-		offsetof(struct kaio_getevents, sigmask) + 4,
 		offsetof(struct kaio_getevents, flags),
 		offsetof(struct kaio_getevents, __reserved),
 	},
+	.flags = offsetof(struct kaio_getevents, flags),
+	.known_flags = KAIO_GETEVENTS_PEEK,
+};
+
+FIXTURE_VARIANT_ADD(context, cancel) {
+	.cmd = KAIO_CANCEL,
+	.size = sizeof(struct kaio_cancel),
+	.first_size = KAIO_CANCEL_SIZE_VER0,
+	.success = -EINPROGRESS,
+	.zero = {
+		offsetof(struct kaio_cancel, flags),
+		offsetof(struct kaio_cancel, ended),
+	},
+};
+
+FIXTURE_VARIANT_ADD(context, submit_wait) {
+	.cmd = KAIO_SUBMIT_WAIT,
+	.size = sizeof(struct kaio_submit_wait),
+	.first_size = KAIO_SUBMIT_WAIT_SIZE_VER0,
+	.zero = {
+		offsetof(struct kaio_submit_wait, flags),
+		offsetof(struct kaio_submit_wait, error),
+	},
+	.flags = offsetof(struct kaio_submit_wait, flags),
+	.known_flags = KAIO_GETEVENTS_PEEK,
 };
 /* clang-format on */
 
+/* What can be cancelled: a request that waits, until it has been. */
+static struct iocb *waiting_request(struct __test_metadata *const _metadata,
+				    int fd, __u64 ctx)
+{
+	static int idle = -1;
+	static struct iocb iocb;
+
+	if (idle < 0)
+		idle = eventfd(0, EFD_CLOEXEC);
+	if (kaio_stat(fd, "inflight") == 0) {
+		prep_poll(&iocb, idle, POLLIN);
+		ASSERT_EQ(1, kaio_submit_one(fd, ctx, &iocb));
+	}
+	return &iocb;
+}
+
 /*
- * An argument with which the ioctl returns 0: one page of zeros, but for what
- * is needed, at the end of which nothing is mapped.
+ * An argument with which the ioctl succeeds: one page of zeros, but for what is
+ * needed, at the end of which nothing is mapped.
  */
 static char *make_valid(struct __test_metadata *const _metadata,
-			const FIXTURE_VARIANT(context) *variant, __u64 ctx)
+			FIXTURE_DATA(context) *self,
+			const FIXTURE_VARIANT(context) *variant)
 {
 	char *page = map_guarded(1);
 
@@ -82,36 +127,41 @@ static char *make_valid(struct __test_metadata *const _metadata,
 	if (variant->cmd == KAIO_SETUP)
 		((struct kaio_setup *)page)->nr_events = 1;
 	else if (variant->cmd != KAIO_QUERY)
-		*(__u64 *)page = ctx;
+		*(__u64 *)page = self->ctx;
+	if (variant->cmd == KAIO_CANCEL)
+		((struct kaio_cancel *)page)->iocb =
+			(uintptr_t)waiting_request(_metadata, self->fd,
+						   self->ctx);
 	return page;
 }
 
 TEST_F(context, valid)
 {
-	EXPECT_EQ(0, kaio_ioctl(self->fd, variant->cmd,
-				make_valid(_metadata, variant, self->ctx)));
+	EXPECT_EQ(variant->success,
+		  kaio_ioctl(self->fd, variant->cmd,
+			     make_valid(_metadata, self, variant)));
 }
 
 TEST_F(context, unaligned)
 {
-	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *arg = make_valid(_metadata, self, variant);
 
 	memmove(arg + 1, arg, variant->size);
-	EXPECT_EQ(0, kaio_ioctl(self->fd, variant->cmd, arg + 1));
+	EXPECT_EQ(variant->success, kaio_ioctl(self->fd, variant->cmd, arg + 1));
 }
 
 TEST_F(context, at_end_of_mapping)
 {
-	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *arg = make_valid(_metadata, self, variant);
 	char *last = arg + PAGE - variant->size;
 
 	memmove(last, arg, variant->size);
-	EXPECT_EQ(0, kaio_ioctl(self->fd, variant->cmd, last));
+	EXPECT_EQ(variant->success, kaio_ioctl(self->fd, variant->cmd, last));
 }
 
 TEST_F(context, straddles_end_of_mapping)
 {
-	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *arg = make_valid(_metadata, self, variant);
 	char *last = arg + PAGE - variant->size + 1;
 
 	memmove(last, arg, variant->size - 1);
@@ -138,7 +188,7 @@ TEST_F(context, non_canonical_address)
 
 TEST_F(context, shorter)
 {
-	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *arg = make_valid(_metadata, self, variant);
 	size_t size;
 
 	for (size = 0; size < variant->first_size; size++) {
@@ -153,27 +203,29 @@ TEST_F(context, shorter)
 
 TEST_F(context, longer_with_zeros)
 {
-	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *arg = make_valid(_metadata, self, variant);
 
-	EXPECT_EQ(0, kaio_ioctl(self->fd,
-				ioc_resize(variant->cmd, variant->size + 1),
-				arg));
+	EXPECT_EQ(variant->success,
+		  kaio_ioctl(self->fd,
+			     ioc_resize(variant->cmd, variant->size + 1), arg));
 	/* Setup filled in the id, destroy destroyed. */
-	arg = make_valid(_metadata, variant, self->ctx);
+	arg = make_valid(_metadata, self, variant);
 	if (variant->cmd == KAIO_DESTROY)
 		ASSERT_EQ(0, kaio_setup(self->fd, 1, (__u64 *)arg));
-	EXPECT_EQ(0, kaio_ioctl(self->fd, ioc_resize(variant->cmd, PAGE), arg));
+	EXPECT_EQ(variant->success,
+		  kaio_ioctl(self->fd, ioc_resize(variant->cmd, PAGE), arg));
 }
 
 TEST_F(context, longest_with_zeros)
 {
 	char *arg = map_guarded(_IOC_SIZEMASK / PAGE + 1);
-	char *valid = make_valid(_metadata, variant, self->ctx);
+	char *valid = make_valid(_metadata, self, variant);
 
 	ASSERT_NE(NULL, arg);
 	memcpy(arg, valid, variant->size);
-	EXPECT_EQ(0, kaio_ioctl(self->fd,
-				ioc_resize(variant->cmd, _IOC_SIZEMASK), arg));
+	EXPECT_EQ(variant->success,
+		  kaio_ioctl(self->fd, ioc_resize(variant->cmd, _IOC_SIZEMASK),
+			     arg));
 }
 
 TEST_F(context, longer_with_garbage)
@@ -183,7 +235,7 @@ TEST_F(context, longer_with_garbage)
 
 	for (i = 0; i < ARRAY_SIZE(tails); i++) {
 		const size_t size = variant->size + tails[i];
-		char *arg = make_valid(_metadata, variant, self->ctx);
+		char *arg = make_valid(_metadata, self, variant);
 
 		arg[size - 1] = 1;
 		EXPECT_EQ(-E2BIG,
@@ -198,7 +250,7 @@ TEST_F(context, longer_with_garbage)
 
 TEST_F(context, longer_beyond_mapping)
 {
-	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *arg = make_valid(_metadata, self, variant);
 	char *last = arg + PAGE - variant->size;
 
 	memmove(last, arg, variant->size);
@@ -208,22 +260,39 @@ TEST_F(context, longer_beyond_mapping)
 			     last));
 }
 
+/* A bit of a word that must be zero; beside it, bits that may be set. */
+static void expect_refused(struct __test_metadata *const _metadata,
+			   FIXTURE_DATA(context) *self,
+			   const FIXTURE_VARIANT(context) *variant,
+			   size_t offset, int bit, __u32 beside)
+{
+	char *arg = make_valid(_metadata, self, variant);
+
+	*(__u32 *)(arg + offset) = 1U << bit | beside;
+	EXPECT_EQ(-EINVAL, kaio_ioctl(self->fd, variant->cmd, arg))
+	{
+		TH_LOG("offset %zu, bit %d", offset, bit);
+	}
+	munmap(arg, 2 * PAGE);
+}
+
 TEST_F(context, must_be_zero)
 {
 	int i, bit;
 
 	for (i = 0; variant->zero[i]; i++) {
-		for (bit = 0; bit < 32; bit++) {
-			char *arg = make_valid(_metadata, variant, self->ctx);
+		const size_t offset = variant->zero[i];
+		const __u32 known = offset == variant->flags ?
+					    variant->known_flags :
+					    0;
 
-			*(__u32 *)(arg + variant->zero[i]) = 1U << bit;
-			EXPECT_EQ(-EINVAL,
-				  kaio_ioctl(self->fd, variant->cmd, arg))
-			{
-				TH_LOG("offset %u, bit %d", variant->zero[i],
-				       bit);
-			}
-			munmap(arg, 2 * PAGE);
+		for (bit = 0; bit < 32; bit++) {
+			if (known & 1U << bit)
+				continue;
+			expect_refused(_metadata, self, variant, offset, bit,
+				       0);
+			expect_refused(_metadata, self, variant, offset, bit,
+				       known);
 		}
 	}
 	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
@@ -231,7 +300,7 @@ TEST_F(context, must_be_zero)
 
 TEST_F(context, other_direction)
 {
-	char *arg = make_valid(_metadata, variant, self->ctx);
+	char *arg = make_valid(_metadata, self, variant);
 	unsigned int dir;
 
 	for (dir = 0; dir < 4; dir++) {
@@ -268,7 +337,7 @@ TEST_F(device, unknown_number)
 	static char arg[_IOC_SIZEMASK];
 	int nr;
 
-	for (nr = _IOC_NR(KAIO_GETEVENTS) + 1; nr <= _IOC_NRMASK; nr++) {
+	for (nr = _IOC_NR(KAIO_SUBMIT_WAIT) + 1; nr <= _IOC_NRMASK; nr++) {
 		EXPECT_EQ(-ENOTTY,
 			  kaio_ioctl(self->fd, _IO(KAIO_IOC_MAGIC, nr), arg));
 		EXPECT_EQ(-ENOTTY,
@@ -327,7 +396,9 @@ TEST_F(device, query_version)
 	EXPECT_EQ(KAIO_ABI_VERSION, query.version);
 	EXPECT_EQ(0, query.flags);
 	EXPECT_EQ(KAIO_FEATURE_RING_REAP | KAIO_FEATURE_RESFD |
-			  KAIO_FEATURE_IOPRIO,
+			  KAIO_FEATURE_IOPRIO | KAIO_FEATURE_CANCEL |
+			  KAIO_FEATURE_SIGMASK | KAIO_FEATURE_SUBMIT_WAIT |
+			  KAIO_FEATURE_PEEK | KAIO_FEATURE_POLL,
 		  query.features);
 }
 
@@ -335,13 +406,14 @@ TEST_F(device, query_opcodes)
 {
 	const __u64 known = 1ULL << IOCB_CMD_PREAD | 1ULL << IOCB_CMD_PWRITE |
 			    1ULL << IOCB_CMD_PREADV | 1ULL << IOCB_CMD_PWRITEV |
-			    1ULL << KAIO_CMD_NOOP;
+			    1ULL << IOCB_CMD_FSYNC | 1ULL << IOCB_CMD_FDSYNC |
+			    1ULL << IOCB_CMD_POLL | 1ULL << KAIO_CMD_NOOP;
 	struct kaio_query query;
 	__u64 ctx;
 	int i;
 
 	ASSERT_EQ(0, kaio_query(self->fd, &query));
-	EXPECT_EQ(known, query.opcodes & known);
+	EXPECT_EQ(known, query.opcodes);
 	/* What it does not know it does not take. */
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &ctx));
 	for (i = 0; i < 64; i++) {
@@ -359,6 +431,8 @@ TEST_F(device, query_opcodes)
 
 TEST_F(device, query_rw_flags)
 {
+	const __u64 needed = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT |
+			     RWF_APPEND | RWF_NOAPPEND | RWF_ATOMIC;
 	const int file = open_pattern(MEM_DIR, 1, 1);
 	struct kaio_query query;
 	struct iocb iocb;
@@ -369,9 +443,7 @@ TEST_F(device, query_rw_flags)
 	ASSERT_LE(0, file);
 	ASSERT_EQ(0, kaio_query(self->fd, &query));
 	EXPECT_EQ(0, query.rw_flags >> 32);
-	EXPECT_EQ(RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND,
-		  query.rw_flags & (RWF_HIPRI | RWF_DSYNC | RWF_SYNC |
-				    RWF_NOWAIT | RWF_APPEND));
+	EXPECT_EQ(needed, query.rw_flags & needed);
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &ctx));
 	for (bit = 0; bit < 32; bit++) {
 		if (query.rw_flags & 1ULL << bit)
@@ -394,39 +466,49 @@ TEST_F(device, sigsetsize_without_mask)
 	EXPECT_EQ(0, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg));
 }
 
-/* Once released a size is for ever. */
+/* Once released a first size is for ever; a size may grow. */
 TEST_F(device, first_sizes)
 {
-	EXPECT_LE(48, sizeof(struct kaio_query));
-	EXPECT_LE(16, sizeof(struct kaio_setup));
-	EXPECT_LE(16, sizeof(struct kaio_destroy));
-	EXPECT_LE(32, sizeof(struct kaio_submit));
-	EXPECT_LE(64, sizeof(struct kaio_getevents));
-	EXPECT_EQ(48, KAIO_QUERY_SIZE_VER0);
+	EXPECT_EQ(64, sizeof(struct kaio_query));
+	EXPECT_EQ(16, sizeof(struct kaio_setup));
+	EXPECT_EQ(16, sizeof(struct kaio_destroy));
+	EXPECT_EQ(32, sizeof(struct kaio_submit));
+	EXPECT_EQ(64, sizeof(struct kaio_getevents));
+	EXPECT_EQ(24, sizeof(struct kaio_cancel));
+	EXPECT_EQ(88, sizeof(struct kaio_submit_wait));
+	EXPECT_EQ(64, KAIO_QUERY_SIZE_VER0);
 	EXPECT_EQ(16, KAIO_SETUP_SIZE_VER0);
 	EXPECT_EQ(16, KAIO_DESTROY_SIZE_VER0);
 	EXPECT_EQ(32, KAIO_SUBMIT_SIZE_VER0);
 	EXPECT_EQ(64, KAIO_GETEVENTS_SIZE_VER0);
+	EXPECT_EQ(24, KAIO_CANCEL_SIZE_VER0);
+	EXPECT_EQ(88, KAIO_SUBMIT_WAIT_SIZE_VER0);
 }
 
-TEST_F(device, query_limit)
+/* And so is the place of a field, in programs of any width. */
+TEST_F(device, offsets)
 {
-	FILE *file = fopen("/sys/module/kaio/parameters/max_nr", "re");
-	struct kaio_query query;
-	unsigned long long max_nr;
-
-	ASSERT_EQ(0, kaio_query(self->fd, &query));
-	ASSERT_NE(NULL, file);
-	ASSERT_EQ(1, fscanf(file, "%llu", &max_nr));
-	EXPECT_EQ(max_nr, query.max_nr);
-	EXPECT_LE(query.nr, query.max_nr);
+	EXPECT_EQ(40, offsetof(struct kaio_query, nr));
+	EXPECT_EQ(48, offsetof(struct kaio_query, max_user_nr));
+	EXPECT_EQ(56, offsetof(struct kaio_query, user_nr));
+	EXPECT_EQ(8, offsetof(struct kaio_setup, ctx_id));
+	EXPECT_EQ(16, offsetof(struct kaio_submit, iocbpp));
+	EXPECT_EQ(28, offsetof(struct kaio_submit, error));
+	EXPECT_EQ(32, offsetof(struct kaio_getevents, timeout));
+	EXPECT_EQ(56, offsetof(struct kaio_getevents, flags));
+	EXPECT_EQ(8, offsetof(struct kaio_cancel, iocb));
+	EXPECT_EQ(20, offsetof(struct kaio_cancel, ended));
+	EXPECT_EQ(72, offsetof(struct kaio_submit_wait, submitted));
+	EXPECT_EQ(84, offsetof(struct kaio_submit_wait, error));
+	EXPECT_EQ(32, offsetof(struct kaio_ring, io_events));
 }
 
 TEST_F(device, fdinfo)
 {
 	const char *const names[] = { "contexts",  "inflight", "submitted",
 				      "completed", "inline",   "queued",
-				      "parked",	   "irq" };
+				      "parked",	   "kicked",   "cancelled",
+				      "irq" };
 	__u64 ctx[2];
 	size_t i;
 

@@ -39,6 +39,8 @@ struct low {
 	struct kaio_submit submit;
 	struct kaio_getevents getevents;
 	struct kaio_destroy destroy;
+	struct kaio_cancel cancel;
+	struct kaio_submit_wait submit_wait;
 	struct iocb iocbs[4];
 	struct io_event events[8];
 	/* struct iovec and pointers as a 32-bit program has them. */
@@ -198,6 +200,66 @@ TEST_F(compat, wide_numbers)
 	low->submit.ctx_id |= 1ULL << 40;
 	EXPECT_EQ(-EINVAL, call(self, KAIO_SUBMIT, &low->submit));
 	EXPECT_EQ(0, kaio_stat(self->fd, "submitted"));
+}
+
+static long cancel(FIXTURE_DATA(compat) *self, __u64 iocb)
+{
+	self->low->cancel = (struct kaio_cancel){
+		.ctx_id = self->low->setup.ctx_id,
+		.iocb = iocb,
+	};
+	return call(self, KAIO_CANCEL, &self->low->cancel);
+}
+
+TEST_F(compat, cancel)
+{
+	const int idle = eventfd(0, EFD_CLOEXEC);
+	const __u64 iocb = (uintptr_t)&self->low->iocbs[0];
+
+	prep_poll(&self->low->iocbs[0], idle, POLLIN);
+	ASSERT_EQ(1, submit(self, self->low->pointers, 1));
+	/* Its address has 64 bits in the struct: they count. */
+	EXPECT_EQ(-EFAULT, cancel(self, iocb | 1ULL << 40));
+	EXPECT_EQ(-EINPROGRESS, cancel(self, iocb));
+	EXPECT_EQ(-EINVAL, cancel(self, iocb));
+	ASSERT_EQ(1, take(self, 1));
+	EXPECT_EQ(0, self->low->events[0].res);
+}
+
+TEST_F(compat, submit_wait)
+{
+	struct low *low = self->low;
+
+	low->timeout = patience;
+	low->submit_wait = (struct kaio_submit_wait){
+		.ctx_id = low->setup.ctx_id,
+		.nr = 4,
+		.iocbpp = (uintptr_t)low->pointers,
+		.min_nr = 4,
+		.nr_events = 8,
+		.events = (uintptr_t)low->events,
+		.timeout = (uintptr_t)&low->timeout,
+	};
+	EXPECT_EQ(4, call(self, KAIO_SUBMIT_WAIT, &low->submit_wait));
+	EXPECT_EQ(4, low->submit_wait.submitted);
+	EXPECT_TRUE(is_pattern(low->buf, 64, 1, 0));
+}
+
+/* Submitted by one gate, cancelled by the other. */
+TEST_F(compat, cancel_by_both_widths)
+{
+	const int idle = eventfd(0, EFD_CLOEXEC);
+	struct iocb *iocbs = self->low->iocbs;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		prep_poll(&iocbs[i], idle, POLLIN);
+	ASSERT_EQ(1, submit(self, self->low->pointers, 1));
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->low->setup.ctx_id,
+				     &iocbs[1]));
+	EXPECT_EQ(-EINPROGRESS,
+		  kaio_cancel(self->fd, self->low->setup.ctx_id, &iocbs[0]));
+	EXPECT_EQ(-EINPROGRESS, cancel(self, (uintptr_t)&iocbs[1]));
 }
 
 /* One program may use both gates: the context is the address space's. */

@@ -7,43 +7,6 @@
 /* Later than asked is allowed; but not much, and never earlier. */
 #define LATE	(500 * NSEC_PER_MSEC)
 
-static struct timespec ms(long n)
-{
-	return (struct timespec){
-		.tv_sec = n / 1000,
-		.tv_nsec = n % 1000 * NSEC_PER_MSEC,
-	};
-}
-
-/* Put @nr events into the ring: their data are 0, 1, .. */
-static void produce(struct __test_metadata *const _metadata,
-		    FIXTURE_DATA(context) *self, int nr)
-{
-	static struct iocb iocb;
-	int i;
-
-	prep_noop(&iocb, self->fd);
-	for (i = 0; i < nr; i++) {
-		iocb.aio_data = i;
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	}
-}
-
-/* A request that completes after @delay milliseconds. */
-static void produce_later(struct __test_metadata *const _metadata,
-			  FIXTURE_DATA(context) *self, struct iocb *iocb,
-			  long delay)
-{
-	const struct itimerspec spec = { .it_value = ms(delay) };
-	static __u64 count;
-	const int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-
-	ASSERT_LE(0, timer);
-	ASSERT_EQ(0, timerfd_settime(timer, 0, &spec, NULL));
-	prep_pread(iocb, timer, &count, sizeof(count), 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, iocb));
-}
-
 static long take(FIXTURE_DATA(context) *self, long min_nr, long nr,
 		 const struct timespec *timeout)
 {
@@ -343,67 +306,40 @@ TEST_F(context, timeout_bad_pointer)
 /*
  * Signals.
  */
-static int signals;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-	__atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
-}
-
-/* Every 10 ms, so that one comes during the wait. */
-static void start_signals(struct __test_metadata *const _metadata, int flags)
-{
-	const struct sigaction action = {
-		.sa_handler = on_signal,
-		.sa_flags = flags,
-	};
-	const struct itimerval timer = {
-		.it_value.tv_usec = 10000,
-		.it_interval.tv_usec = 10000,
-	};
-
-	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
-	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
-}
-
-static void stop_signals(void)
-{
-	const struct itimerval none = {};
-
-	setitimer(ITIMER_REAL, &none, NULL);
-}
-
 TEST_F(context, signal)
 {
-	start_signals(_metadata, 0);
+	ASSERT_TRUE(catch_signal(SIGALRM, 0));
+	ASSERT_TRUE(alarm_every(10));
 	EXPECT_EQ(-EINTR, take(self, 1, 1, NULL));
-	stop_signals();
-	EXPECT_LT(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
+	alarm_every(0);
+	EXPECT_LT(0, signals_seen());
 }
 
 TEST_F(context, signal_during_timeout)
 {
-	start_signals(_metadata, 0);
+	ASSERT_TRUE(catch_signal(SIGALRM, 0));
+	ASSERT_TRUE(alarm_every(10));
 	EXPECT_EQ(-EINTR, take(self, 1, 1, &patience));
-	stop_signals();
+	alarm_every(0);
 }
 
 TEST_F(context, signal_with_restart)
 {
-	start_signals(_metadata, SA_RESTART);
+	ASSERT_TRUE(catch_signal(SIGALRM, SA_RESTART));
+	ASSERT_TRUE(alarm_every(10));
 	EXPECT_EQ(-EINTR, take(self, 1, 1, NULL));
-	stop_signals();
-	EXPECT_LT(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
+	alarm_every(0);
+	EXPECT_LT(0, signals_seen());
 }
 
 TEST_F(context, signal_with_1_of_2)
 {
 	produce(_metadata, self, 1);
-	start_signals(_metadata, 0);
+	ASSERT_TRUE(catch_signal(SIGALRM, 0));
+	ASSERT_TRUE(alarm_every(10));
 	EXPECT_EQ(1, take(self, 2, 2, NULL));
-	stop_signals();
-	EXPECT_LT(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
+	alarm_every(0);
+	EXPECT_LT(0, signals_seen());
 	EXPECT_EQ(0, take(self, 0, 1, &no_wait));
 }
 
@@ -415,20 +351,22 @@ TEST_F(context, signal_blocked)
 	sigemptyset(&set);
 	sigaddset(&set, SIGALRM);
 	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
-	start_signals(_metadata, 0);
+	ASSERT_TRUE(catch_signal(SIGALRM, 0));
+	ASSERT_TRUE(alarm_every(10));
 	EXPECT_EQ(0, take(self, 1, 1, &timeout));
-	stop_signals();
-	EXPECT_EQ(0, __atomic_load_n(&signals, __ATOMIC_RELAXED));
+	alarm_every(0);
+	EXPECT_EQ(0, signals_seen());
 }
 
 TEST_F(context, signal_ignored)
 {
 	const struct timespec timeout = ms(50);
 
-	start_signals(_metadata, 0);
+	ASSERT_TRUE(catch_signal(SIGALRM, 0));
+	ASSERT_TRUE(alarm_every(10));
 	signal(SIGALRM, SIG_IGN);
 	EXPECT_EQ(0, take(self, 1, 1, &timeout));
-	stop_signals();
+	alarm_every(0);
 }
 
 /*
@@ -621,102 +559,65 @@ TEST_F_TIMEOUT(context, shared_by_threads, 60)
 	EXPECT_EQ(SHARED_EVENTS, kaio_stat(self->fd, "completed"));
 }
 
-struct sleeper {
-	FIXTURE_DATA(context) *self;
-	pid_t tid;
-	long nr;
-	long ret;
-	pthread_t thread;
-};
-
-static void *sleep_in_getevents(void *arg)
-{
-	struct sleeper *sleeper = arg;
-	static struct io_event events[4][NR_EVENTS];
-
-	__atomic_store_n(&sleeper->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
-	sleeper->ret = kaio_getevents(sleeper->self->fd, sleeper->self->ctx,
-				      sleeper->nr, sleeper->nr,
-				      events[sleeper->nr - 1], NULL);
-	return NULL;
-}
-
-/* Whether a thread of this process sleeps in the kernel. */
-static bool is_asleep(const pid_t *tid_at)
-{
-	const pid_t tid = __atomic_load_n(tid_at, __ATOMIC_ACQUIRE);
-	char path[64], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	file = tid ? fopen(path, "re") : NULL;
-	if (!file)
-		return false;
-	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	fclose(file);
-	return state == 'S';
-}
-
-static void start_sleeper(struct __test_metadata *const _metadata,
-			  struct sleeper *sleeper,
-			  FIXTURE_DATA(context) *self, long nr)
-{
-	sleeper->self = self;
-	sleeper->tid = 0;
-	sleeper->nr = nr;
-	sleeper->ret = -ENOMSG;
-	ASSERT_EQ(0, pthread_create(&sleeper->thread, NULL, sleep_in_getevents,
-				    sleeper));
-	ASSERT_TRUE(wait_until(is_asleep(&sleeper->tid)));
-}
-
 TEST_F(context, destroy_wakes)
 {
+	struct waiter waiters[] = {
+		{ self->fd, self->ctx, 1, {} },
+		{ self->fd, self->ctx, 1, {} },
+	};
 	struct sleeper sleepers[2];
 	int i;
 
-	for (i = 0; i < 2; i++)
-		start_sleeper(_metadata, &sleepers[i], self, 1);
+	for (i = 0; i < 2; i++) {
+		ASSERT_TRUE(fall_asleep(&sleepers[i], wait_for_events,
+					&waiters[i]))
+		{
+			TH_LOG("i %d", i);
+		}
+	}
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, pthread_join(sleepers[i].thread, NULL));
-		EXPECT_EQ(-EINVAL, sleepers[i].ret);
+		EXPECT_EQ(-EINVAL, woken(&sleepers[i]))
+		{
+			TH_LOG("i %d", i);
+		}
 	}
 }
 
 TEST_F(context, unmap_wakes)
 {
+	struct waiter waiter = { self->fd, self->ctx, 1, {} };
 	struct sleeper sleeper;
 
-	start_sleeper(_metadata, &sleeper, self, 1);
+	ASSERT_TRUE(fall_asleep(&sleeper, wait_for_events, &waiter));
 	EXPECT_EQ(0, munmap(ring_of(self->ctx), PAGE));
-	ASSERT_EQ(0, pthread_join(sleeper.thread, NULL));
-	EXPECT_EQ(-EINVAL, sleeper.ret);
+	EXPECT_EQ(-EINVAL, woken(&sleeper));
 }
 
 TEST_F(context, event_wakes)
 {
+	struct waiter waiter = { self->fd, self->ctx, 1, {} };
 	struct sleeper sleeper;
 
-	start_sleeper(_metadata, &sleeper, self, 1);
+	ASSERT_TRUE(fall_asleep(&sleeper, wait_for_events, &waiter));
 	produce(_metadata, self, 1);
-	ASSERT_EQ(0, pthread_join(sleeper.thread, NULL));
-	EXPECT_EQ(1, sleeper.ret);
+	EXPECT_EQ(1, woken(&sleeper));
 }
 
 /* Each of two sleepers gets what it waits for. */
 TEST_F(context, events_wake_both)
 {
+	struct waiter waiters[] = {
+		{ self->fd, self->ctx, 3, {} },
+		{ self->fd, self->ctx, 1, {} },
+	};
 	struct sleeper sleepers[2];
 
-	start_sleeper(_metadata, &sleepers[0], self, 3);
-	start_sleeper(_metadata, &sleepers[1], self, 1);
+	ASSERT_TRUE(fall_asleep(&sleepers[0], wait_for_events, &waiters[0]));
+	ASSERT_TRUE(fall_asleep(&sleepers[1], wait_for_events, &waiters[1]));
 	produce(_metadata, self, 4);
-	ASSERT_EQ(0, pthread_join(sleepers[0].thread, NULL));
-	ASSERT_EQ(0, pthread_join(sleepers[1].thread, NULL));
-	EXPECT_EQ(3, sleepers[0].ret);
-	EXPECT_EQ(1, sleepers[1].ret);
+	EXPECT_EQ(3, woken(&sleepers[0]));
+	EXPECT_EQ(1, woken(&sleepers[1]));
 }
 
 TEST_HARNESS_MAIN

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -34,7 +36,7 @@
 #define KERNEL_ADDR	0xffff800000000000ULL
 #define PAGE		4096UL
 #define NSEC_PER_MSEC	1000000L
-#define NSEC_PER_SEC	1000000000L
+#define NSEC_PER_SEC	1000000000LL
 /* What most contexts are asked to hold. */
 #define NR_EVENTS	64
 /* Nothing that is right takes so long, even emulated and with KASAN. */
@@ -114,6 +116,129 @@ static inline __s64 kaio_do(int fd, __u64 ctx, struct iocb *iocb)
 	    event.res2)
 		return -EBADMSG;
 	return event.res;
+}
+
+/* How submit answered, and the res of what it took. */
+struct answer {
+	long submit;
+	__s64 res;
+};
+
+static inline struct answer ask_kaio(int fd, __u64 ctx, struct iocb *iocb)
+{
+	struct answer answer = { .submit = kaio_submit_one(fd, ctx, iocb) };
+	struct io_event event;
+
+	if (answer.submit == 1)
+		answer.res = kaio_wait(fd, ctx, 1, &event) == 1 ? event.res :
+								  -ETIME;
+	return answer;
+}
+
+/* Of native AIO. */
+static inline struct answer ask_native(aio_context_t ctx, struct iocb *iocb)
+{
+	struct answer answer = { .submit = native_submit(ctx, 1, &iocb) };
+	struct io_event event;
+
+	if (answer.submit == 1)
+		answer.res =
+			native_getevents(ctx, 1, 1, &event, &patience) == 1 ?
+				event.res :
+				-ETIME;
+	return answer;
+}
+
+/*
+ * How often this thread has slept. What only took its CPU away does not count,
+ * so it tells what blocks even where no clock can be trusted.
+ */
+static inline long sleeps(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nvcsw;
+}
+
+/* No event comes for a while. */
+static inline bool stays_quiet(int fd, __u64 ctx)
+{
+	const struct timespec moment = { .tv_nsec = 20 * NSEC_PER_MSEC };
+	struct io_event event;
+
+	return !kaio_getevents(fd, ctx, 1, 1, &event, &moment);
+}
+
+/* What poll(2) says. */
+static inline int poll_now(int fd, short events)
+{
+	struct pollfd pollfd = { .fd = fd, .events = events };
+
+	return poll(&pollfd, 1, 0) < 0 ? -errno : pollfd.revents;
+}
+
+/* Write to a pipe or socket until it would block; returns how many bytes. */
+static inline size_t fill_fd(int fd)
+{
+	const int flags = fcntl(fd, F_GETFL);
+	static const char junk[PAGE];
+	size_t sum = 0;
+	ssize_t n;
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	while ((n = write(fd, junk, sizeof(junk))) > 0)
+		sum += n;
+	fcntl(fd, F_SETFL, flags);
+	return sum;
+}
+
+/* Read from a pipe or socket until it would block; returns how many bytes. */
+static inline size_t drain_fd(int fd)
+{
+	const int flags = fcntl(fd, F_GETFL);
+	static char junk[64 * PAGE];
+	size_t sum = 0;
+	ssize_t n;
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	while ((n = read(fd, junk, sizeof(junk))) > 0)
+		sum += n;
+	fcntl(fd, F_SETFL, flags);
+	return sum;
+}
+
+/*
+ * inotify: an event for each inotify_raise(), and a read of INOTIFY_SIZE takes
+ * one of them.
+ */
+#define INOTIFY_DIR	MEM_DIR "/kaio-inotify"
+/* With a name of at most 15 characters. */
+#define INOTIFY_SIZE	(sizeof(struct inotify_event) + 16)
+
+static inline int inotify_open(void)
+{
+	const int fd = inotify_init1(IN_CLOEXEC);
+
+	mkdir(INOTIFY_DIR, 0700);
+	return inotify_add_watch(fd, INOTIFY_DIR, IN_CREATE) < 0 ? -1 : fd;
+}
+
+static inline void inotify_raise(int number)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), INOTIFY_DIR "/%d", number);
+	close(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+	unlink(path);
+}
+
+/* Which event was read. */
+static inline int inotify_number(const void *buf)
+{
+	const struct inotify_event *event = buf;
+
+	return event->mask == IN_CREATE ? atoi(event->name) : -1;
 }
 
 /* A file of @dir without a name. */

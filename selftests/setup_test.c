@@ -434,4 +434,32 @@ TEST_F(bad_id, getevents)
 					  NULL));
 }
 
+TEST_F(bad_id, peek)
+{
+	EXPECT_EQ(-EINVAL, kaio_peek(self->fd, self->bad, 0, 1, &no_wait));
+	EXPECT_EQ(-EINVAL, kaio_peek(self->fd, self->bad, 1, 1, NULL));
+}
+
+TEST_F(bad_id, cancel)
+{
+	struct iocb iocb;
+
+	prep_noop(&iocb, self->fd);
+	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->bad, &iocb));
+}
+
+TEST_F(bad_id, submit_wait)
+{
+	struct iocb iocb, *iocbs = &iocb;
+	struct io_event event;
+	__u64 submitted;
+
+	prep_noop(&iocb, self->fd);
+	EXPECT_EQ(-EINVAL, kaio_submit_wait(self->fd, self->bad, 1, &iocbs, 1,
+					    1, &event, NULL, &submitted));
+	EXPECT_EQ(-EINVAL, kaio_submit_wait(self->fd, self->bad, 0, NULL, 0, 0,
+					    NULL, NULL, &submitted));
+	EXPECT_EQ(0, kaio_stat(self->fd, "submitted"));
+}
+
 TEST_HARNESS_MAIN

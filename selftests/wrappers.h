@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <linux/kaio.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,6 +17,9 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+/* The kernel's sigset_t; libc's is longer, and begins with it. */
+#define SIGSET_SIZE	8
 
 static inline long kaio_ioctl(int fd, unsigned long cmd, const void *arg)
 {
@@ -83,6 +88,84 @@ static inline long kaio_getevents(int fd, __u64 ctx, long min_nr, long nr,
 	return kaio_ioctl(fd, KAIO_GETEVENTS, &arg);
 }
 
+/* With the signal mask @sigmask while it waits. */
+static inline long kaio_pgetevents(int fd, __u64 ctx, long min_nr, long nr,
+				   struct io_event *events,
+				   const struct timespec *timeout,
+				   const sigset_t *sigmask)
+{
+	struct kaio_getevents arg = {
+		.ctx_id = ctx,
+		.min_nr = min_nr,
+		.nr = nr,
+		.events = (uintptr_t)events,
+		.timeout = (uintptr_t)timeout,
+		.sigmask = (uintptr_t)sigmask,
+		.sigsetsize = SIGSET_SIZE,
+	};
+
+	return kaio_ioctl(fd, KAIO_GETEVENTS, &arg);
+}
+
+/* Wait for events, but leave them in the ring. */
+static inline long kaio_peek(int fd, __u64 ctx, long min_nr, long nr,
+			     const struct timespec *timeout)
+{
+	struct kaio_getevents arg = {
+		.ctx_id = ctx,
+		.min_nr = min_nr,
+		.nr = nr,
+		.timeout = (uintptr_t)timeout,
+		.flags = KAIO_GETEVENTS_PEEK,
+	};
+
+	return kaio_ioctl(fd, KAIO_GETEVENTS, &arg);
+}
+
+/* Success is -EINPROGRESS. @ended: whether it has ended by now. */
+static inline long kaio_cancel_ended(int fd, __u64 ctx,
+				     const struct iocb *iocb, bool *ended)
+{
+	struct kaio_cancel arg = {
+		.ctx_id = ctx,
+		.iocb = (uintptr_t)iocb,
+	};
+	const long ret = kaio_ioctl(fd, KAIO_CANCEL, &arg);
+
+	*ended = arg.ended;
+	return ret;
+}
+
+static inline long kaio_cancel(int fd, __u64 ctx, const struct iocb *iocb)
+{
+	bool ended;
+
+	return kaio_cancel_ended(fd, ctx, iocb, &ended);
+}
+
+/* @submitted: how many requests were started; may be NULL. */
+static inline long kaio_submit_wait(int fd, __u64 ctx, long nr,
+				    struct iocb **iocbs, long min_nr,
+				    long nr_events, struct io_event *events,
+				    const struct timespec *timeout,
+				    __u64 *submitted)
+{
+	struct kaio_submit_wait arg = {
+		.ctx_id = ctx,
+		.nr = nr,
+		.iocbpp = (uintptr_t)iocbs,
+		.min_nr = min_nr,
+		.nr_events = nr_events,
+		.events = (uintptr_t)events,
+		.timeout = (uintptr_t)timeout,
+	};
+	const long ret = kaio_ioctl(fd, KAIO_SUBMIT_WAIT, &arg);
+
+	if (submitted)
+		*submitted = arg.submitted;
+	return ret;
+}
+
 static inline void prep_rw(struct iocb *iocb, int opcode, int fd,
 			   const void *buf, size_t nbytes, __s64 offset)
 {
@@ -117,6 +200,22 @@ static inline void prep_pwritev(struct iocb *iocb, int fd,
 				const struct iovec *iov, int nr, __s64 offset)
 {
 	prep_rw(iocb, IOCB_CMD_PWRITEV, fd, iov, nr, offset);
+}
+
+static inline void prep_fsync(struct iocb *iocb, int fd)
+{
+	prep_rw(iocb, IOCB_CMD_FSYNC, fd, NULL, 0, 0);
+}
+
+static inline void prep_fdsync(struct iocb *iocb, int fd)
+{
+	prep_rw(iocb, IOCB_CMD_FDSYNC, fd, NULL, 0, 0);
+}
+
+/* @events: of poll(2). */
+static inline void prep_poll(struct iocb *iocb, int fd, unsigned int events)
+{
+	prep_rw(iocb, IOCB_CMD_POLL, fd, (void *)(uintptr_t)events, 0, 0);
 }
 
 /* The fd has to be valid; any will do. */
@@ -175,6 +274,28 @@ static inline long native_getevents(aio_context_t ctx, long min_nr, long nr,
 	long ret = syscall(SYS_io_getevents, ctx, min_nr, nr, events, timeout);
 
 	return ret < 0 ? -errno : ret;
+}
+
+static inline long native_pgetevents(aio_context_t ctx, long min_nr, long nr,
+				     struct io_event *events,
+				     const struct timespec *timeout,
+				     const sigset_t *sigmask)
+{
+	const struct {
+		const sigset_t *sigmask;
+		size_t sigsetsize;
+	} mask = { sigmask, SIGSET_SIZE };
+	long ret = syscall(SYS_io_pgetevents, ctx, min_nr, nr, events, timeout,
+			   &mask);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static inline long native_cancel(aio_context_t ctx, const struct iocb *iocb)
+{
+	struct io_event unused;
+
+	return syscall(SYS_io_cancel, ctx, iocb, &unused) < 0 ? -errno : 0;
 }
 
 #endif /* KAIO_WRAPPERS_H */

@@ -1,0 +1,648 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KAIO_CANCEL of requests that somebody has in hand, of very many, and against
+ * whatever else happens to them: each has exactly one event, which fits what
+ * was said.
+ */
+#include "context_fixture.h"
+#include "devices.h"
+
+/* So many wait at once; to cancel one of them costs as one of FEW. */
+#define MANY	10000
+#define FEW	10
+
+/*
+ * Those that a device or a worker has in hand go on.
+ */
+/* What has been said of a request, and what it came to. */
+struct outcome {
+	long said;
+	__s64 res;
+	int events;
+};
+
+/*
+ * Submit all, cancel all at once, take all events. iocbs[i].aio_data is i.
+ */
+static void submit_and_cancel(struct __test_metadata *const _metadata,
+			      FIXTURE_DATA(context) *self, struct iocb *iocbs,
+			      int nr, struct outcome *outcomes)
+{
+	struct iocb *pointers[NR_EVENTS];
+	struct io_event events[NR_EVENTS];
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		pointers[i] = &iocbs[i];
+		iocbs[i].aio_data = i;
+		outcomes[i].events = 0;
+	}
+	ASSERT_EQ(nr, kaio_submit(self->fd, self->ctx, nr, pointers));
+	for (i = 0; i < nr; i++)
+		outcomes[i].said = kaio_cancel(self->fd, self->ctx, &iocbs[i]);
+	ASSERT_EQ(nr, kaio_wait(self->fd, self->ctx, nr, events));
+	for (i = 0; i < nr; i++) {
+		struct outcome *outcome;
+
+		ASSERT_GT((__u64)nr, events[i].data);
+		outcome = &outcomes[events[i].data];
+		outcome->events++;
+		outcome->res = events[i].res;
+	}
+	for (i = 0; i < nr; i++) {
+		EXPECT_EQ(1, outcomes[i].events)
+		{
+			TH_LOG("request %d", i);
+		}
+		EXPECT_TRUE(outcomes[i].said == -EINPROGRESS ||
+			    outcomes[i].said == -EINVAL)
+		{
+			TH_LOG("cancel of %d: %ld", i, outcomes[i].said);
+		}
+		/* What cannot be cancelled is not. */
+		if (outcomes[i].said == -EINVAL)
+			EXPECT_NE(-ECANCELED, outcomes[i].res)
+			{
+				TH_LOG("request %d", i);
+			}
+	}
+	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
+}
+
+TEST_F(context, direct_read_in_flight)
+{
+	const int file = open_pattern(DISK_DIR, 1, 16 * PAGE);
+	const int direct = reopen(file, O_RDONLY | O_DIRECT);
+	char *buf = map_guarded(16);
+	struct outcome outcomes[16];
+	struct iocb iocbs[16];
+	int i, round;
+
+	ASSERT_LE(0, direct);
+	ASSERT_NE(NULL, buf);
+	for (round = 0; round < 10; round++) {
+		memset(buf, 0, 16 * PAGE);
+		for (i = 0; i < 16; i++)
+			prep_pread(&iocbs[i], direct, buf + i * PAGE, PAGE,
+				   i * PAGE);
+		submit_and_cancel(_metadata, self, iocbs, 16, outcomes);
+		for (i = 0; i < 16; i++) {
+			if (outcomes[i].res == -ECANCELED)
+				continue;
+			EXPECT_EQ((long)PAGE, outcomes[i].res);
+			EXPECT_TRUE(is_pattern(buf + i * PAGE, PAGE, 1,
+					       i * PAGE));
+		}
+	}
+}
+
+TEST_F(context, cold_read)
+{
+	const int file = open_pattern(DISK_DIR, 1, 16 * PAGE);
+	char *buf = map_guarded(16);
+	struct outcome outcomes[16];
+	struct iocb iocbs[16];
+	int i, round;
+
+	ASSERT_LE(0, file);
+	ASSERT_NE(NULL, buf);
+	for (round = 0; round < 10; round++) {
+		memset(buf, 0, 16 * PAGE);
+		ASSERT_EQ(0, posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED));
+		for (i = 0; i < 16; i++)
+			prep_pread(&iocbs[i], file, buf + i * PAGE, PAGE,
+				   i * PAGE);
+		submit_and_cancel(_metadata, self, iocbs, 16, outcomes);
+		for (i = 0; i < 16; i++) {
+			if (outcomes[i].res == -ECANCELED) {
+				/* Nothing was transferred then. */
+				EXPECT_EQ(0, buf[i * PAGE + 1]);
+				continue;
+			}
+			EXPECT_EQ((long)PAGE, outcomes[i].res);
+			EXPECT_TRUE(is_pattern(buf + i * PAGE, PAGE, 1,
+					       i * PAGE));
+		}
+	}
+}
+
+/* A write that was cancelled was not done, one that was not was. */
+TEST_F(context, write)
+{
+	static const char *const dirs[] = { DISK_DIR, MEM_DIR };
+	static const char done[PAGE] = { 'x' };
+	struct outcome outcomes[16];
+	struct iocb iocbs[16];
+	int i, round;
+
+	for (round = 0; round < 20; round++) {
+		const int file = open_temp(dirs[round % 2], 0);
+
+		ASSERT_LE(0, file);
+		ASSERT_EQ(0, ftruncate(file, 16 * PAGE));
+		for (i = 0; i < 16; i++)
+			prep_pwrite(&iocbs[i], file, done, PAGE, i * PAGE);
+		submit_and_cancel(_metadata, self, iocbs, 16, outcomes);
+		for (i = 0; i < 16; i++) {
+			const bool cancelled = outcomes[i].res == -ECANCELED;
+			char c = 0;
+
+			if (!cancelled)
+				EXPECT_EQ((long)PAGE, outcomes[i].res);
+			ASSERT_EQ(1, pread(file, &c, 1, i * PAGE));
+			EXPECT_EQ(cancelled ? 0 : 'x', c)
+			{
+				TH_LOG("write %d, res %lld", i,
+				       outcomes[i].res);
+			}
+		}
+		close(file);
+	}
+}
+
+TEST_F(context, fsync)
+{
+	const int file = open_pattern(DISK_DIR, 1, PAGE);
+	struct outcome outcomes[16];
+	struct iocb iocbs[16];
+	int i, round;
+
+	ASSERT_LE(0, file);
+	for (round = 0; round < 10; round++) {
+		for (i = 0; i < 16; i++)
+			prep_fsync(&iocbs[i], file);
+		submit_and_cancel(_metadata, self, iocbs, 16, outcomes);
+		for (i = 0; i < 16; i++) {
+			EXPECT_TRUE(outcomes[i].res == 0 ||
+				    outcomes[i].res == -ECANCELED)
+			{
+				TH_LOG("res %lld", outcomes[i].res);
+			}
+		}
+	}
+}
+
+/*
+ * The file system is frozen: the first append hangs in a worker, where nobody
+ * can get at it; those behind it wait for their turn.
+ */
+TEST_F(context, appends_in_turn)
+{
+	const int file = open_temp(DISK_DIR, O_APPEND);
+	static const char text[] = "abcd";
+	const struct timespec timeout = ms(200);
+	struct io_event events[4];
+	struct guard guard;
+	struct iocb iocbs[4];
+	char buf[8] = {};
+	int i;
+
+	ASSERT_LE(0, file);
+	ASSERT_TRUE(freeze(&guard, DISK_DIR));
+	for (i = 0; i < 4; i++) {
+		prep_pwrite(&iocbs[i], file, text + i, 1, 0);
+		iocbs[i].aio_data = i;
+		EXPECT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocbs[i]));
+	}
+	/* By then a worker has the first. */
+	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 1, 4, events,
+				    &timeout));
+	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocbs[0]));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocbs[2]));
+	EXPECT_EQ(1, kaio_getevents(self->fd, self->ctx, 0, 4, events,
+				    &no_wait));
+	EXPECT_EQ(-ECANCELED, events[0].res);
+	EXPECT_EQ(2, events[0].data);
+	guard_end(&guard);
+	EXPECT_EQ(3, kaio_wait(self->fd, self->ctx, 3, events));
+	EXPECT_EQ(3, pread(file, buf, sizeof(buf), 0));
+	EXPECT_STREQ("abd", buf);
+}
+
+/*
+ * Many: reads of one pipe, of which one after the other gets its turn, or polls
+ * of it, which all wait. Their addresses are the same distance apart, which must
+ * not matter.
+ */
+FIXTURE(many)
+{
+	int fd;
+	__u64 ctx;
+	int ends[2];
+	char *memory;
+	struct iocb **pointers;
+	struct io_event *events;
+};
+
+FIXTURE_VARIANT(many)
+{
+	size_t stride;
+	bool poll;
+};
+
+/* clang-format off */
+FIXTURE_VARIANT_ADD(many, reads) { .stride = sizeof(struct iocb) };
+FIXTURE_VARIANT_ADD(many, polls) {
+	.stride = sizeof(struct iocb),
+	.poll = true,
+};
+
+FIXTURE_VARIANT_ADD(many, polls_1_kib_apart) { .stride = 1024, .poll = true };
+FIXTURE_VARIANT_ADD(many, polls_1_page_apart) { .stride = PAGE, .poll = true };
+/* clang-format on */
+
+FIXTURE_SETUP(many)
+{
+	static char c;
+	int i;
+
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	ASSERT_EQ(0, kaio_setup(self->fd, MANY, &self->ctx));
+	ASSERT_EQ(0, pipe2(self->ends, O_CLOEXEC));
+	self->memory = map_guarded(MANY * variant->stride / PAGE + 1);
+	self->pointers = calloc(MANY, sizeof(*self->pointers));
+	self->events = calloc(MANY, sizeof(*self->events));
+	ASSERT_NE(NULL, self->memory);
+	ASSERT_NE(NULL, self->pointers);
+	ASSERT_NE(NULL, self->events);
+	for (i = 0; i < MANY; i++) {
+		self->pointers[i] = (void *)(self->memory + i * variant->stride);
+		if (variant->poll)
+			prep_poll(self->pointers[i], self->ends[0], POLLIN);
+		else
+			prep_pread(self->pointers[i], self->ends[0], &c, 1, 0);
+		self->pointers[i]->aio_data = i;
+	}
+}
+
+FIXTURE_TEARDOWN(many)
+{
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	close(self->fd);
+}
+
+/* Submit the first @nr, and from then on have them in a random order. */
+static void park_many(struct __test_metadata *const _metadata,
+		      FIXTURE_DATA(many) *self, int nr)
+{
+	__u32 seed = 4711;
+	int i;
+
+	ASSERT_EQ(nr, kaio_submit(self->fd, self->ctx, nr, self->pointers));
+	ASSERT_EQ(nr, kaio_stat(self->fd, "inflight"));
+	for (i = nr - 1; i > 0; i--) {
+		const int k = next_random(&seed) % (i + 1);
+		struct iocb *const other = self->pointers[k];
+
+		self->pointers[k] = self->pointers[i];
+		self->pointers[i] = other;
+	}
+}
+
+TEST_F_TIMEOUT(many, each_once, 120)
+{
+	static bool seen[MANY];
+	int i;
+
+	park_many(_metadata, self, MANY);
+	for (i = 0; i < MANY; i++) {
+		ASSERT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx,
+						    self->pointers[i]))
+		{
+			TH_LOG("request %d", i);
+		}
+	}
+	/* Those that waited have ended, in this order. */
+	ASSERT_EQ(MANY, kaio_getevents(self->fd, self->ctx, MANY, MANY,
+				       self->events,
+				       variant->poll ? &no_wait : &patience));
+	for (i = 0; i < MANY; i++) {
+		ASSERT_GT((__u64)MANY, self->events[i].data);
+		ASSERT_FALSE(seen[self->events[i].data])
+		{
+			TH_LOG("event %d", i);
+		}
+		seen[self->events[i].data] = true;
+		ASSERT_EQ(variant->poll ? 0 : -ECANCELED, self->events[i].res);
+		if (variant->poll)
+			ASSERT_EQ((uintptr_t)self->pointers[i],
+				  self->events[i].obj);
+	}
+	EXPECT_EQ(MANY, kaio_stat(self->fd, "cancelled"));
+	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+}
+
+static int compare_times(const void *a, const void *b)
+{
+	const __s64 x = *(const __s64 *)a, y = *(const __s64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Of what @nr cancels in a row took, the median: no kworker falsifies that. */
+static __s64 time_of_cancel(struct __test_metadata *const _metadata,
+			    FIXTURE_DATA(many) *self, struct iocb **pointers,
+			    int nr)
+{
+	static __s64 times[MANY];
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		const __s64 start = now_ns();
+
+		EXPECT_EQ(-EINPROGRESS,
+			  kaio_cancel(self->fd, self->ctx, pointers[i]));
+		times[i] = now_ns() - start;
+	}
+	qsort(times, nr, sizeof(*times), compare_times);
+	return times[nr / 2];
+}
+
+/* The lookup is no walk over all that wait. */
+TEST_F_TIMEOUT(many, cost_does_not_grow, 120)
+{
+	const int sample = MANY / 10;
+	__s64 few = LLONG_MAX, many;
+	int i;
+
+	for (i = 0; i < sample / FEW; i++) {
+		__s64 time;
+
+		park_many(_metadata, self, FEW);
+		time = time_of_cancel(_metadata, self, self->pointers, FEW);
+		few = time < few ? time : few;
+		ASSERT_EQ(FEW, kaio_wait(self->fd, self->ctx, FEW,
+					 self->events));
+	}
+	park_many(_metadata, self, MANY);
+	many = time_of_cancel(_metadata, self, self->pointers, sample);
+	TH_LOG("cancelling one of %d takes %lld ns, one of %d %lld ns", FEW,
+	       few, MANY, many);
+	EXPECT_GT(4 * few, many);
+}
+
+/*
+ * Races. Whoever wins, there is one event, and it fits what was said.
+ */
+struct race {
+	int fd;
+	__u64 ctx;
+	pthread_barrier_t start;
+	struct iocb *iocb;
+	int rounds;
+	/* Of the last round. */
+	long said;
+	bool ended;
+};
+
+static void *cancel_in_rounds(void *arg)
+{
+	struct race *race = arg;
+	int i;
+
+	for (i = 0; i < race->rounds; i++) {
+		pthread_barrier_wait(&race->start);
+		race->said = kaio_cancel_ended(race->fd, race->ctx, race->iocb,
+					       &race->ended);
+		pthread_barrier_wait(&race->start);
+	}
+	return NULL;
+}
+
+static void start_race(struct __test_metadata *const _metadata,
+		       FIXTURE_DATA(context) *self, struct race *race,
+		       struct iocb *iocb, pthread_t *thread)
+{
+	*race = (struct race){
+		.fd = self->fd,
+		.ctx = self->ctx,
+		.iocb = iocb,
+		.rounds = 1000,
+	};
+	ASSERT_EQ(0, pthread_barrier_init(&race->start, NULL, 2));
+	ASSERT_EQ(0, pthread_create(thread, NULL, cancel_in_rounds, race));
+}
+
+TEST_F_TIMEOUT(context, against_data, 120)
+{
+	struct io_event event;
+	struct race race;
+	struct iocb iocb;
+	pthread_t thread;
+	int ends[2], i, cancelled = 0;
+	char c;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+	ASSERT_EQ(0, fcntl(ends[0], F_SETFL, 0));
+	start_race(_metadata, self, &race, &iocb, &thread);
+	for (i = 0; i < race.rounds; i++) {
+		c = 0;
+		prep_pread(&iocb, ends[0], &c, 1, 0);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		pthread_barrier_wait(&race.start);
+		dawdle(i);
+		ASSERT_EQ(1, write(ends[1], "x", 1));
+		pthread_barrier_wait(&race.start);
+		/* One that has ended has its event by now, and no result. */
+		ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
+					    race.ended ? &no_wait : &patience));
+		if (race.ended)
+			ASSERT_EQ(-ECANCELED, event.res);
+		if (event.res == -ECANCELED) {
+			cancelled++;
+			ASSERT_EQ(-EINPROGRESS, race.said);
+			/* The byte is still there. */
+			ASSERT_EQ(0, c);
+			ASSERT_EQ(1, read(ends[0], &c, 1));
+		} else {
+			ASSERT_EQ(1, event.res);
+			ASSERT_EQ('x', c);
+		}
+		ASSERT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
+					    &no_wait))
+		{
+			TH_LOG("round %d has a second event", i);
+		}
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
+	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
+	TH_LOG("%d of %d were cancelled", cancelled, race.rounds);
+}
+
+TEST_F_TIMEOUT(context, poll_against_data, 120)
+{
+	struct io_event event;
+	struct race race;
+	struct iocb iocb;
+	pthread_t thread;
+	int ends[2], i;
+	char c;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	start_race(_metadata, self, &race, &iocb, &thread);
+	for (i = 0; i < race.rounds; i++) {
+		prep_poll(&iocb, ends[0], POLLIN);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		pthread_barrier_wait(&race.start);
+		dawdle(i);
+		ASSERT_EQ(1, write(ends[1], "x", 1));
+		pthread_barrier_wait(&race.start);
+		ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
+					    race.ended ? &no_wait : &patience));
+		ASSERT_TRUE((event.res == 0 && race.said == -EINPROGRESS) ||
+			    (event.res == POLLIN && !race.ended))
+		{
+			TH_LOG("round %d: res %lld, cancel %ld", i, event.res,
+			       race.said);
+		}
+		ASSERT_EQ(1, read(ends[0], &c, 1));
+		ASSERT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
+					    &no_wait));
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
+}
+
+/* Both cancel: one of them did it. */
+TEST_F_TIMEOUT(context, against_cancel, 120)
+{
+	struct io_event event;
+	struct race race;
+	struct iocb iocb;
+	pthread_t thread;
+	int ends[2], i;
+	char c;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	start_race(_metadata, self, &race, &iocb, &thread);
+	for (i = 0; i < race.rounds; i++) {
+		long said;
+
+		prep_pread(&iocb, ends[0], &c, 1, 0);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		pthread_barrier_wait(&race.start);
+		dawdle(i);
+		said = kaio_cancel(self->fd, self->ctx, &iocb);
+		pthread_barrier_wait(&race.start);
+		ASSERT_TRUE((said == -EINPROGRESS && race.said == -EINVAL) ||
+			    (said == -EINVAL && race.said == -EINPROGRESS))
+		{
+			TH_LOG("round %d: %ld and %ld", i, said, race.said);
+		}
+		ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
+					    &no_wait));
+		ASSERT_EQ(-ECANCELED, event.res);
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "cancelled"));
+}
+
+/* While it is being submitted: it is cancelled before it waits, or then. */
+TEST_F_TIMEOUT(context, against_submit, 120)
+{
+	struct io_event event;
+	struct race race;
+	struct iocb iocb;
+	pthread_t thread;
+	int ends[2], i;
+	char c;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	prep_pread(&iocb, ends[0], &c, 1, 0);
+	start_race(_metadata, self, &race, &iocb, &thread);
+	for (i = 0; i < race.rounds; i++) {
+		pthread_barrier_wait(&race.start);
+		dawdle(i);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		pthread_barrier_wait(&race.start);
+		if (race.said == -EINVAL)
+			race.said = kaio_cancel(self->fd, self->ctx, &iocb);
+		ASSERT_EQ(-EINPROGRESS, race.said);
+		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
+		ASSERT_EQ(-ECANCELED, event.res);
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
+}
+
+TEST_F_TIMEOUT(context, against_destroy, 120)
+{
+	struct race race;
+	struct iocb iocb;
+	pthread_t thread;
+	int ends[2], i;
+	char c;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	prep_pread(&iocb, ends[0], &c, 1, 0);
+	start_race(_metadata, self, &race, &iocb, &thread);
+	for (i = 0; i < race.rounds; i++) {
+		race.ctx = self->ctx;
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		pthread_barrier_wait(&race.start);
+		dawdle(i);
+		ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
+		ASSERT_EQ(0, kaio_stat(self->fd, "inflight"));
+		pthread_barrier_wait(&race.start);
+		ASSERT_TRUE(race.said == -EINPROGRESS || race.said == -EINVAL);
+		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
+	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "cancelled"));
+}
+
+/* Data for all, while all are cancelled: each has one end. */
+TEST_F_TIMEOUT(context, all_against_data, 120)
+{
+	struct io_event events[NR_EVENTS];
+	struct iocb iocbs[NR_EVENTS];
+	int ends[2], i, round, status;
+	pid_t pid;
+
+	for (round = 0; round < 20; round++) {
+		int seen[NR_EVENTS] = {}, left = NR_EVENTS;
+		char junk[NR_EVENTS];
+		ssize_t n;
+
+		park_reads(_metadata, self, iocbs, NR_EVENTS, ends);
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			for (i = 0; i < NR_EVENTS; i++)
+				if (write(ends[1], "x", 1) != 1)
+					_exit(1);
+			_exit(0);
+		}
+		for (i = 0; i < NR_EVENTS; i++)
+			kaio_cancel(self->fd, self->ctx, &iocbs[i]);
+		ASSERT_EQ(NR_EVENTS,
+			  kaio_wait(self->fd, self->ctx, NR_EVENTS, events));
+		for (i = 0; i < NR_EVENTS; i++) {
+			ASSERT_GT((__u64)NR_EVENTS, events[i].data);
+			seen[events[i].data]++;
+			ASSERT_TRUE(events[i].res == 1 ||
+				    events[i].res == -ECANCELED);
+			left -= events[i].res == 1;
+		}
+		for (i = 0; i < NR_EVENTS; i++) {
+			ASSERT_EQ(1, seen[i])
+			{
+				TH_LOG("request %d", i);
+			}
+		}
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(0, status);
+		/* No byte is lost, none is read twice. */
+		ASSERT_EQ(0, fcntl(ends[0], F_SETFL, O_NONBLOCK));
+		n = read(ends[0], junk, sizeof(junk));
+		ASSERT_EQ(left, n < 0 ? 0 : n);
+		close(ends[0]);
+		close(ends[1]);
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Devices that are as slow or as faulty as a test wants them (null_blk), file
+ * systems that are frozen, system-wide settings. What a test changed is undone
+ * however the test ends.
+ */
+#ifndef KAIO_DEVICES_H
+#define KAIO_DEVICES_H
+
+#include <linux/fs.h>
+#include <sys/mount.h>
+#include <sys/sysmacros.h>
+
+#include "kaio_common.h"
+
+#define CONFIGFS	"/sys/kernel/config"
+
+/*
+ * A process that undoes something when it is told to, or when the test is gone.
+ * It holds nothing of what the test has open.
+ */
+struct guard {
+	int control;
+	pid_t pid;
+};
+
+static inline struct guard guard_start(void (*undo)(const char *what),
+				       const char *what)
+{
+	struct guard guard = { .pid = -1 };
+	int ends[2];
+	char c;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+		return guard;
+	guard.control = ends[0];
+	guard.pid = fork();
+	if (!guard.pid) {
+		/* The harness kills the process group of a test. */
+		setsid();
+		dup2(ends[1], 3);
+		syscall(SYS_close_range, 4, ~0U, 0);
+		while (read(3, &c, 1) < 0 && errno == EINTR)
+			;
+		undo(what);
+		_exit(0);
+	}
+	close(ends[1]);
+	return guard;
+}
+
+/* Have it undone, and wait until it is. */
+static inline void guard_end(struct guard *guard)
+{
+	if (guard->pid <= 0)
+		return;
+	/* Not by closing: a child of the test may have the descriptor too. */
+	send(guard->control, "", 1, MSG_NOSIGNAL);
+	waitpid(guard->pid, NULL, 0);
+	close(guard->control);
+	guard->pid = 0;
+}
+
+static inline bool write_file(const char *path, const char *text)
+{
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+	const ssize_t len = strlen(text);
+	bool ok = false;
+
+	if (fd >= 0) {
+		ok = write(fd, text, len) == len;
+		close(fd);
+	}
+	return ok;
+}
+
+/*
+ * null_blk.
+ */
+struct setting {
+	const char *name;
+	unsigned long value;
+};
+
+struct null_blk {
+	struct guard guard;
+	char node[64];
+};
+
+static inline bool null_blk_set(const char *name, const char *attr,
+				const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), CONFIGFS "/nullb/%s/%s", name, attr);
+	return write_file(path, text);
+}
+
+static inline void null_blk_remove(const char *name)
+{
+	char path[128];
+
+	null_blk_set(name, "power", "0");
+	snprintf(path, sizeof(path), CONFIGFS "/nullb/%s", name);
+	rmdir(path);
+}
+
+/* Load the driver, where it is a module. */
+static inline bool null_blk_load(void)
+{
+	int fd;
+
+	if (access("/sys/module/null_blk", F_OK)) {
+		fd = open("/null_blk.ko", O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || syscall(SYS_finit_module, fd, "nr_devices=0", 0))
+			return false;
+		close(fd);
+	}
+	if (access(CONFIGFS "/nullb", F_OK))
+		return !mount("configfs", CONFIGFS, "configfs", 0, NULL);
+	return true;
+}
+
+/*
+ * A block device of 16 MiB of memory, each request to which takes @nsec and is
+ * completed by an interrupt, changed by @more (to the first without a name).
+ */
+static inline bool null_blk_make(struct null_blk *dev, const char *name,
+				 unsigned long nsec, const struct setting *more)
+{
+	const struct setting settings[] = {
+		{ "size", 16 },		   { "memory_backed", 1 },
+		{ "blocksize", 512 },	   { "irqmode", 2 },
+		{ "no_sched", 1 },	   { "hw_queue_depth", 256 },
+		{ "completion_nsec", nsec }, {},
+	};
+	const struct setting *lists[] = { settings, more }, *setting;
+	char path[128], text[32];
+	int i;
+
+	memset(dev, 0, sizeof(*dev));
+	if (!null_blk_load())
+		return false;
+	/* An earlier test may have been killed together with its guard. */
+	null_blk_remove(name);
+	snprintf(path, sizeof(path), CONFIGFS "/nullb/%s", name);
+	if (mkdir(path, 0700))
+		return false;
+	dev->guard = guard_start(null_blk_remove, name);
+	for (i = 0; i < 2; i++) {
+		for (setting = lists[i]; setting && setting->name; setting++) {
+			snprintf(text, sizeof(text), "%lu", setting->value);
+			if (!null_blk_set(name, setting->name, text))
+				return false;
+		}
+	}
+	snprintf(dev->node, sizeof(dev->node), "/dev/%s", name);
+	return null_blk_set(name, "power", "1") &&
+	       wait_until(!access(dev->node, R_OK));
+}
+
+/* Its descriptors have to be closed, and its requests complete. */
+static inline void null_blk_end(struct null_blk *dev)
+{
+	guard_end(&dev->guard);
+}
+
+/* What is cached of a block device is written, and forgotten. */
+static inline bool drop_cache(int fd)
+{
+	return !ioctl(fd, BLKFLSBUF, 0);
+}
+
+/*
+ * A word of the statistics of the device under @fd, a file or a block device
+ * (Documentation/block/stat.rst); -1 if there are none.
+ */
+static inline long device_stat(int fd, int word)
+{
+	struct stat stat;
+	long value = -1;
+	char path[64];
+	FILE *file;
+	dev_t dev;
+
+	if (fstat(fd, &stat))
+		return -1;
+	dev = S_ISBLK(stat.st_mode) ? stat.st_rdev : stat.st_dev;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/stat", major(dev),
+		 minor(dev));
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	while (word-- >= 0)
+		if (fscanf(file, "%ld", &value) != 1)
+			value = -1;
+	fclose(file);
+	return value;
+}
+
+/* In units of 512 bytes. */
+static inline long sectors_read(int fd)
+{
+	return device_stat(fd, 2);
+}
+
+static inline long sectors_written(int fd)
+{
+	return device_stat(fd, 6);
+}
+
+/*
+ * Frozen file systems.
+ */
+static inline void thaw_dir(const char *dir)
+{
+	const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	ioctl(fd, FITHAW, 0);
+	close(fd);
+}
+
+/* Nothing of the file system that has @dir is written until guard_end(). */
+static inline bool freeze(struct guard *guard, const char *dir)
+{
+	const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	bool ok = false;
+
+	*guard = guard_start(thaw_dir, dir);
+	if (fd >= 0) {
+		ok = !ioctl(fd, FIFREEZE, 0);
+		close(fd);
+	}
+	return ok;
+}
+
+#endif /* KAIO_DEVICES_H */

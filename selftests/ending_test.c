@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How a request ends with its context, its process or its file, in each state that
+ * it can be in.
+ */
+#include "crowd.h"
+
+enum state {
+	PARKED,
+	RETRIED,	/* an attempt of the kick handler hangs */
+	QUEUED,		/* no worker is free */
+	BLOCKED,	/* a worker hangs */
+	INTERRUPTED,	/* a worker waits, and can be told not to */
+	DRIVEN,		/* a driver has it */
+};
+
+/* The file that brings a request there, and what it does. */
+static const struct {
+	const char *node;
+	struct kaio_mock_step step;
+} ways[] = {
+	[PARKED] = { KAIO_MOCK, NOT_NOW },
+	[RETRIED] = { KAIO_MOCK, NOT_NOW },
+	[QUEUED] = { KAIO_MOCK_SLOW_DISK, GIVES(5) },
+	[BLOCKED] = { KAIO_MOCK_SLOW_DISK,
+		      { .result = 5, .sleep = KAIO_MOCK_KILLABLE } },
+	[INTERRUPTED] = { KAIO_MOCK_SLOW_DISK,
+			  { .result = 5, .sleep = KAIO_MOCK_INTERRUPTIBLE } },
+	[DRIVEN] = { KAIO_MOCK_DISK,
+		     { .result = 5, .complete = KAIO_MOCK_TOLD } },
+};
+
+FIXTURE(end)
+{
+	int fd;
+	int file;
+	__s64 nr;
+	long refs;
+	/* Shared memory that the child maps: it shows whether its mm lives. */
+	int memory;
+	int ready[2];
+	struct crowd *crowd;
+};
+
+FIXTURE_VARIANT(end)
+{
+	enum state state;
+};
+
+/* clang-format off */
+FIXTURE_VARIANT_ADD(end, parked) { .state = PARKED };
+FIXTURE_VARIANT_ADD(end, retried) { .state = RETRIED };
+FIXTURE_VARIANT_ADD(end, queued) { .state = QUEUED };
+FIXTURE_VARIANT_ADD(end, blocked) { .state = BLOCKED };
+FIXTURE_VARIANT_ADD(end, interrupted) { .state = INTERRUPTED };
+FIXTURE_VARIANT_ADD(end, driven) { .state = DRIVEN };
+/* clang-format on */
+
+/* -1 if it is built in. */
+static long module_refs(const char *name)
+{
+	char path[64];
+	long refs = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", name);
+	file = fopen(path, "re");
+	if (!file)
+		return -1;
+	if (fscanf(file, "%ld", &refs) != 1)
+		refs = -1;
+	fclose(file);
+	return refs;
+}
+
+FIXTURE_SETUP(end)
+{
+	static struct crowd crowd;
+
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	self->file = open_mock(_metadata, ways[variant->state].node);
+	if (self->file < 0)
+		return;
+	/* What the test before this one has left goes a moment after it. */
+	ASSERT_TRUE(wait_until(module_refs("kaio") <= 1));
+	if (variant->state == QUEUED) {
+		ASSERT_TRUE(open_crowd(_metadata, &crowd));
+		ASSERT_TRUE(crowd_out(&crowd));
+		self->crowd = &crowd;
+	}
+	self->nr = kaio_nr(self->fd);
+	self->refs = module_refs("kaio");
+	self->memory = memfd_create("kaio", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	ASSERT_LE(0, self->memory);
+	ASSERT_EQ(0, ftruncate(self->memory, PAGE));
+	ASSERT_EQ(0, pipe2(self->ready, O_CLOEXEC));
+}
+
+FIXTURE_TEARDOWN(end)
+{
+	mock_let_go(self->file, CROWD);
+	if (self->crowd) {
+		EXPECT_TRUE(crowd_leaves(self->crowd, 0));
+		close(self->crowd->fd);
+		close(self->crowd->file);
+	}
+	close(self->file);
+	close(self->fd);
+}
+
+/* The child's request, in that state; a step's number if that failed. */
+static int reach_state(FIXTURE_DATA(end) *self, enum state state, int fd,
+		       __u64 *ctx, struct iocb *iocb)
+{
+	const struct kaio_mock_step hangs_once = {
+		.attempts = 1, .result = -EAGAIN, .sleep = KAIO_MOCK_KILLABLE,
+	};
+	static char buf[8];
+	const int file = self->file;
+
+	if (mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->memory,
+		 0) == MAP_FAILED)
+		return 101;
+	if (kaio_setup(fd, 1, ctx))
+		return 102;
+	if (mock_program(file, 1, 0, ways[state].step))
+		return 103;
+	prep_pread(iocb, file, buf, 5, 0);
+	if (kaio_submit_one(fd, *ctx, iocb) != 1)
+		return 104;
+	if (state == RETRIED && (mock_program(file, 1, 0, hangs_once, NOT_NOW) ||
+				 mock_wake(file, KAIO_MOCK_NOW, 0, IN)))
+		return 105;
+	if ((state == RETRIED || state == BLOCKED) && !mock_sleeps(file))
+		return 106;
+	if (state == INTERRUPTED && !wait_until(mock_info(file).attempts))
+		return 107;
+	if (state == DRIVEN && mock_info(file).queued != 1)
+		return 108;
+	if (state == PARKED && mock_waiters(file) != 1)
+		return 109;
+	if (state == QUEUED &&
+	    (kaio_stat(fd, "queued") != 1 || mock_info(file).attempts))
+		return 110;
+	return 0;
+}
+
+/* What hangs goes on. */
+static void release(FIXTURE_DATA(end) *self)
+{
+	mock_let_go(self->file, 1);
+	mock_complete(self->file, 5);
+}
+
+/* It waits for nobody: it ends with its context. */
+static bool ends_at_once(enum state state)
+{
+	return state == PARKED || state == QUEUED || state == INTERRUPTED;
+}
+
+/* Nobody has the child's memory any more. */
+static bool mm_is_gone(FIXTURE_DATA(end) *self)
+{
+	return !fcntl(self->memory, F_ADD_SEALS, F_SEAL_WRITE);
+}
+
+/* The context has gone, and all that it had, and nothing waits for the file. */
+static bool nothing_is_left(FIXTURE_DATA(end) *self)
+{
+	return wait_until(kaio_nr(self->fd) == self->nr) &&
+	       wait_until(module_refs("kaio") == self->refs) &&
+	       wait_until(mock_info(self->file).running == 0) &&
+	       mock_info(self->file).queued == 0 &&
+	       mock_waiters(self->file) == 0;
+}
+
+/* What a child does once its request is in that state. */
+enum deed {
+	DESTROY,
+	CLOSE,
+	UNMAP,
+	EXIT,
+	EXEC,
+	WAIT,
+};
+
+static void do_as_child(FIXTURE_DATA(end) *self, enum state state,
+			enum deed deed)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct iocb iocb;
+	__u64 ctx;
+	int ret = reach_state(self, state, fd, &ctx, &iocb);
+
+	if (ret)
+		_exit(ret);
+	if (deed == DESTROY && write(self->ready[1], "r", 1) != 1)
+		_exit(1);
+	if (deed == DESTROY)
+		_exit(kaio_destroy(fd, ctx) || kaio_stat(fd, "inflight") ||
+		      kaio_stat(fd, "completed") != 1);
+	if (deed == CLOSE && close(fd))
+		_exit(3);
+	if (deed == UNMAP && munmap(ring_of(ctx), PAGE))
+		_exit(4);
+	if (write(self->ready[1], "r", 1) != 1)
+		_exit(5);
+	if (deed == EXEC)
+		execl("/bin/true", "true", (char *)NULL);
+	if (deed != EXIT)
+		pause();
+	_exit(0);
+}
+
+static pid_t start_child(struct __test_metadata *const _metadata,
+			 FIXTURE_DATA(end) *self, enum state state,
+			 enum deed deed)
+{
+	int status;
+	pid_t pid;
+	char c;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		do_as_child(self, state, deed);
+	close(self->ready[1]);
+	ASSERT_EQ(1, read(self->ready[0], &c, 1))
+	{
+		waitpid(pid, &status, 0);
+		TH_LOG("step %d failed", WEXITSTATUS(status));
+	}
+	return pid;
+}
+
+/* -1: it does not end in time. */
+static int status_of(pid_t pid)
+{
+	int status;
+
+	return wait_until(waitpid(pid, &status, WNOHANG) == pid) ? status : -1;
+}
+
+TEST_F_TIMEOUT(end, destroy, 120)
+{
+	const pid_t pid = start_child(_metadata, self, variant->state, DESTROY);
+	int status;
+
+	if (!ends_at_once(variant->state)) {
+		/* The buffer is in use. */
+		usleep(50 * 1000);
+		EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
+		release(self);
+	}
+	EXPECT_EQ(0, status_of(pid));
+	EXPECT_TRUE(nothing_is_left(self));
+}
+
+/* Whatever it waits for. */
+TEST_F_TIMEOUT(end, kill_in_destroy, 120)
+{
+	const pid_t pid = start_child(_metadata, self, variant->state, DESTROY);
+
+	if (ends_at_once(variant->state)) {
+		EXPECT_EQ(0, status_of(pid));
+		return;
+	}
+	usleep(50 * 1000);
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	/* An exit may take some time too: once is enough. */
+	if (variant->state != DRIVEN)
+		release(self);
+	EXPECT_EQ(SIGKILL, status_of(pid));
+	release(self);
+	EXPECT_TRUE(nothing_is_left(self));
+}
+
+/* It does not wait for ever; and what has not begun by then never does. */
+TEST_F_TIMEOUT(end, kill, 120)
+{
+	const pid_t pid = start_child(_metadata, self, variant->state, WAIT);
+	__u64 attempts;
+
+	EXPECT_EQ(self->nr + 1, kaio_nr(self->fd));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, status_of(pid));
+	attempts = mock_info(self->file).attempts;
+	ASSERT_EQ(0, mock_wake(self->file, KAIO_MOCK_NOW, IN, IN));
+	/* Only who works in its memory holds that. */
+	EXPECT_TRUE(variant->state == RETRIED || variant->state == BLOCKED ||
+		    wait_until(mm_is_gone(self)));
+	if (!ends_at_once(variant->state))
+		release(self);
+	EXPECT_TRUE(wait_until(mm_is_gone(self)));
+	EXPECT_TRUE(nothing_is_left(self));
+	EXPECT_EQ(attempts, mock_info(self->file).attempts);
+}
+
+TEST_F_TIMEOUT(end, exit, 120)
+{
+	const pid_t pid = start_child(_metadata, self, variant->state, EXIT);
+
+	if (!ends_at_once(variant->state)) {
+		usleep(50 * 1000);
+		release(self);
+	}
+	EXPECT_EQ(0, status_of(pid));
+	EXPECT_TRUE(wait_until(mm_is_gone(self)));
+	EXPECT_TRUE(nothing_is_left(self));
+}
+
+TEST_F_TIMEOUT(end, exec, 120)
+{
+	const pid_t pid = start_child(_metadata, self, variant->state, EXEC);
+
+	EXPECT_EQ(0, status_of(pid));
+	if (!ends_at_once(variant->state))
+		release(self);
+	EXPECT_TRUE(wait_until(mm_is_gone(self)));
+	EXPECT_TRUE(nothing_is_left(self));
+}
+
+TEST_F_TIMEOUT(end, close, 120)
+{
+	const pid_t pid = start_child(_metadata, self, variant->state, CLOSE);
+
+	if (!ends_at_once(variant->state))
+		release(self);
+	/* The process lives on without it. */
+	EXPECT_TRUE(nothing_is_left(self));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, status_of(pid));
+}
+
+TEST_F_TIMEOUT(end, unmap, 120)
+{
+	const pid_t pid = start_child(_metadata, self, variant->state, UNMAP);
+
+	if (!ends_at_once(variant->state))
+		release(self);
+	EXPECT_TRUE(wait_until(mock_info(self->file).running == 0));
+	EXPECT_EQ(0, mock_waiters(self->file));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, status_of(pid));
+	EXPECT_TRUE(nothing_is_left(self));
+}
+
+static long remove_module(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
+}
+
+/* While anything of a request is in use, the module stays. */
+TEST_F_TIMEOUT(end, module_stays, 120)
+{
+	/* Ours must not be why it stays. */
+	const long refs = self->refs - 1;
+	pid_t pid;
+
+	if (self->refs < 0)
+		SKIP(return, "kaio is built in");
+	close(self->fd);
+	pid = start_child(_metadata, self, variant->state, CLOSE);
+	if (!ends_at_once(variant->state)) {
+		EXPECT_EQ(-EAGAIN, remove_module("kaio"));
+		EXPECT_EQ(-EAGAIN, remove_module("kaio_mock"));
+		release(self);
+	}
+	/* When it is over it may go. */
+	EXPECT_TRUE(wait_until(module_refs("kaio") == refs));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, status_of(pid));
+}
+
+TEST_HARNESS_MAIN

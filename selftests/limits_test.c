@@ -1,0 +1,825 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How many requests contexts may hold: of the system, of one user. Each limit is
+ * a sysctl and a module parameter, which are one number.
+ *
+ * Needs root: tests act as an unprivileged user (become_user()), and put back
+ * what they have changed.
+ */
+#include <linux/capability.h>
+
+#include "devices.h"
+#include "sleepers.h"
+
+#define NR_SYSCTL	"/proc/sys/fs/kaio-nr"
+#define MAX_SYSCTL	"/proc/sys/fs/kaio-max-nr"
+#define USER_SYSCTL	"/proc/sys/fs/kaio-max-user-nr"
+#define MAX_PARAM	"/sys/module/kaio/parameters/max_nr"
+#define USER_PARAM	"/sys/module/kaio/parameters/max_user_nr"
+
+/* What is documented. */
+#define DEFAULT_MAX_NR		4194304
+#define DEFAULT_MAX_USER_NR	262144
+
+/* Users of whom nobody else is. */
+#define USER_A	54321
+#define USER_B	54322
+
+static __u64 read_number(const char *path)
+{
+	unsigned long long value = ~0ULL;
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return ~0ULL;
+	if (fscanf(file, "%llu", &value) != 1)
+		value = ~0ULL;
+	fclose(file);
+	return value;
+}
+
+static bool write_number(const char *path, __u64 value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return write_file(path, text);
+}
+
+/* The way back stays open: the saved user id is root's. */
+static bool become_user(uid_t uid)
+{
+	return !setresuid(uid, uid, 0);
+}
+
+static bool become_root(void)
+{
+	return !setresuid(0, 0, 0);
+}
+
+static bool drop_capability(int capability)
+{
+	struct __user_cap_header_struct header = {
+		.version = _LINUX_CAPABILITY_VERSION_3,
+	};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data))
+		return false;
+	data[CAP_TO_INDEX(capability)].effective &=
+		~CAP_TO_MASK(capability);
+	return !syscall(SYS_capset, &header, data);
+}
+
+/* Opened by the user @uid. */
+static int open_as(uid_t uid)
+{
+	int fd = -1;
+
+	if (become_user(uid)) {
+		fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		if (!become_root())
+			abort();
+	}
+	return fd;
+}
+
+/* kaio_query.user_nr; -errno. */
+static __s64 user_nr(int fd)
+{
+	struct kaio_query query;
+	long ret = kaio_query(fd, &query);
+
+	return ret < 0 ? ret : (__s64)query.user_nr;
+}
+
+FIXTURE(limits)
+{
+	/* Root's. */
+	int fd;
+	/* USER_A's. */
+	int user;
+	__u64 ctx;
+	__s64 nr;
+	__u64 max_nr;
+	__u64 max_user_nr;
+};
+
+FIXTURE_SETUP(limits)
+{
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	if (geteuid())
+		SKIP(return, "needs root");
+	self->max_nr = read_number(MAX_SYSCTL);
+	self->max_user_nr = read_number(USER_SYSCTL);
+	self->nr = kaio_nr(self->fd);
+	self->user = open_as(USER_A);
+	ASSERT_LE(0, self->user);
+	ASSERT_EQ(0, user_nr(self->user));
+}
+
+FIXTURE_TEARDOWN(limits)
+{
+	EXPECT_TRUE(become_root());
+	EXPECT_TRUE(write_number(MAX_SYSCTL, self->max_nr));
+	EXPECT_TRUE(write_number(USER_SYSCTL, self->max_user_nr));
+	close(self->user);
+	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr))
+	{
+		TH_LOG("%lld are charged, not %lld", kaio_nr(self->fd),
+		       self->nr);
+	}
+	/* The user is charged nothing either. */
+	self->user = open_as(USER_A);
+	EXPECT_TRUE(wait_until(user_nr(self->user) == 0));
+	close(self->user);
+	close(self->fd);
+}
+
+/*
+ * The files.
+ */
+FIXTURE(sysctl)
+{
+	int fd;
+	__u64 value;
+};
+
+FIXTURE_VARIANT(sysctl)
+{
+	const char *path;
+	mode_t mode;
+	/* The module parameter that is the same number. */
+	const char *param;
+	size_t query_field;
+	__u64 at_first;
+};
+
+/* clang-format off */
+FIXTURE_VARIANT_ADD(sysctl, nr) {
+	.path = NR_SYSCTL,
+	.mode = 0444,
+	.query_field = offsetof(struct kaio_query, nr),
+};
+
+FIXTURE_VARIANT_ADD(sysctl, max_nr) {
+	.path = MAX_SYSCTL,
+	.mode = 0644,
+	.param = MAX_PARAM,
+	.query_field = offsetof(struct kaio_query, max_nr),
+	.at_first = DEFAULT_MAX_NR,
+};
+
+FIXTURE_VARIANT_ADD(sysctl, max_user_nr) {
+	.path = USER_SYSCTL,
+	.mode = 0644,
+	.param = USER_PARAM,
+	.query_field = offsetof(struct kaio_query, max_user_nr),
+	.at_first = DEFAULT_MAX_USER_NR,
+};
+/* clang-format on */
+
+FIXTURE_SETUP(sysctl)
+{
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	if (geteuid())
+		SKIP(return, "needs root");
+	self->value = read_number(variant->path);
+}
+
+FIXTURE_TEARDOWN(sysctl)
+{
+	EXPECT_TRUE(become_root());
+	if (variant->param) {
+		EXPECT_TRUE(write_number(variant->path, self->value));
+		EXPECT_EQ(self->value, read_number(variant->path));
+	}
+	close(self->fd);
+}
+
+static __u64 query_field(int fd, size_t offset)
+{
+	struct kaio_query query;
+	__u64 value;
+
+	if (kaio_query(fd, &query))
+		return ~0ULL;
+	memcpy(&value, (char *)&query + offset, sizeof(value));
+	return value;
+}
+
+TEST_F(sysctl, mode)
+{
+	struct stat stat_of;
+
+	ASSERT_EQ(0, stat(variant->path, &stat_of));
+	EXPECT_EQ(S_IFREG | variant->mode, stat_of.st_mode);
+	EXPECT_EQ(0, stat_of.st_uid);
+}
+
+TEST_F(sysctl, value)
+{
+	EXPECT_EQ(self->value, query_field(self->fd, variant->query_field));
+	if (variant->param) {
+		EXPECT_EQ(self->value, read_number(variant->param));
+		EXPECT_EQ(variant->at_first, self->value);
+	}
+}
+
+TEST_F(sysctl, users_cannot_write)
+{
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(self->value, read_number(variant->path));
+	EXPECT_FALSE(write_number(variant->path, 1));
+	ASSERT_TRUE(become_root());
+	EXPECT_EQ(self->value, read_number(variant->path));
+}
+
+TEST_F(sysctl, one_number)
+{
+	if (!variant->param) {
+		/* Not even root. */
+		EXPECT_FALSE(write_number(variant->path, 12345));
+		EXPECT_EQ(self->value, read_number(variant->path));
+		return;
+	}
+	ASSERT_TRUE(write_number(variant->path, 12345));
+	EXPECT_EQ(12345, read_number(variant->path));
+	EXPECT_EQ(12345, read_number(variant->param));
+	EXPECT_EQ(12345, query_field(self->fd, variant->query_field));
+	ASSERT_TRUE(write_number(variant->param, 54321));
+	EXPECT_EQ(54321, read_number(variant->path));
+	EXPECT_EQ(54321, read_number(variant->param));
+	EXPECT_EQ(54321, query_field(self->fd, variant->query_field));
+}
+
+TEST_F(sysctl, not_a_number)
+{
+	const char *const values[] = {
+		"many", "-1", "x1", "99999999999999999999999", "0x", " ",
+	};
+	size_t i;
+
+	/* Whether it says so or not, it stays as it is. */
+	for (i = 0; i < ARRAY_SIZE(values); i++) {
+		write_file(variant->path, values[i]);
+		EXPECT_EQ(self->value, read_number(variant->path))
+		{
+			TH_LOG("'%s'", values[i]);
+		}
+	}
+}
+
+TEST_F(limits, nr_counts)
+{
+	ASSERT_EQ(0, kaio_setup(self->fd, 10, &self->ctx));
+	EXPECT_EQ(self->nr + 10, read_number(NR_SYSCTL));
+	EXPECT_EQ(self->nr + 10, kaio_nr(self->fd));
+	ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	EXPECT_EQ(self->nr, read_number(NR_SYSCTL));
+}
+
+/*
+ * The limit of the system.
+ */
+TEST_F(limits, of_system)
+{
+	__u64 second;
+
+	ASSERT_TRUE(write_number(MAX_SYSCTL, self->nr + 10));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 11, &self->ctx));
+	ASSERT_EQ(0, kaio_setup(self->fd, 10, &self->ctx));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 1, &second));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 1, &second));
+	EXPECT_EQ(self->nr + 10, kaio_nr(self->fd));
+	EXPECT_EQ(0, user_nr(self->user));
+	ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	/* A user may use it up, too. */
+	ASSERT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 1, &second));
+}
+
+TEST_F(limits, of_system_is_highest)
+{
+	ASSERT_TRUE(write_number(MAX_SYSCTL, ~0UL));
+	ASSERT_TRUE(write_number(USER_SYSCTL, ~0UL));
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
+	EXPECT_EQ(10, user_nr(self->user));
+	EXPECT_EQ(-EINVAL, kaio_setup(self->user, ~0U, &self->ctx));
+}
+
+TEST_F(limits, of_system_is_zero)
+{
+	ASSERT_TRUE(write_number(MAX_SYSCTL, 0));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 1, &self->ctx));
+}
+
+/*
+ * The limit of one user.
+ */
+TEST_F(limits, of_user)
+{
+	struct kaio_query query;
+	__u64 second;
+
+	ASSERT_TRUE(write_number(USER_SYSCTL, 10));
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 11, &self->ctx));
+	EXPECT_EQ(0, user_nr(self->user));
+	ASSERT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 1, &second));
+	ASSERT_EQ(0, kaio_query(self->user, &query));
+	EXPECT_EQ(10, query.user_nr);
+	EXPECT_EQ(10, query.max_user_nr);
+	EXPECT_EQ((__u64)self->nr + 10, query.nr);
+	ASSERT_EQ(0, kaio_destroy(self->user, self->ctx));
+	EXPECT_EQ(0, user_nr(self->user));
+	EXPECT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
+}
+
+/* What was refused for one limit is not charged for the other. */
+TEST_F(limits, refused_is_not_charged)
+{
+	ASSERT_TRUE(write_number(USER_SYSCTL, 10));
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 11, &self->ctx));
+	EXPECT_EQ(self->nr, kaio_nr(self->user));
+	ASSERT_TRUE(become_root());
+	ASSERT_TRUE(write_number(MAX_SYSCTL, self->nr + 5));
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 6, &self->ctx));
+	EXPECT_EQ(0, user_nr(self->user));
+	EXPECT_EQ(self->nr, kaio_nr(self->user));
+}
+
+TEST_F(limits, of_user_lowered)
+{
+	struct iocb iocb;
+	__u64 second;
+
+	ASSERT_TRUE(become_user(USER_A));
+	ASSERT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
+	ASSERT_TRUE(become_root());
+	ASSERT_TRUE(write_number(USER_SYSCTL, 5));
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 1, &second));
+	/* Who is in stays in. */
+	prep_noop(&iocb, self->user);
+	EXPECT_EQ(0, kaio_do(self->user, self->ctx, &iocb));
+	ASSERT_EQ(0, kaio_destroy(self->user, self->ctx));
+	EXPECT_EQ(0, kaio_setup(self->user, 5, &self->ctx));
+}
+
+TEST_F(limits, of_another_user)
+{
+	const int other = open_as(USER_B);
+	__u64 second;
+
+	ASSERT_LE(0, other);
+	ASSERT_TRUE(write_number(USER_SYSCTL, 10));
+	ASSERT_TRUE(become_user(USER_A));
+	ASSERT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
+	ASSERT_TRUE(become_root());
+	ASSERT_TRUE(become_user(USER_B));
+	EXPECT_EQ(0, user_nr(other));
+	ASSERT_EQ(0, kaio_setup(other, 10, &second));
+	EXPECT_EQ(10, user_nr(other));
+	EXPECT_EQ(10, user_nr(self->user));
+	EXPECT_EQ(-EAGAIN, kaio_setup(other, 1, &second));
+	close(other);
+}
+
+/* All open files of a user count together. */
+TEST_F(limits, two_files)
+{
+	const int second_file = open_as(USER_A);
+	__u64 second, third;
+
+	ASSERT_LE(0, second_file);
+	ASSERT_TRUE(write_number(USER_SYSCTL, 10));
+	ASSERT_TRUE(become_user(USER_A));
+	ASSERT_EQ(0, kaio_setup(self->user, 6, &self->ctx));
+	EXPECT_EQ(-EAGAIN, kaio_setup(second_file, 5, &second));
+	ASSERT_EQ(0, kaio_setup(second_file, 4, &second));
+	EXPECT_EQ(10, user_nr(self->user));
+	EXPECT_EQ(10, user_nr(second_file));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 1, &third));
+	/* One of them is closed: its context is not the other's. */
+	ASSERT_EQ(0, close(second_file));
+	EXPECT_TRUE(wait_until(user_nr(self->user) == 6));
+	EXPECT_EQ(0, kaio_setup(self->user, 4, &third));
+}
+
+/* All processes of a user, too. */
+TEST_F(limits, two_processes)
+{
+	int status, held[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(held));
+	ASSERT_TRUE(write_number(USER_SYSCTL, 10));
+	ASSERT_TRUE(become_user(USER_A));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+
+		if (kaio_setup(fd, 6, &self->ctx) || write(held[1], "h", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	ASSERT_EQ(1, read(held[0], &c, 1));
+	EXPECT_EQ(6, user_nr(self->user));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 5, &self->ctx));
+	EXPECT_EQ(0, kaio_setup(self->user, 4, &self->ctx));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(wait_until(user_nr(self->user) == 4));
+}
+
+/* Whoever has the descriptor: who opened it is charged. */
+TEST_F(limits, charged_to_opener)
+{
+	const __s64 before = user_nr(self->fd);
+
+	ASSERT_TRUE(become_user(USER_B));
+	ASSERT_EQ(0, kaio_setup(self->user, 7, &self->ctx));
+	EXPECT_EQ(7, user_nr(self->user));
+	ASSERT_TRUE(become_root());
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(7, user_nr(self->user));
+	ASSERT_TRUE(become_root());
+	EXPECT_EQ(before, user_nr(self->fd));
+}
+
+/* It is the real user id that counts. */
+TEST_F(limits, real_user)
+{
+	int fd;
+
+	ASSERT_EQ(0, setresuid(USER_A, USER_B, 0));
+	fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, kaio_setup(fd, 7, &self->ctx));
+	ASSERT_TRUE(become_root());
+	EXPECT_EQ(7, user_nr(self->user));
+	close(fd);
+}
+
+TEST_F(limits, root_is_exempt)
+{
+	const __s64 before = user_nr(self->fd);
+
+	ASSERT_TRUE(write_number(USER_SYSCTL, 0));
+	EXPECT_EQ(0, kaio_setup(self->fd, 100, &self->ctx));
+	/* But not from being counted. */
+	EXPECT_EQ(before + 100, user_nr(self->fd));
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	EXPECT_EQ(before, user_nr(self->fd));
+}
+
+/* For its capability, not for its name. */
+TEST_F(limits, root_without_capability)
+{
+	__u64 second;
+
+	ASSERT_TRUE(write_number(USER_SYSCTL, user_nr(self->fd) + 10));
+	ASSERT_TRUE(drop_capability(CAP_SYS_RESOURCE));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 11, &self->ctx));
+	EXPECT_EQ(0, kaio_setup(self->fd, 10, &self->ctx));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 1, &second));
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+}
+
+/*
+ * What was charged is given back.
+ */
+FIXTURE(charge)
+{
+	int fd;
+	int user;
+	__s64 nr;
+};
+
+FIXTURE_VARIANT(charge)
+{
+	/* In a child that has become the user. Returns its exit status. */
+	int (*end)(int fd, __u64 ctx);
+	int status;
+};
+
+static int end_by_destroy(int fd, __u64 ctx)
+{
+	return kaio_destroy(fd, ctx) || user_nr(fd);
+}
+
+static int end_by_close(int fd, __u64 ctx)
+{
+	const int other = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+
+	(void)ctx;
+	close(fd);
+	return !wait_until(user_nr(other) == 0);
+}
+
+static int end_by_unmap(int fd, __u64 ctx)
+{
+	return munmap(ring_of(ctx), PAGE) || !wait_until(user_nr(fd) == 0);
+}
+
+static int end_by_exit(int fd, __u64 ctx)
+{
+	(void)fd;
+	(void)ctx;
+	return 0;
+}
+
+/* What is executed has the descriptor, and no context. */
+static int end_by_exec(int fd, __u64 ctx)
+{
+	(void)ctx;
+	fcntl(fd, F_SETFD, 0);
+	execl("/bin/true", "true", NULL);
+	return 1;
+}
+
+static int end_by_kill(int fd, __u64 ctx)
+{
+	(void)fd;
+	(void)ctx;
+	raise(SIGKILL);
+	return 1;
+}
+
+/* With requests that wait. */
+static int end_by_kill_with_requests(int fd, __u64 ctx)
+{
+	struct iocb iocb;
+	int ends[2], i;
+	char c;
+
+	if (pipe2(ends, O_CLOEXEC))
+		return 1;
+	prep_pread(&iocb, ends[0], &c, 1, 0);
+	for (i = 0; i < NR_EVENTS; i++)
+		if (kaio_submit_one(fd, ctx, &iocb) != 1)
+			return 2;
+	return end_by_kill(fd, ctx);
+}
+
+static int fail_to_map(int fd, __u64 ctx)
+{
+	struct rlimit old, none;
+
+	if (kaio_destroy(fd, ctx) || getrlimit(RLIMIT_AS, &old))
+		return 1;
+	none = old;
+	none.rlim_cur = PAGE;
+	if (setrlimit(RLIMIT_AS, &none))
+		return 2;
+	if (kaio_setup(fd, NR_EVENTS, &ctx) != -ENOMEM)
+		return 3;
+	if (setrlimit(RLIMIT_AS, &old))
+		return 4;
+	return user_nr(fd) ? 5 : 0;
+}
+
+static int fail_to_answer(int fd, __u64 ctx)
+{
+	struct kaio_setup *arg = (void *)map_guarded(1);
+
+	if (!arg || kaio_destroy(fd, ctx))
+		return 1;
+	arg->nr_events = NR_EVENTS;
+	if (mprotect(arg, PAGE, PROT_READ))
+		return 2;
+	if (kaio_ioctl(fd, KAIO_SETUP, arg) != -EFAULT)
+		return 3;
+	return user_nr(fd) ? 4 : 0;
+}
+
+/* clang-format off */
+FIXTURE_VARIANT_ADD(charge, destroy) { .end = end_by_destroy };
+FIXTURE_VARIANT_ADD(charge, close) { .end = end_by_close };
+FIXTURE_VARIANT_ADD(charge, unmap) { .end = end_by_unmap };
+FIXTURE_VARIANT_ADD(charge, exit) { .end = end_by_exit };
+FIXTURE_VARIANT_ADD(charge, exec) { .end = end_by_exec };
+FIXTURE_VARIANT_ADD(charge, kill) {
+	.end = end_by_kill,
+	.status = SIGKILL,
+};
+
+FIXTURE_VARIANT_ADD(charge, kill_with_requests) {
+	.end = end_by_kill_with_requests,
+	.status = SIGKILL,
+};
+
+FIXTURE_VARIANT_ADD(charge, fail_to_map) { .end = fail_to_map };
+FIXTURE_VARIANT_ADD(charge, fail_to_answer) { .end = fail_to_answer };
+/* clang-format on */
+
+FIXTURE_SETUP(charge)
+{
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	if (geteuid())
+		SKIP(return, "needs root");
+	self->nr = kaio_nr(self->fd);
+	self->user = open_as(USER_A);
+	ASSERT_LE(0, self->user);
+}
+
+FIXTURE_TEARDOWN(charge)
+{
+	close(self->user);
+	close(self->fd);
+}
+
+TEST_F(charge, given_back)
+{
+	int status, i;
+	pid_t pid;
+
+	for (i = 0; i < 3; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			__u64 ctx;
+			int fd;
+
+			if (!become_user(USER_A))
+				_exit(100);
+			fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+			if (kaio_setup(fd, NR_EVENTS, &ctx))
+				_exit(101);
+			if (user_nr(fd) != NR_EVENTS)
+				_exit(102);
+			_exit(variant->end(fd, ctx));
+		}
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(variant->status, status)
+		{
+			TH_LOG("status %#x", status);
+		}
+		EXPECT_TRUE(wait_until(user_nr(self->user) == 0));
+		EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr));
+	}
+}
+
+/*
+ * Many threads at the limit.
+ */
+struct contender {
+	int fd;
+	int bad;
+	__u64 most;
+};
+
+static void *contend(void *arg)
+{
+	struct contender *contender = arg;
+	int done = 0;
+
+	while (done < 100) {
+		struct kaio_query query;
+		__u64 ctx;
+		long ret = kaio_setup(contender->fd, 10, &ctx);
+
+		if (kaio_query(contender->fd, &query))
+			contender->bad++;
+		if (query.user_nr > contender->most)
+			contender->most = query.user_nr;
+		if (!ret) {
+			done++;
+			contender->bad += !!kaio_destroy(contender->fd, ctx);
+		} else {
+			contender->bad += ret != -EAGAIN;
+			sched_yield();
+		}
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(limits, contention, 60)
+{
+	struct contender contenders[4] = {};
+	pthread_t threads[4];
+	int i;
+
+	ASSERT_TRUE(write_number(USER_SYSCTL, 25));
+	ASSERT_TRUE(become_user(USER_A));
+	for (i = 0; i < 4; i++) {
+		contenders[i].fd = self->user;
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, contend,
+					    &contenders[i]));
+	}
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+		EXPECT_EQ(0, contenders[i].bad);
+		EXPECT_GE(25, contenders[i].most);
+	}
+	EXPECT_EQ(0, user_nr(self->user));
+	EXPECT_EQ(self->nr, kaio_nr(self->user));
+}
+
+/*
+ * A server with hundreds of contexts, as any user, with nothing configured.
+ */
+#define CONTEXTS	500
+#define REQUESTS	128
+
+TEST_F_TIMEOUT(limits, server, 120)
+{
+	static __u64 ctx[CONTEXTS];
+	struct iocb iocb;
+	int i;
+
+	ASSERT_EQ(DEFAULT_MAX_NR, self->max_nr);
+	ASSERT_EQ(DEFAULT_MAX_USER_NR, self->max_user_nr);
+	ASSERT_TRUE(become_user(USER_A));
+	for (i = 0; i < CONTEXTS; i++) {
+		ASSERT_EQ(0, kaio_setup(self->user, REQUESTS, &ctx[i]))
+		{
+			TH_LOG("context %d", i);
+		}
+	}
+	EXPECT_EQ(CONTEXTS * REQUESTS, user_nr(self->user));
+	prep_noop(&iocb, self->user);
+	for (i = 0; i < CONTEXTS; i++) {
+		ASSERT_EQ(0, kaio_do(self->user, ctx[i], &iocb))
+		{
+			TH_LOG("context %d", i);
+		}
+	}
+	for (i = 0; i < CONTEXTS; i++)
+		ASSERT_EQ(0, kaio_destroy(self->user, ctx[i]));
+	EXPECT_EQ(0, user_nr(self->user));
+}
+
+/*
+ * A context takes as many requests as were asked for, and more only if its ring
+ * has room for them.
+ */
+static void expect_taken(struct __test_metadata *const _metadata, int fd,
+			 __u32 nr, int file)
+{
+	const __u32 more = nr + PAGE / sizeof(struct io_event) + 2;
+	struct iocb iocb, **iocbs = calloc(more, sizeof(*iocbs));
+	long taken;
+	char c;
+	__u64 ctx;
+	__u32 i;
+
+	ASSERT_NE(NULL, iocbs);
+	prep_pread(&iocb, file, &c, 1, 0);
+	for (i = 0; i < more; i++)
+		iocbs[i] = &iocb;
+	ASSERT_EQ(0, kaio_setup(fd, nr, &ctx));
+	taken = kaio_submit(fd, ctx, nr, iocbs);
+	EXPECT_EQ((long)nr, taken)
+	{
+		TH_LOG("of %u requests %ld were taken", nr, taken);
+	}
+	/* A page more at most: the ring's last one. */
+	while (taken > 0 && taken < (long)more) {
+		const long ret = kaio_submit(fd, ctx, more - taken, iocbs);
+
+		if (ret < 0) {
+			EXPECT_EQ(-EAGAIN, ret);
+			break;
+		}
+		taken += ret;
+	}
+	EXPECT_GT((long)more, taken)
+	{
+		TH_LOG("of %u requests %ld were taken", nr, taken);
+	}
+	EXPECT_EQ(taken, kaio_stat(fd, "inflight"));
+	ASSERT_EQ(0, kaio_destroy(fd, ctx));
+	free(iocbs);
+}
+
+TEST_F_TIMEOUT(limits, never_fewer_than_asked_for, 120)
+{
+	const __u32 sizes[] = { 250,  251,  252,  253,	254,  255,
+				256,  257,  382,  383,	384,  511,
+				512,  1000, 1024, 2047, 4096, 10000 };
+	int ends[2];
+	__u32 nr;
+	size_t i;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	for (nr = 1; nr <= 130; nr++)
+		expect_taken(_metadata, self->fd, nr, ends[0]);
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		expect_taken(_metadata, self->fd, sizes[i], ends[0]);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Files that do what they are told, for the tests of kaio; see kaio_mock.h.
+ *
+ * An attempt (a call of read_iter and the like) takes the next step of the
+ * program that user space gave. What it leaves for later, to wake or to complete,
+ * is a struct mock_later.
+ */
+#include <linux/atomic.h>
+#include <linux/cleanup.h>
+#include <linux/cred.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/hrtimer.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/poll.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/uaccess.h>
+#include <linux/uio.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "kaio_mock.h"
+
+/* One that may be freed while its file lives. */
+struct mock_queue {
+	struct wait_queue_head	head;
+	struct rcu_head		rcu;
+};
+
+/*
+ * @queue_mutex keeps queues alive for poll; who wakes them is under RCU.
+ * @lock is taken in interrupts. Neither is held while anything is woken or
+ * completed, but for POLLFREE, which comes with @queue_mutex.
+ */
+struct mock_file {
+	struct mutex		queue_mutex;
+	struct mock_queue __rcu	*queues[KAIO_MOCK_QUEUES];
+
+	spinlock_t		lock;
+	struct kaio_mock_program program;
+	unsigned int		step;		/* the next attempt's */
+	unsigned int		taken;		/* attempts that took it */
+	unsigned int		given;		/* bytes read */
+	struct kaio_mock_info	info;
+	struct list_head	queued;		/* for KAIO_MOCK_COMPLETE */
+
+	struct wait_queue_head	sleepers;
+	atomic_t		passes;		/* by KAIO_MOCK_LET_GO */
+};
+
+/* Something that a kworker, a timer or an ioctl does. */
+struct mock_later {
+	struct file		*file;
+	struct kiocb		*iocb;		/* to be completed; NULL: to wake */
+	ssize_t			result;
+	struct kaio_mock_wake	wake;
+	struct work_struct	work;
+	struct hrtimer		timer;
+	struct list_head	queued;
+};
+
+static struct workqueue_struct *mock_workqueue;
+
+static void mock_wake(struct mock_file *mf, const struct kaio_mock_wake *wake)
+{
+	struct mock_queue *queue;
+	int i;
+
+	scoped_guard(spinlock_irqsave, &mf->lock) {
+		mf->program.ready = wake->ready;
+		mf->info.wakes++;
+	}
+	guard(rcu)();
+	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
+		queue = rcu_dereference(mf->queues[i]);
+		if (queue && (!wake->queues || wake->queues & BIT(i)))
+			__wake_up(&queue->head, TASK_NORMAL, 0,
+				  poll_to_key((__force __poll_t)wake->key));
+	}
+}
+
+/* Does it, once and for all. Any context. */
+static void mock_finish(struct mock_later *later)
+{
+	if (later->iocb) {
+		/* From here on the file may be gone: the request held it. */
+		later->iocb->ki_complete(later->iocb, later->result);
+	} else {
+		mock_wake(later->file->private_data, &later->wake);
+		fput(later->file);
+	}
+	kfree(later);
+}
+
+static void mock_work(struct work_struct *work)
+{
+	mock_finish(container_of(work, struct mock_later, work));
+}
+
+static enum hrtimer_restart mock_timer(struct hrtimer *timer)
+{
+	struct mock_later *later = container_of(timer, struct mock_later, timer);
+
+	if (later->wake.times > 1) {
+		later->wake.times--;
+		mock_wake(later->file->private_data, &later->wake);
+		hrtimer_forward_now(timer, ns_to_ktime(later->wake.delay_ns));
+		return HRTIMER_RESTART;
+	}
+	mock_finish(later);
+	return HRTIMER_NORESTART;
+}
+
+/* Nobody said KAIO_MOCK_COMPLETE. */
+static enum hrtimer_restart mock_limit(struct hrtimer *timer)
+{
+	struct mock_later *later = container_of(timer, struct mock_later, timer);
+	struct mock_file *mf = later->file->private_data;
+
+	scoped_guard(spinlock_irqsave, &mf->lock) {
+		if (list_empty(&later->queued))
+			return HRTIMER_NORESTART;
+		list_del_init(&later->queued);
+		mf->info.queued--;
+	}
+	later->result = -ETIMEDOUT;
+	mock_finish(later);
+	return HRTIMER_NORESTART;
+}
+
+static int mock_complete(struct mock_file *mf, ssize_t result)
+{
+	struct mock_later *later;
+
+	scoped_guard(spinlock_irqsave, &mf->lock) {
+		later = list_first_entry_or_null(&mf->queued, struct mock_later, queued);
+		if (!later)
+			return -ENOENT;
+		list_del_init(&later->queued);
+		mf->info.queued--;
+	}
+	hrtimer_cancel(&later->timer);
+	later->result = result;
+	mock_finish(later);
+	return 0;
+}
+
+static int mock_start(const struct mock_later *what, u32 when, u64 delay_ns)
+{
+	struct mock_file *mf = what->file->private_data;
+	struct mock_later *later = kmemdup(what, sizeof(*what), GFP_KERNEL);
+
+	if (!later)
+		return -ENOMEM;
+	/* A completion has its file from the request. */
+	if (!later->iocb)
+		get_file(later->file);
+	switch (when) {
+	case KAIO_MOCK_WORK:
+		INIT_WORK(&later->work, mock_work);
+		queue_work(mock_workqueue, &later->work);
+		break;
+	case KAIO_MOCK_IRQ:
+		hrtimer_setup(&later->timer, mock_timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+		hrtimer_start(&later->timer, ns_to_ktime(delay_ns), HRTIMER_MODE_REL);
+		break;
+	case KAIO_MOCK_TOLD:
+		hrtimer_setup(&later->timer, mock_limit, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+		/* Once the lock is dropped, others may complete it. */
+		scoped_guard(spinlock_irqsave, &mf->lock) {
+			list_add_tail(&later->queued, &mf->queued);
+			mf->info.queued++;
+			hrtimer_start(&later->timer, ms_to_ktime(KAIO_MOCK_LIMIT_MS),
+				      HRTIMER_MODE_REL);
+		}
+		break;
+	}
+	return 0;
+}
+
+static int mock_start_wake(struct file *file, const struct kaio_mock_wake *wake)
+{
+	const struct mock_later what = { .file = file, .wake = *wake };
+
+	switch (wake->when) {
+	case KAIO_MOCK_NEVER:
+		return 0;
+	case KAIO_MOCK_NOW:
+		mock_wake(file->private_data, wake);
+		return 0;
+	default:
+		return mock_start(&what, wake->when, wake->delay_ns);
+	}
+}
+
+static ssize_t mock_queue_iocb(struct kiocb *iocb, const struct kaio_mock_step *step,
+			       ssize_t result)
+{
+	const struct mock_later what = {
+		.file = iocb->ki_filp, .iocb = iocb, .result = result,
+	};
+	int ret;
+
+	if (step->complete == KAIO_MOCK_NOW) {
+		iocb->ki_complete(iocb, result);
+		return -EIOCBQUEUED;
+	}
+	ret = mock_start(&what, step->complete, step->delay_ns);
+	return ret ?: -EIOCBQUEUED;
+}
+
+static bool mock_is_over(const struct mock_file *mf, bool nowait)
+{
+	const struct kaio_mock_step *step = &mf->program.steps[mf->step];
+	const u32 ready = mf->program.ready & (__force u32)(EPOLLIN | EPOLLOUT);
+
+	return ((step->only & KAIO_MOCK_IF_NOWAIT) && !nowait) ||
+	       ((step->only & KAIO_MOCK_IF_UNREADY) && ready) ||
+	       (step->attempts && mf->taken == step->attempts);
+}
+
+/* Chooses the step of an attempt, and counts. */
+static void mock_begin(struct mock_file *mf, const struct kiocb *iocb,
+		       struct kaio_mock_step *step)
+{
+	const bool nowait = iocb && iocb->ki_flags & IOCB_NOWAIT;
+	struct kaio_mock_info *info = &mf->info;
+
+	guard(spinlock_irqsave)(&mf->lock);
+	while (mf->step + 1 < mf->program.nr_steps && mock_is_over(mf, nowait)) {
+		mf->step++;
+		mf->taken = 0;
+	}
+	*step = mf->program.steps[mf->step];
+	mf->taken++;
+	mf->program.ready = step->ready;
+
+	info->attempts++;
+	info->nowait += nowait;
+	info->running++;
+	info->most_running = max(info->most_running, info->running);
+	info->ki_flags = iocb ? iocb->ki_flags : 0;
+	info->ki_ioprio = iocb ? iocb->ki_ioprio : 0;
+	info->kthread = !!(current->flags & PF_KTHREAD);
+	info->uid = from_kuid(&init_user_ns, current_uid());
+	info->fsuid = from_kuid(&init_user_ns, current_fsuid());
+}
+
+static int mock_sleep(struct mock_file *mf, const struct kaio_mock_step *step)
+{
+	long left = msecs_to_jiffies(step->sleep_ms ?: KAIO_MOCK_LIMIT_MS);
+
+	scoped_guard(spinlock_irqsave, &mf->lock)
+		mf->info.sleeping++;
+	if (step->sleep == KAIO_MOCK_KILLABLE)
+		left = wait_event_killable_timeout(mf->sleepers,
+				atomic_dec_if_positive(&mf->passes) >= 0, left);
+	else
+		left = wait_event_interruptible_timeout(mf->sleepers,
+				atomic_dec_if_positive(&mf->passes) >= 0, left);
+	guard(spinlock_irqsave)(&mf->lock);
+	mf->info.sleeping--;
+	mf->info.interrupted += left < 0;
+	if (left < 0)
+		return left;
+	return left || step->sleep_ms ? 0 : -ETIMEDOUT;
+}
+
+static ssize_t mock_transfer(struct mock_file *mf, struct iov_iter *iter, ssize_t result)
+{
+	char buf[KAIO_MOCK_BYTES];
+	size_t len, i;
+
+	if (result <= 0 || !iter)
+		return result;
+	len = min3((size_t)result, iov_iter_count(iter), sizeof(buf));
+	if (iov_iter_rw(iter) == ITER_DEST) {
+		scoped_guard(spinlock_irqsave, &mf->lock)
+			for (i = 0; i < len; i++)
+				buf[i] = 'a' + mf->given++ % 26;
+		len = copy_to_iter(buf, len, iter);
+	} else {
+		len = copy_from_iter(buf, len, iter);
+		guard(spinlock_irqsave)(&mf->lock);
+		for (i = 0; i < len; i++, mf->info.written++)
+			if (mf->info.written < KAIO_MOCK_BYTES)
+				mf->info.data[mf->info.written] = buf[i];
+	}
+	return len ?: -EFAULT;
+}
+
+/* @iocb is NULL for methods without one, @iter for fsync. */
+static ssize_t mock_attempt(struct file *file, struct kiocb *iocb, struct iov_iter *iter)
+{
+	struct mock_file *mf = file->private_data;
+	struct kaio_mock_step step;
+	bool transfers;
+	ssize_t ret;
+
+	mock_begin(mf, iocb, &step);
+	ret = mock_start_wake(file, &step.wake);
+	if (!ret && step.sleep)
+		ret = mock_sleep(mf, &step);
+	transfers = !ret;
+	if (transfers)
+		ret = mock_transfer(mf, iter, step.result);
+	scoped_guard(spinlock_irqsave, &mf->lock)
+		mf->info.running--;
+	if (transfers && iocb && step.complete)
+		ret = mock_queue_iocb(iocb, &step, ret);
+	return ret;
+}
+
+static ssize_t mock_rw_iter(struct kiocb *iocb, struct iov_iter *iter)
+{
+	return mock_attempt(iocb->ki_filp, iocb, iter);
+}
+
+static ssize_t mock_read(struct file *file, char __user *buf, size_t len, loff_t *pos)
+{
+	struct iov_iter iter;
+
+	iov_iter_ubuf(&iter, ITER_DEST, buf, len);
+	return mock_attempt(file, NULL, &iter);
+}
+
+static ssize_t mock_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
+{
+	struct iov_iter iter;
+
+	iov_iter_ubuf(&iter, ITER_SOURCE, (char __user *)buf, len);
+	return mock_attempt(file, NULL, &iter);
+}
+
+static int mock_fsync(struct file *file, loff_t start, loff_t end, int datasync)
+{
+	return mock_attempt(file, NULL, NULL);
+}
+
+static __poll_t mock_poll(struct file *file, struct poll_table_struct *table)
+{
+	struct mock_file *mf = file->private_data;
+	struct mock_queue *queue;
+	int i;
+
+	guard(mutex)(&mf->queue_mutex);
+	for (i = 0; i < mf->program.nr_queues; i++) {
+		queue = rcu_dereference_protected(mf->queues[i],
+						  lockdep_is_held(&mf->queue_mutex));
+		if (queue)
+			poll_wait(file, &queue->head, table);
+	}
+	guard(spinlock_irqsave)(&mf->lock);
+	mf->info.polls++;
+	return (__force __poll_t)mf->program.ready;
+}
+
+static struct mock_queue *mock_new_queue(void)
+{
+	struct mock_queue *queue = kzalloc_obj(*queue);
+
+	if (queue)
+		init_waitqueue_head(&queue->head);
+	return queue;
+}
+
+static int mock_free(struct mock_file *mf, const struct kaio_mock_free *arg)
+{
+	struct mock_queue *old, *new;
+	int i;
+
+	guard(mutex)(&mf->queue_mutex);
+	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
+		if (!(arg->queues & BIT(i)))
+			continue;
+		new = arg->renew ? mock_new_queue() : NULL;
+		if (arg->renew && !new)
+			return -ENOMEM;
+		old = rcu_replace_pointer(mf->queues[i], new,
+					  lockdep_is_held(&mf->queue_mutex));
+		if (!old)
+			continue;
+		wake_up_pollfree(&old->head);
+		kfree_rcu(old, rcu);
+	}
+	return 0;
+}
+
+static void mock_info(struct mock_file *mf, struct kaio_mock_info *info)
+{
+	struct wait_queue_entry *entry;
+	struct mock_queue *queue;
+	int i;
+
+	scoped_guard(spinlock_irqsave, &mf->lock)
+		*info = mf->info;
+	guard(mutex)(&mf->queue_mutex);
+	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
+		queue = rcu_dereference_protected(mf->queues[i],
+						  lockdep_is_held(&mf->queue_mutex));
+		if (!queue)
+			continue;
+		guard(spinlock_irqsave)(&queue->head.lock);
+		list_for_each_entry(entry, &queue->head.head, entry)
+			info->waiters[i]++;
+	}
+}
+
+static bool mock_wake_is_valid(const struct kaio_mock_wake *wake)
+{
+	if (wake->times > 1 && (wake->when != KAIO_MOCK_IRQ ||
+				wake->times > KAIO_MOCK_MAX_TIMES ||
+				wake->delay_ns < KAIO_MOCK_MIN_DELAY_NS))
+		return false;
+	return wake->when <= KAIO_MOCK_IRQ && wake->delay_ns <= KAIO_MOCK_MAX_DELAY_NS &&
+	       !wake->__reserved;
+}
+
+static int mock_program(struct mock_file *mf, const struct kaio_mock_program *program)
+{
+	int i;
+
+	if (!program->nr_steps || program->nr_steps > KAIO_MOCK_STEPS ||
+	    program->nr_queues > KAIO_MOCK_QUEUES || program->__reserved)
+		return -EINVAL;
+	for (i = 0; i < program->nr_steps; i++)
+		if (program->steps[i].sleep > KAIO_MOCK_KILLABLE ||
+		    program->steps[i].sleep_ms > KAIO_MOCK_LIMIT_MS ||
+		    program->steps[i].complete > KAIO_MOCK_TOLD ||
+		    program->steps[i].delay_ns > KAIO_MOCK_MAX_DELAY_NS ||
+		    program->steps[i].result == -EIOCBQUEUED ||
+		    !mock_wake_is_valid(&program->steps[i].wake))
+			return -EINVAL;
+	guard(mutex)(&mf->queue_mutex);
+	guard(spinlock_irqsave)(&mf->lock);
+	mf->program = *program;
+	mf->step = 0;
+	mf->taken = 0;
+	return 0;
+}
+
+static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
+{
+	struct mock_file *mf = file->private_data;
+	void __user *arg = (void __user *)raw;
+	union {
+		struct kaio_mock_program program;
+		struct kaio_mock_info info;
+		struct kaio_mock_wake wake;
+		struct kaio_mock_free free;
+		__u32 passes;
+		__s64 result;
+	} u;
+
+	if (_IOC_TYPE(cmd) != KAIO_MOCK_IOC_MAGIC || _IOC_SIZE(cmd) > sizeof(u))
+		return -ENOTTY;
+	if ((_IOC_DIR(cmd) & _IOC_WRITE) && copy_from_user(&u, arg, _IOC_SIZE(cmd)))
+		return -EFAULT;
+	switch (cmd) {
+	case KAIO_MOCK_PROGRAM:
+		return mock_program(mf, &u.program);
+	case KAIO_MOCK_INFO:
+		mock_info(mf, &u.info);
+		return copy_to_user(arg, &u.info, sizeof(u.info)) ? -EFAULT : 0;
+	case KAIO_MOCK_WAKE:
+		return mock_wake_is_valid(&u.wake) ? mock_start_wake(file, &u.wake) : -EINVAL;
+	case KAIO_MOCK_FREE:
+		return mock_free(mf, &u.free);
+	case KAIO_MOCK_LET_GO:
+		atomic_add(u.passes, &mf->passes);
+		wake_up_all(&mf->sleepers);
+		return 0;
+	case KAIO_MOCK_COMPLETE:
+		return u.result == -EIOCBQUEUED ? -EINVAL : mock_complete(mf, u.result);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static void mock_put(struct mock_file *mf)
+{
+	struct mock_queue *queue;
+	int i;
+
+	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
+		queue = rcu_access_pointer(mf->queues[i]);
+		/* Whoever waits holds the file, so nobody does. */
+		WARN_ON(queue && waitqueue_active(&queue->head));
+		kfree(queue);
+	}
+	kfree(mf);
+}
+
+struct mock_node {
+	struct miscdevice	misc;
+	bool			nowait;		/* FMODE_NOWAIT */
+};
+
+#define MOCK_NODE(_name, _fops, _nowait)				\
+	{								\
+		.misc = {						\
+			.minor	= MISC_DYNAMIC_MINOR,			\
+			.name	= _name,				\
+			.fops	= &_fops,				\
+		},							\
+		.nowait = _nowait,					\
+	}
+
+static int mock_open(struct inode *inode, struct file *file)
+{
+	struct mock_node *node = container_of(file->private_data, struct mock_node, misc);
+	struct mock_file *mf = kzalloc_obj(*mf);
+	int i;
+
+	if (!mf)
+		return -ENOMEM;
+	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
+		RCU_INIT_POINTER(mf->queues[i], mock_new_queue());
+		if (!rcu_access_pointer(mf->queues[i])) {
+			mock_put(mf);
+			return -ENOMEM;
+		}
+	}
+	mutex_init(&mf->queue_mutex);
+	spin_lock_init(&mf->lock);
+	INIT_LIST_HEAD(&mf->queued);
+	init_waitqueue_head(&mf->sleepers);
+	/* Until it is told otherwise: at its end. */
+	mf->program.nr_steps = 1;
+	mf->program.nr_queues = 1;
+	if (node->nowait)
+		file->f_mode |= FMODE_NOWAIT;
+	file->private_data = mf;
+	return 0;
+}
+
+static int mock_release(struct inode *inode, struct file *file)
+{
+	mock_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations mock_fops = {
+	.owner		= THIS_MODULE,
+	.open		= mock_open,
+	.release	= mock_release,
+	.read_iter	= mock_rw_iter,
+	.write_iter	= mock_rw_iter,
+	.fsync		= mock_fsync,
+	.poll		= mock_poll,
+	.unlocked_ioctl	= mock_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static const struct file_operations mock_disk_fops = {
+	.owner		= THIS_MODULE,
+	.open		= mock_open,
+	.release	= mock_release,
+	.read_iter	= mock_rw_iter,
+	.write_iter	= mock_rw_iter,
+	.fsync		= mock_fsync,
+	.unlocked_ioctl	= mock_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static const struct file_operations mock_plain_fops = {
+	.owner		= THIS_MODULE,
+	.open		= mock_open,
+	.release	= mock_release,
+	.read		= mock_read,
+	.write		= mock_write,
+	.poll		= mock_poll,
+	.unlocked_ioctl	= mock_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static struct mock_node mock_nodes[] = {
+	MOCK_NODE("kaio-mock", mock_fops, true),
+	MOCK_NODE("kaio-mock-slow", mock_fops, false),
+	MOCK_NODE("kaio-mock-disk", mock_disk_fops, true),
+	MOCK_NODE("kaio-mock-slow-disk", mock_disk_fops, false),
+	MOCK_NODE("kaio-mock-plain", mock_plain_fops, false),
+};
+
+static int __init mock_init(void)
+{
+	int ret, i;
+
+	mock_workqueue = alloc_workqueue("kaio-mock", WQ_UNBOUND, 0);
+	if (!mock_workqueue)
+		return -ENOMEM;
+	for (i = 0; i < ARRAY_SIZE(mock_nodes); i++) {
+		ret = misc_register(&mock_nodes[i].misc);
+		if (ret)
+			goto undo;
+	}
+	return 0;
+undo:
+	while (i--)
+		misc_deregister(&mock_nodes[i].misc);
+	destroy_workqueue(mock_workqueue);
+	return ret;
+}
+
+static void __exit mock_exit(void)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(mock_nodes); i++)
+		misc_deregister(&mock_nodes[i].misc);
+	/* Whatever is left of a work item, a timer or a kfree_rcu() ends. */
+	destroy_workqueue(mock_workqueue);
+	synchronize_rcu();
+}
+
+module_init(mock_init);
+module_exit(mock_exit);
+
+MODULE_DESCRIPTION("Files that do what they are told, for the tests of kaio");
+MODULE_LICENSE("GPL");
