@@ -11,7 +11,7 @@ use crate::{
 /// Completes a request with bytes or a negative errno.
 pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     // Who finds it to cancel it will see an event.
-    req.withdraw();
+    req.unlist();
     let kiocb = req.data();
     kiocb.ki_res.res = res;
     kiocb.slot.post(&kiocb.ki_res);

@@ -20,6 +20,7 @@ use crate::{
     },
     sys::{
         device::Device,
+        task::Program,
         wait::WaitQueue, //
     },
 };
@@ -33,8 +34,8 @@ impl Device for Table {
         Table::new(Users::current(users)?)
     }
 
-    fn flush(&self, files: usize) {
-        self.wait_for(files);
+    fn flush(&self, program: Program) {
+        self.wait_for(program);
     }
 
     fn release(&self) {

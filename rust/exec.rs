@@ -75,7 +75,7 @@ pub(crate) fn run(mut req: Active<Kiocb>, how: How) {
 
 /// Whether others are to be done before it: in the submit call, any that keep an order with it.
 fn must_wait_in_line(req: &Active<Kiocb>, how: How) -> bool {
-    if how != How::Submit {
+    if how != How::Submit || req.is_in_line() {
         return req.waits_in_line();
     }
     let kiocb = req.view();
@@ -127,7 +127,15 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
             None
         }
         Verdict::Driver => None,
-        Verdict::Defer(req) => {
+        Verdict::Cancelled(req) => {
+            drop(req);
+            None
+        }
+        Verdict::Defer(mut req) => {
+            // What must become ready keeps its order from its first attempt on.
+            if req.view().transfer.as_ref().is_some_and(|t| t.pollable) {
+                req = wait_in_line(req)?;
+            }
             defer(req, how);
             None
         }
@@ -266,6 +274,7 @@ impl Request for Kiocb {
             }
             Verdict::Defer(req) | Verdict::Park(req) => defer(req, How::Submit),
             Verdict::Driver => {}
+            Verdict::Cancelled(req) => drop(req),
         }
     }
 

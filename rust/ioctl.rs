@@ -130,6 +130,8 @@ fn io_setup(call: Call<'_>) -> Result<isize> {
     if setup.nr_events == 0 {
         return Err(EINVAL);
     }
+    // Contexts that ended otherwise than by io_destroy(2) give their memory back.
+    call.table.prune();
     let ctx = Kioctx::new(call.table.into(), setup.nr_events)?;
     setup.ctx_id = ctx.user_id() as u64;
     let done = call

@@ -384,23 +384,20 @@ TEST_F(frozen, last_cancelled)
 	expect_rest(_metadata, self, cancelled);
 }
 
-/* All but those that are begun: of an order, that can be only the first. */
+/* All but what is begun, and that is one at a time. */
 TEST_F(frozen, all_cancelled)
 {
 	bool cancelled[NR_FROZEN] = {};
-	int i, k;
+	int i, k, nr_begun = 0;
 
 	for (i = 0; i < NR_FROZEN; i++) {
 		k = (i * 7 + 3) % NR_FROZEN;
 		cancelled[k] = kaio_cancel(self->fd, self->ctx,
 					   self->pointers[k]) == -EINPROGRESS;
 	}
-	for (i = 1; i < NR_FROZEN; i++) {
-		EXPECT_TRUE(cancelled[i])
-		{
-			TH_LOG("record %d", i);
-		}
-	}
+	for (i = 0; i < NR_FROZEN; i++)
+		nr_begun += !cancelled[i];
+	EXPECT_GE(1, nr_begun);
 	expect_rest(_metadata, self, cancelled);
 }
 

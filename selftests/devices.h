@@ -199,11 +199,6 @@ static inline long device_stat(int fd, int word)
 }
 
 /* In units of 512 bytes. */
-static inline long sectors_read(int fd)
-{
-	return device_stat(fd, 2);
-}
-
 static inline long sectors_written(int fd)
 {
 	return device_stat(fd, 6);

@@ -443,6 +443,57 @@ TEST_F(limits, two_processes)
 	EXPECT_TRUE(wait_until(user_nr(self->user) == 4));
 }
 
+/*
+ * Whatever cgroups they run in. There are more of these than a user can have
+ * workers of its own for.
+ */
+#define CGROUPS		20
+#define CGROUP_DIR	"/sys/fs/cgroup"
+
+static bool enter_cgroup(const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), CGROUP_DIR "/%s/cgroup.procs", name);
+	return write_file(path, "0");
+}
+
+TEST_F(limits, many_cgroups)
+{
+	char path[64], *const name = path + sizeof(CGROUP_DIR);
+	int fds[CGROUPS], i;
+	__u64 ctx;
+
+	if (access(CGROUP_DIR "/cgroup.procs", F_OK))
+		SKIP(return, "there are no cgroups");
+	ASSERT_TRUE(write_number(USER_SYSCTL, 2 * CGROUPS));
+	for (i = 0; i < CGROUPS; i++) {
+		snprintf(path, sizeof(path), CGROUP_DIR "/kaio-%d", i);
+		mkdir(path, 0755);
+		EXPECT_TRUE(enter_cgroup(name));
+		ASSERT_TRUE(become_user(USER_A));
+		fds[i] = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		EXPECT_LE(0, fds[i]);
+		EXPECT_EQ(0, kaio_setup(fds[i], 2, &ctx))
+		{
+			TH_LOG("cgroup %d", i);
+		}
+		EXPECT_EQ(2 * (i + 1), user_nr(self->user));
+		ASSERT_TRUE(become_root());
+	}
+	ASSERT_TRUE(become_user(USER_A));
+	EXPECT_EQ(-EAGAIN, kaio_setup(fds[0], 1, &ctx));
+	EXPECT_EQ(-EAGAIN, kaio_setup(fds[CGROUPS - 1], 1, &ctx));
+	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 1, &ctx));
+	ASSERT_TRUE(become_root());
+	EXPECT_TRUE(enter_cgroup("."));
+	for (i = 0; i < CGROUPS; i++) {
+		close(fds[i]);
+		snprintf(path, sizeof(path), CGROUP_DIR "/kaio-%d", i);
+		rmdir(path);
+	}
+}
+
 /* Whoever has the descriptor: who opened it is charged. */
 TEST_F(limits, charged_to_opener)
 {

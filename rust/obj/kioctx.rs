@@ -7,7 +7,7 @@
 //! io_destroy(2), close of the device, munmap of the ring, exec or exit, whichever comes first.
 
 use kernel::{
-    impl_has_work, new_mutex, new_work,
+    impl_has_work, new_work,
     page::PAGE_SIZE,
     prelude::*,
     sync::{
@@ -19,8 +19,7 @@ use kernel::{
             Relaxed,
             Release, //
         },
-        Arc,
-        Mutex, //
+        Arc, //
     },
     workqueue::Work,
 };
@@ -46,6 +45,10 @@ use crate::{
             Order,
             RunList, //
         },
+        lock::{
+            new_irq_lock,
+            IrqLock, //
+        },
         mm::{
             self,
             Mm, //
@@ -56,7 +59,7 @@ use crate::{
             self,
             Mapped, //
         },
-        task,
+        task::Program,
         wait::WaitQueue,
     },
 };
@@ -69,11 +72,11 @@ pub(crate) const HAND_ON: u64 = 1;
 pub(crate) struct Kioctx {
     /// Given back when it was killed and no request is left. Before the table, which keeps its user.
     #[pin]
-    charge: Mutex<Option<UserCharge>>,
+    charge: IrqLock<Option<UserCharge>>,
     /// The mm that made it and alone may use it.
     mm: Mm,
-    /// Whose exit waits for it (`sys::task::files`).
-    owner: usize,
+    /// Whose exit waits for it.
+    owner: Program,
     /// The open file through which it was made.
     table: Arc<Table>,
     /// The id: where the ring is mapped.
@@ -122,9 +125,9 @@ impl Kioctx {
         let mm = Mm::current()?;
         let ctx = Arc::pin_init(
             try_pin_init!(Self {
-                charge <- new_mutex!(Some(charge), "kaio_charge"),
+                charge <- new_irq_lock!(Some(charge), "kaio_charge"),
                 mm,
-                owner: task::files(),
+                owner: Program::current(),
                 table,
                 user_id: Atomic::new(0),
                 dead: AtomicFlag::new(false),
@@ -171,12 +174,13 @@ impl Kioctx {
     /// Puts a request on the run list, and has it looked at. Any context.
     pub(crate) fn enqueue(lease: &Lease<Self>, queued: Queued<Kiocb>, next: Next) {
         lease.run_list.push(queued, next);
-        let queue = lease.table.user().kick_queue();
+        let user = lease.table.user();
         // If it was scheduled already it will look. The lease sees to it that the reference which
         // then comes back is not the last.
         let _ = match next {
-            Next::Run => queue.enqueue::<_, KICK>(lease.object()),
-            Next::HandOn => queue.enqueue::<_, HAND_ON>(lease.object()),
+            Next::Run => user.kick_queue().enqueue::<_, KICK>(lease.object()),
+            // Not there: kick handlers may wait for page faults.
+            Next::HandOn => user.work_queue().enqueue::<_, HAND_ON>(lease.object()),
         };
     }
 
@@ -212,7 +216,6 @@ impl Kioctx {
         self.wait.wake();
         self.index.close();
         lease::retire(self);
-        self.uncharge();
         true
     }
 
@@ -224,19 +227,12 @@ impl Kioctx {
         }
     }
 
-    /// A killed context without requests gives its quota back; another when it goes.
-    fn uncharge(&self) {
-        if self.is_drained() {
-            drop(self.charge.lock().take());
-        }
-    }
-
     /// No request of a killed context is left.
     pub(crate) fn is_drained(&self) -> bool {
         self.leases.are_gone()
     }
 
-    pub(crate) fn owner(&self) -> usize {
+    pub(crate) fn owner(&self) -> Program {
         self.owner
     }
 
@@ -245,14 +241,12 @@ impl Kioctx {
         if !self.wait.wait_killable(|| self.is_drained()) {
             return Err(EINTR);
         }
-        self.uncharge();
         Ok(())
     }
 
     /// As before, but for so many seconds at most, whatever signal comes.
     pub(crate) fn drain_patiently(&self, seconds: u32) {
         self.wait.wait_patiently(seconds, || self.is_drained());
-        self.uncharge();
     }
 }
 
@@ -262,6 +256,9 @@ impl Leased for Kioctx {
     }
 
     fn drained(&self) {
+        let charge = self.charge.lock().take();
+        // The table keeps the user: this is not the last reference to it.
+        drop(charge);
         self.wait.wake();
     }
 }

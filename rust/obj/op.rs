@@ -37,6 +37,8 @@ pub(crate) enum Verdict {
     Done(Active<Kiocb>, i64),
     /// A driver has it and will say, or a page.
     Driver,
+    /// It was cancelled while it ran.
+    Cancelled(Active<Kiocb>),
     /// To be run by a worker, where it may wait.
     Defer(Active<Kiocb>),
     /// To be run again when the file is ready.

@@ -12,6 +12,10 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    time::{
+        Instant,
+        Monotonic, //
+    },
 };
 
 use crate::{
@@ -21,14 +25,17 @@ use crate::{
     },
     stats::Stats,
     sys::{
-        task,
+        task::{
+            self,
+            Program, //
+        },
         wait::WaitQueue, //
     },
 };
 
-/// How long an exit waits for one context. Its requests may hang where the kernel cannot help: in a
-/// FUSE daemon that exits just now.
-const EXIT_SECONDS: u32 = 10;
+/// How long an exit waits for one open file. Requests may hang where the kernel cannot help: in a FUSE
+/// daemon that exits just now.
+const EXIT_SECONDS: i64 = 10;
 
 #[pin_data]
 pub(crate) struct Table {
@@ -121,37 +128,43 @@ impl Table {
         }
     }
 
-    /// The program with the descriptors `files` closes this file. If it exits, its contexts end; and
-    /// of those that have ended, it waits for what is in flight, as exit_aio(): nobody is to find a
-    /// process gone and its writes still going on. Not for ever.
-    pub(crate) fn wait_for(&self, files: usize) {
-        let exits = task::exits();
+    /// `program` closes this file. If it exits, its contexts end, and it waits for what is in flight,
+    /// as exit_aio(): nobody is to find a process gone and its writes still going on. Not for ever.
+    pub(crate) fn wait_for(&self, program: Program) {
         self.prune();
-        // Each is looked at once: what is killed goes to the end of `ending`.
-        let mut index = 0;
-        while let Some(ctx) = exits.then(|| self.find_alive(files)).flatten() {
+        if !task::exits() {
+            return;
+        }
+        while let Some(ctx) = self.find_alive(program) {
             ctx.kill();
         }
-        while let Some(ctx) = self.find_ending(files, &mut index) {
-            ctx.drain_patiently(EXIT_SECONDS);
+        let start = Instant::<Monotonic>::now();
+        let mut index = 0;
+        while let Some(ctx) = self.find_ending(program, &mut index) {
+            // Once for all of them.
+            let gone = start.elapsed().as_nanos() / 1_000_000_000;
+            match u32::try_from(EXIT_SECONDS - gone) {
+                Ok(left) if left > 0 => ctx.drain_patiently(left),
+                _ => break,
+            }
         }
         self.prune();
     }
 
-    fn find_alive(&self, files: usize) -> Option<Arc<Kioctx>> {
+    fn find_alive(&self, program: Program) -> Option<Arc<Kioctx>> {
         let contexts = self.contexts.lock();
         contexts
             .alive
             .iter()
-            .find(|ctx| ctx.owner() == files && !ctx.is_dead())
+            .find(|ctx| ctx.owner() == program && !ctx.is_dead())
             .cloned()
     }
 
-    fn find_ending(&self, files: usize, index: &mut usize) -> Option<Arc<Kioctx>> {
+    fn find_ending(&self, program: Program, index: &mut usize) -> Option<Arc<Kioctx>> {
         let contexts = self.contexts.lock();
         while let Some(ctx) = contexts.ending.get(*index) {
             *index += 1;
-            if ctx.owner() == files && !ctx.is_drained() {
+            if ctx.owner() == program && !ctx.is_drained() {
                 return Some(ctx.clone());
             }
         }

@@ -124,6 +124,10 @@ impl Users {
         let mut entries = this.entries.lock();
         // Who left last could not do this: a worker may have done it, and would wait for itself.
         while let Some(index) = entries.iter().position(|entry| entry.refs == 0) {
+            if idle.reserve(1, GFP_KERNEL).is_err() {
+                // Next time. Nothing must go under the lock.
+                break;
+            }
             match entries.remove(index) {
                 Ok(entry) => idle.push(entry, GFP_KERNEL)?,
                 Err(_) => break,
@@ -164,6 +168,8 @@ impl Users {
         let entries = core::mem::take(&mut *self.entries.lock());
         for entry in entries.iter() {
             entry.user.kick.flush();
+            entry.user.work.flush();
+            // What was handed on in the meantime.
             entry.user.work.flush();
         }
     }

@@ -121,6 +121,9 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         true => file.plain_write(),
         false => file.plain_read(),
     };
+    if nowait && plain {
+        return Err(errno::not_supported());
+    }
     let takes_nowait = file.nowait() && !plain;
     let transfer = Transfer {
         buffers,
@@ -311,8 +314,7 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
             // From here it may be in hardware, or wait for it.
             req.unlist();
             if req.is_cancelled() {
-                let res = req.view().cancelled_res();
-                return Verdict::Done(req, res);
+                return Verdict::Cancelled(req);
             }
         }
         let ret = match req.call(&attempt, &mut iter) {
@@ -328,8 +330,7 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
             Outcome::NotYet if pollable => return park(req, how),
             // It got its turn, was interrupted, and nobody is left to hear of it.
             Outcome::NotYet if how == How::Work && req.view().slot.ctx().is_dead() => {
-                let res = req.view().cancelled_res();
-                return Verdict::Done(req, res);
+                return Verdict::Cancelled(req);
             }
             Outcome::NotYet => return Verdict::Defer(req),
             Outcome::More if pollable => {}
@@ -339,8 +340,7 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
             Outcome::Again => {}
         }
         if req.is_cancelled() {
-            let res = req.view().cancelled_res();
-            return Verdict::Done(req, res);
+            return Verdict::Cancelled(req);
         }
     }
 }

@@ -159,7 +159,7 @@ static bool kaio_socket_has_mutex(struct file *file)
 	if (!sk)
 		return false;
 #ifdef CONFIG_INET
-	if (inet_csk_has_ulp(sk))
+	if (sk_is_inet(sk) && inet_csk_has_ulp(sk))
 		return true;
 #endif
 	return sk->sk_family == AF_KCM;
@@ -364,8 +364,8 @@ static enum hrtimer_restart kaio_moment_over(struct hrtimer *timer)
 
 	/* As __set_notify_signal(), whose wake_up_state() is not exported. */
 	set_tsk_thread_flag(task, TIF_NOTIFY_SIGNAL);
+	/* Who goes to sleep after this sees the flag: pairs with set_current_state(). */
 	smp_mb__after_atomic();
-	/* Who goes to sleep after this sees the flag. */
 	if (READ_ONCE(task->__state) & TASK_INTERRUPTIBLE)
 		wake_up_process(task);
 	return HRTIMER_NORESTART;
@@ -607,6 +607,11 @@ bool kaio_current_exits(void)
 unsigned long kaio_current_files(void)
 {
 	return (unsigned long)current->files;
+}
+
+int kaio_current_tgid(void)
+{
+	return task_tgid_nr(current);
 }
 
 bool kaio_capable_resource(void)

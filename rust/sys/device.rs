@@ -21,6 +21,7 @@ use super::{
     ffi,
     module,
     poll,
+    task::Program,
     wait::WaitQueue, //
 };
 
@@ -31,8 +32,8 @@ pub(crate) trait Device: Sized + Send + Sync + 'static {
     type Shared: Send + Sync + 'static;
 
     fn open(shared: ArcBorrow<'_, Self::Shared>) -> Result<Arc<Self>>;
-    /// A descriptor was closed by those who share the table of descriptors `files`.
-    fn flush(&self, files: usize);
+    /// A descriptor was closed by `program`.
+    fn flush(&self, program: Program);
     /// The last descriptor was closed. Process context; the current task may be anybody.
     fn release(&self);
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize>;
@@ -139,7 +140,7 @@ impl<D: Device> Ops<D> {
     ) -> kernel::ffi::c_int {
         // SAFETY: the kernel holds the file during the call.
         let device = unsafe { Self::device(file) };
-        device.flush(id as usize);
+        device.flush(Program::with_files(id as usize));
         0
     }
 

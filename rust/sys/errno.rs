@@ -25,3 +25,8 @@ pub(crate) const EPIPE: i64 = -(bindings::EPIPE as i64);
 pub(crate) fn in_progress() -> Error {
     Error::from_errno(-(bindings::EINPROGRESS as i32))
 }
+
+/// The file cannot do that.
+pub(crate) fn not_supported() -> Error {
+    Error::from_errno(-(bindings::EOPNOTSUPP as i32))
+}

@@ -489,6 +489,10 @@ impl<R: Request> Active<R> {
         self.view().order().join(&self.0, new)
     }
 
+    pub(crate) fn is_in_line(&self) -> bool {
+        self.0.stream() != 0
+    }
+
     /// Whether it is in a line and not at its head.
     pub(crate) fn waits_in_line(&self) -> bool {
         self.0.stream() != 0 && !self.view().order().join(&self.0, false)
@@ -527,14 +531,15 @@ impl<R: Request> Active<R> {
         Err(self)
     }
 
-    /// Nobody finds it any more: to be called before its end is announced.
+    /// Nobody finds it any more, and nobody waits for it.
     pub(crate) fn withdraw(&mut self) {
         self.0.polls.disarm();
         self.unlist();
         self.leave_line();
     }
 
-    /// The end: no token can be made any more. The memory goes with the last reference.
+    /// The end: no token can be made any more, and who is next in its line has its turn. The memory
+    /// goes with the last reference.
     pub(crate) fn finish(mut self) {
         self.withdraw();
         if !self.0.state.done() {

@@ -26,11 +26,28 @@ pub(crate) fn account() -> Account {
     }
 }
 
-/// What identifies the program that the current task runs, as `flush` of a file sees it: its table of
-/// descriptors. Not 0 but for a task that has none.
-pub(crate) fn files() -> usize {
-    // SAFETY: reads the current task.
-    unsafe { ffi::kaio_current_files() }
+/// A program, as `flush` of a file sees who closes it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// The address of its table of descriptors, which another may have once it is gone ...
+    files: usize,
+    /// ... but not in this process.
+    tgid: i32,
+}
+
+impl Program {
+    /// Of the current task.
+    pub(crate) fn current() -> Self {
+        // SAFETY: reads the current task.
+        Self::with_files(unsafe { ffi::kaio_current_files() })
+    }
+
+    /// The current process, when it closes a file of this table of descriptors.
+    pub(super) fn with_files(files: usize) -> Self {
+        // SAFETY: as above.
+        let tgid = unsafe { ffi::kaio_current_tgid() };
+        Self { files, tgid }
+    }
 }
 
 /// Whether the current task exits.

@@ -193,8 +193,8 @@ struct kaio_setup {
  * space must have stopped. Events in it are lost.
  *
  * Closing the file, exec and exit do the same, but close does not wait for what is
- * in flight; an exit does, at most 10 seconds for each context, as long as the
- * process has the file open.
+ * in flight; an exit does, for at most 10 seconds, if the process still has
+ * the file open.
  *
  * EINTR: a fatal signal came while it waited; the context is gone all the same.
  */
