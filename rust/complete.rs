@@ -15,6 +15,9 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     let kiocb = req.data();
     kiocb.ki_res.res = res;
     kiocb.slot.post(&kiocb.ki_res);
+    // Events of a line come in its order; and who has seen this one finds the line free.
+    req.leave_line();
+    let kiocb = req.data();
     if let Some(eventfd) = &kiocb.ki_eventfd {
         eventfd.signal();
     }

@@ -113,22 +113,29 @@ static int shorter(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Submits them one by one. Nothing of that waits for anything. */
+/*
+ * Submits them one by one. None of that sleeps. The clock has a word only about
+ * most of them: the host may take its time at any moment.
+ */
 static void submit_mix(struct __test_metadata *const _metadata,
 		       FIXTURE_DATA(mix) *self)
 {
 	__s64 took[NR_KINDS][NR_EACH];
-	const long before = sleeps();
-	__s64 start;
 	int i;
 
 	for (i = 0; i < NR_MIX; i++) {
-		start = now_ns();
+		const long before = sleeps();
+		const __s64 start = now_ns();
+
 		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx,
 					     &self->iocbs[i]));
 		took[i % NR_KINDS][i / NR_KINDS] = now_ns() - start;
+		EXPECT_EQ(before, sleeps())
+		{
+			TH_LOG("read %d of %s", i / NR_KINDS,
+			       kind_names[i % NR_KINDS]);
+		}
 	}
-	EXPECT_EQ(before, sleeps());
 	for (i = 0; i < NR_KINDS; i++) {
 		qsort(took[i], NR_EACH, sizeof(took[i][0]), shorter);
 		EXPECT_GT(BOUND, took[i][NR_EACH / 2])
@@ -136,9 +143,9 @@ static void submit_mix(struct __test_metadata *const _metadata,
 			TH_LOG("median read of %s", kind_names[i]);
 		}
 		/* What native AIO needs for the cold file at least. */
-		EXPECT_GT(SLOW, took[i][NR_EACH - 1])
+		EXPECT_GT(SLOW, took[i][NR_EACH * 9 / 10])
 		{
-			TH_LOG("longest read of %s", kind_names[i]);
+			TH_LOG("long read of %s", kind_names[i]);
 		}
 	}
 }
@@ -258,16 +265,16 @@ TEST_F_TIMEOUT(mix, half_done_half_cancelled, 120)
 TEST_F_TIMEOUT(mix, in_one_call, 120)
 {
 	struct iocb *pointers[NR_MIX];
-	const long before = sleeps();
-	__s64 start;
+	long before;
 	int i;
 
 	for (i = 0; i < NR_MIX; i++)
 		pointers[i] = &self->iocbs[i];
-	start = now_ns();
+	before = sleeps();
 	ASSERT_EQ(NR_MIX, kaio_submit(self->fd, self->ctx, NR_MIX, pointers));
-	EXPECT_GT(NR_MIX * BOUND, now_ns() - start);
 	EXPECT_EQ(before, sleeps());
+	ASSERT_LE(NR_EACH, kaio_wait(self->fd, self->ctx, NR_EACH,
+				     self->events));
 }
 
 /* A full context is destroyed; only the device is waited for. */
@@ -472,19 +479,15 @@ static void prep_pages(FIXTURE_DATA(disk) *self, int opcode)
 	}
 }
 
-/* Submit them without sleeping; returns how long that took. */
-static __s64 submit_all(struct __test_metadata *const _metadata,
-			FIXTURE_DATA(disk) *self)
+/* Submit them without sleeping. */
+static void submit_all(struct __test_metadata *const _metadata,
+		       FIXTURE_DATA(disk) *self)
 {
 	const long before = sleeps();
-	const __s64 start = now_ns();
-	__s64 took;
 
 	ASSERT_EQ(NR_EVENTS, kaio_submit(self->fd, self->ctx, NR_EVENTS,
 					 self->pointers));
-	took = now_ns() - start;
 	EXPECT_EQ(before, sleeps());
-	return took;
 }
 
 static void expect_pages(struct __test_metadata *const _metadata,
@@ -531,7 +534,7 @@ TEST_F(disk, direct_beyond_tags)
 	static const struct setting few_tags[] = { { "hw_queue_depth", 8 }, {} };
 	const __s64 delay = 100 * NSEC_PER_MSEC;
 	static char data[2 * NR_EVENTS * PAGE];
-	__s64 start, took, native_took;
+	__s64 start, native_took;
 	aio_context_t native;
 	long before;
 	int i;
@@ -551,7 +554,7 @@ TEST_F(disk, direct_beyond_tags)
 	/* Every other page: no two requests can become one. */
 	for (i = 0; i < NR_EVENTS; i++)
 		self->iocbs[i].aio_offset *= 2;
-	took = submit_all(_metadata, self);
+	submit_all(_metadata, self);
 	expect_pages(_metadata, self);
 	for (i = 0; i < NR_EVENTS; i++) {
 		EXPECT_TRUE(is_pattern(self->buf + i * PAGE, PAGE, 1,
@@ -566,7 +569,6 @@ TEST_F(disk, direct_beyond_tags)
 	native_took = now_ns() - start;
 	EXPECT_LT(before, sleeps());
 	EXPECT_LT((NR_EVENTS / 8 - 2) * delay, native_took);
-	EXPECT_LT(took, native_took);
 	ASSERT_EQ(NR_EVENTS, native_getevents(native, NR_EVENTS, NR_EVENTS,
 					      self->events, &patience));
 }
