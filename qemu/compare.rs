@@ -11,7 +11,6 @@
 //! The guest has one CPU, on which the workers of an engine would get in the submitter's way, or
 //! not, as the scheduler likes. So the submitter goes first: it is as if it had a CPU of its own.
 
-use std::error::Error;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -20,12 +19,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 mod engines;
+mod guest;
 mod kaio;
 
-use engines::{Engine, Event, Kaio, Native, Uring};
+use engines::{Engine, Event, Kaio, Native, Uring, Way};
+use guest::{open, wait_until_idle, Result, O_DIRECT};
 use kaio::{Buffer, Op, Request};
-
-type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Rounds that count. Before them there is one that does not: workers are started in it.
 const ROUNDS: usize = 5;
@@ -40,7 +39,6 @@ const SECTOR: usize = 512;
 const PAGES: usize = 2048;
 /// Reads that are in flight at most: four times what the device has tags for.
 const DEPTH: usize = 256;
-const O_DIRECT: i32 = 0o40000;
 /// When somebody writes to the pipe.
 const WRITER_COMES: Duration = Duration::from_millis(20);
 /// Nothing that is right takes so long.
@@ -126,10 +124,7 @@ fn check_events(requests: &[Request], events: &[Event]) -> Result<()> {
         if std::mem::replace(seen, true) {
             return Err(format!("a second result of request {data}").into());
         }
-        let want = match request.op {
-            Op::Read | Op::Write => request.len as i64,
-            Op::Fsync => 0,
-        };
+        let want = request.result();
         if res != want {
             return Err(format!("request {data}: result {res}, not {want}").into());
         }
@@ -336,32 +331,8 @@ impl Bench {
     }
 }
 
-fn open(path: &Path, options: &OpenOptions) -> Result<File> {
-    let file = options.open(path);
-    file.map_err(|e| format!("{}: {e}", path.display()).into())
-}
-
 fn sleep_until(then: Instant) {
     thread::sleep(then.saturating_duration_since(Instant::now()));
-}
-
-/// For some seconds after boot the kernel is at work, and everything takes twice as long.
-fn wait_until_idle() -> Result<()> {
-    const TICKS: u64 = 100; // in a second
-    let idle = || -> Result<u64> {
-        let stat = fs::read_to_string("/proc/stat")?;
-        let word = stat.split_whitespace().nth(4);
-        Ok(word.ok_or("/proc/stat is empty")?.parse::<u64>()?)
-    };
-    for _ in 0..60 {
-        let before = idle()?;
-        thread::sleep(Duration::from_secs(1));
-        if idle()? - before >= TICKS * 98 / 100 {
-            return Ok(());
-        }
-    }
-    println!("  the guest does not come to rest; the times are not to be trusted");
-    Ok(())
 }
 
 /// Of both times; nothing of nothing.
@@ -443,9 +414,9 @@ fn compare(dir: &Path, clock: &str) -> Result<()> {
     let mut engines: [Option<Box<dyn Engine + '_>>; 3] = [None, None, None];
     for (name, engine) in ENGINES.iter().zip(&mut engines) {
         let made = match *name {
-            "kaio" => Ok(Box::new(Kaio::new(&device)?) as Box<dyn Engine>),
-            "io_uring" => Uring::new().map(|e| Box::new(e) as Box<dyn Engine>),
-            _ => Native::new().map(|e| Box::new(e) as Box<dyn Engine>),
+            "kaio" => Ok(Box::new(Kaio::new(&device, Way::Call)?) as Box<dyn Engine>),
+            "io_uring" => Uring::new(0).map(|e| Box::new(e) as Box<dyn Engine>),
+            _ => Native::new(Way::Call).map(|e| Box::new(e) as Box<dyn Engine>),
         };
         match made {
             Ok(made) => *engine = Some(made),
