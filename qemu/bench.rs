@@ -2,7 +2,9 @@
 
 //! `make bench`, within the guest: what operations cost, by kaio and beside it.
 //!
-//!     kaio-bench DIR WHAT     DIR is on ext4; WHAT is ops[,CASE[,ENGINE[,BATCH]]]
+//!     kaio-bench DIR WHAT     DIR is on ext4; WHAT is one of
+//!       ops[,CASE[,ENGINE[,BATCH]]]     instructions for one operation
+//!       profile,CASE,ENGINE,BATCH       one slice of these, seen by QEMU's log of instructions
 //!
 //! What is measured is printed as lines for scripts/bench, fields separated by tabs:
 //!
@@ -14,7 +16,7 @@
 //! An operation is: the request is written down, submitted, done, and its result taken.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
@@ -120,14 +122,8 @@ fn slice(
     }
 }
 
-fn measure(
-    engine: &mut dyn Engine,
-    case: &Case,
-    batch: usize,
-    buffers: &[Buffer],
-    idle: Option<&Leftover>,
-) -> Result<Vec<u64>> {
-    let requests: Vec<Request> = (0..batch)
+fn requests<'a>(case: &'a Case, batch: usize, buffers: &'a [Buffer]) -> Vec<Request<'a>> {
+    (0..batch)
         .map(|i| Request {
             op: case.op,
             file: &case.file,
@@ -137,7 +133,17 @@ fn measure(
             offset: (i * 11 % batch * 2 * BLOCK) as u64,
             data: i as u64,
         })
-        .collect();
+        .collect()
+}
+
+fn measure(
+    engine: &mut dyn Engine,
+    case: &Case,
+    batch: usize,
+    buffers: &[Buffer],
+    idle: Option<&Leftover>,
+) -> Result<Vec<u64>> {
+    let requests = requests(case, batch, buffers);
     let rounds = SLICE / batch;
     for _ in 0..WARM_UP {
         slice(engine, &requests, rounds, idle)?;
@@ -187,6 +193,69 @@ fn ops(dir: &Path, device: &File, filter: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// QEMU's monitor is at the other end of this port (scripts/vm).
+const MONITOR: &str = "/dev/ttyS2";
+
+/// Has the monitor do something, and waits until it did: until it answers a sum.
+fn tell(monitor: &mut File, commands: &[&str]) -> Result<()> {
+    const ANSWER: u32 = 20003;
+    for command in commands {
+        write!(monitor, "{command}\r")?;
+    }
+    write!(monitor, "print /d {}+1\r", ANSWER - 1)?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(ANSWER.to_string().as_bytes()) {
+        let mut byte = [0];
+        monitor.read_exact(&mut byte)?;
+        answer.push(byte[0]);
+    }
+    Ok(())
+}
+
+/// Where in the log the slice begins, and where it ends: scripts/bench-profile looks for this.
+#[no_mangle]
+#[inline(never)]
+extern "C" fn kaio_bench_mark() {
+    std::hint::black_box(());
+}
+
+/// Runs one warm slice under QEMU's log.
+fn profile(dir: &Path, device: &File, words: &[&str]) -> Result<()> {
+    let [case, name, batch] = words else {
+        return Err("a profile is of one CASE,ENGINE,BATCH".into());
+    };
+    let batch: usize = batch.parse()?;
+    if !(1..=SLICE).contains(&batch) || SLICE % batch != 0 {
+        return Err(format!("the batch has to divide {SLICE}").into());
+    }
+    let all = cases(dir)?;
+    let case = all.iter().find(|c| c.name == *case).ok_or("no such case")?;
+    let make = ENGINES
+        .iter()
+        .find(|e| e.0 == *name)
+        .ok_or("no such engine")?
+        .1;
+    if !can(name, case.op) {
+        return Err(format!("{name} cannot do that").into());
+    }
+    let buffers: Vec<Buffer> = (0..SLICE).map(|_| Buffer::new(BLOCK)).collect();
+    let mut engine = make(device)?;
+    let slices = measure(engine.as_mut(), case, batch, &buffers, None)?;
+    report(case.name, name, batch, slices);
+    let requests = requests(case, batch, &buffers);
+    let mut monitor = File::options().read(true).write(true).open(MONITOR)?;
+    tell(&mut monitor, &["one-insn-per-tb on", "log exec,nochain"])?;
+    kaio_bench_mark();
+    let took = slice(engine.as_mut(), &requests, SLICE / batch, None);
+    kaio_bench_mark();
+    tell(&mut monitor, &["log none"])?;
+    println!(
+        "the slice under the log took {} ticks for {SLICE} operations",
+        took?
+    );
+    Ok(())
+}
+
 fn bench(dir: &Path, what: &str) -> Result<()> {
     let device = File::options().read(true).write(true).open("/dev/kaio")?;
     let words: Vec<&str> = what.split(',').collect();
@@ -197,6 +266,7 @@ fn bench(dir: &Path, what: &str) -> Result<()> {
     engines::go_first()?;
     match words[0] {
         "ops" => ops(dir, &device, &words[1..]),
+        "profile" => profile(dir, &device, &words[1..]),
         other => Err(format!("'{other}' is nothing that is measured").into()),
     }
 }
@@ -204,7 +274,7 @@ fn bench(dir: &Path, what: &str) -> Result<()> {
 fn main() {
     let args: Vec<String> = std::env::args().collect();
     let [_, dir, what] = &args[..] else {
-        eprintln!("usage: kaio-bench DIR WHAT (a folder on ext4; ops[,CASE[,ENGINE[,BATCH]]])");
+        eprintln!("usage: kaio-bench DIR WHAT (a folder on ext4; ops or profile)");
         std::process::exit(2);
     };
     if let Err(e) = bench(Path::new(dir), what) {
