@@ -4,34 +4,51 @@
 //! the ring; `aio_complete()` of fs/aio.c. Any context, hard interrupt included.
 
 use crate::{
-    obj::kiocb::Kiocb,
+    obj::{
+        kiocb::Kiocb,
+        kioctx::Kioctx, //
+    },
     sys::{
         request::Active,
         uapi::IoEvent, //
     },
 };
 
+/// The event of a request that ends with bytes or a negative errno.
+pub(crate) fn event_of(req: &Active<Kiocb>, res: i64) -> IoEvent {
+    IoEvent {
+        data: req.view().ki_user_data,
+        obj: req.key(),
+        res,
+        res2: 0,
+    }
+}
+
 /// Completes a request with bytes or a negative errno.
 pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     // Who finds it to cancel it will see an event.
     req.unlist();
-    let obj = req.key();
-    let kiocb = req.data();
-    kiocb.place.post(&IoEvent {
-        data: kiocb.ki_user_data,
-        obj,
-        res,
-        res2: 0,
-    });
+    let event = event_of(&req, res);
+    req.data().place.post(&event);
     // Events of a line come in its order; and who has seen this one finds the line free.
     req.leave_line();
     let kiocb = req.data();
     if let Some(eventfd) = &kiocb.ki_eventfd {
         eventfd.signal();
     }
-    let ctx = kiocb.place.ctx();
-    ctx.table().stats.completed();
-    ctx.wait().wake();
-    ctx.table().readers().wake();
+    tell(kiocb.place.ctx(), 1);
     req.finish();
+}
+
+/// Posts events of requests that owe them, and that nobody else has ever had to do with.
+pub(crate) fn post(ctx: &Kioctx, events: &[IoEvent]) {
+    ctx.ring().post(events);
+    tell(ctx, events.len());
+}
+
+fn tell(ctx: &Kioctx, events: usize) {
+    let table = ctx.table();
+    table.stats.completed(events as u64);
+    ctx.wait().wake();
+    table.readers().wake();
 }

@@ -21,7 +21,11 @@ use kernel::{
 };
 
 use crate::{
-    complete::complete,
+    complete::{
+        complete,
+        event_of,
+        post, //
+    },
     obj::{
         kiocb::Kiocb,
         kioctx::{
@@ -34,7 +38,6 @@ use crate::{
             Verdict, //
         },
     },
-    stats::Stats,
     sys::{
         errno,
         file::File,
@@ -50,32 +53,46 @@ use crate::{
             Active,
             Pool,
             Queued,
-            Request, //
+            Request,
+            Stock, //
         },
         submitter::Submitter,
+        uapi::IoEvent,
     },
 };
 
 /// Requests that the kick handler runs before other contexts' handlers get their turn.
 const BATCH: u32 = 128;
 
+/// Events that a submit call puts into the ring together.
+const TOGETHER: usize = 8;
+
 /// What the requests of one submit call share, and what the first of them have taught.
 pub(crate) struct Batch<'a> {
-    stats: &'a Stats,
+    ctx: &'a Kioctx,
     pub(crate) submitter: Submitter,
+    /// Memory for requests.
+    pub(crate) stock: Stock<'a, Kiocb>,
     /// The file on a disk that the last transfer was about, and whether to write to it.
     target: (usize, bool),
     /// How many more transfers to try there.
     room: u32,
+    /// Of requests that have ended.
+    events: [IoEvent; TOGETHER],
+    len: usize,
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(ctx: &'a Kioctx) -> Result<Self> {
+    /// For `nr` requests.
+    pub(crate) fn new(ctx: &'a Kioctx, nr: usize) -> Result<Self> {
         Ok(Self {
-            stats: &ctx.table().stats,
+            ctx,
             submitter: ctx.submitter()?,
+            stock: Stock::new(ctx.pool(), nr),
             target: (0, false),
             room: 0,
+            events: [IoEvent::default(); TOGETHER],
+            len: 0,
         })
     }
 
@@ -86,7 +103,7 @@ impl<'a> Batch<'a> {
     /// (no tags, no blocks allocated yet).
     pub(crate) fn start(&mut self, req: Active<Kiocb>) {
         let Some(target) = req.view().disk_target() else {
-            run(req, How::Submit);
+            self.run(req);
             return;
         };
         if target != self.target {
@@ -97,33 +114,94 @@ impl<'a> Batch<'a> {
             defer(req, How::Submit);
             return;
         };
-        let deferred = self.stats.deferred();
-        run(req, How::Submit);
+        let stats = &self.ctx.table().stats;
+        let deferred = stats.deferred();
+        self.run(req);
         // Block devices say so from within the call, as if they were drivers (`driver_done`).
-        self.room = match self.stats.deferred() == deferred {
+        self.room = match stats.deferred() == deferred {
             true => room,
             false => 0,
         };
     }
+
+    fn run(&mut self, req: Active<Kiocb>) {
+        let Some((mut req, res)) = run(req, How::Submit) else {
+            return;
+        };
+        if !req.is_fresh() || req.view().ki_eventfd.is_some() {
+            self.ctx.table().stats.inline(1);
+            complete(req, res);
+            return;
+        }
+        if self.len == TOGETHER {
+            self.post();
+        }
+        if let Some(event) = self.events.get_mut(self.len) {
+            *event = event_of(&req, res);
+            self.len += 1;
+            req.data().place.owe();
+        }
+        req.recycle(&mut self.stock);
+    }
+
+    fn post(&mut self) {
+        let events = self.events.get(..self.len).unwrap_or_default();
+        self.ctx.table().stats.inline(events.len() as u64);
+        post(self.ctx, events);
+        self.len = 0;
+    }
 }
 
-/// Runs a request until it is out of our hands.
-fn run(mut req: Active<Kiocb>, how: How) {
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            self.post();
+        }
+    }
+}
+
+/// What is to be done with a request after an attempt.
+enum Step {
+    /// The next, at once.
+    Again(Active<Kiocb>),
+    /// It is over.
+    Over(Active<Kiocb>, i64),
+    /// It is out of our hands.
+    Gone,
+}
+
+/// Runs a request until it is over, and gives it back, or until it is out of our hands.
+fn run(mut req: Active<Kiocb>, how: How) -> Option<(Active<Kiocb>, i64)> {
     loop {
         if req.is_cancelled() {
             // Its drop ends it.
-            return;
+            return None;
         }
         if must_wait_in_line(&req, how) {
             line_up(req, how);
-            return;
+            return None;
         }
         let verdict = (req.data().ki_op.retry)(req, how);
         match carry_out(verdict, how) {
-            Some(again) => req = again,
-            None => return,
+            Step::Again(again) => req = again,
+            Step::Over(req, res) => return Some((req, res)),
+            Step::Gone => return None,
         }
     }
+}
+
+/// Runs a request in a kworker.
+fn run_for_submitter(req: Active<Kiocb>, how: How) {
+    let Some((mut req, res)) = run(req, how) else {
+        return;
+    };
+    let file = &mut req.data().ki_filp;
+    // Programs expect a file that they closed to be closed once they have the event (exec, umount).
+    // Not sockets, which may linger when others wait for their turn.
+    if how == How::Work || file.on_disk() {
+        file.close_now();
+    }
+    complete(req, res);
 }
 
 /// Whether others are to be done before it: in the submit call, any that keep an order with it.
@@ -142,7 +220,7 @@ fn line_up(req: Active<Kiocb>, how: How) {
         defer(req, how);
         return;
     }
-    req.view().place.ctx().table().stats.parked();
+    req.view().place.ctx().table().stats.parked(1);
     if let Some(req) = wait_in_line(req) {
         // Its turn has come meanwhile.
         req.kick();
@@ -164,56 +242,50 @@ fn wait_in_line(mut req: Active<Kiocb>) -> Option<Active<Kiocb>> {
     None
 }
 
-/// Does what a verdict says; gives the request back if it is to be run again at once.
-fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
+/// Does what a verdict says.
+fn carry_out(verdict: Verdict, how: How) -> Step {
     match verdict {
-        Verdict::Done(mut req, res) => {
-            let kiocb = req.data();
-            match how {
-                How::Submit => kiocb.place.ctx().table().stats.inline(),
-                // Programs expect a file that they closed to be closed once they have the event
-                // (exec, umount). Not sockets, which may linger when others wait for their turn.
-                How::Kick if !kiocb.ki_filp.on_disk() => {}
-                How::Kick | How::Work => kiocb.ki_filp.close_now(),
-            }
-            complete(req, res);
-            None
-        }
-        Verdict::Driver => None,
+        Verdict::Done(req, res) => Step::Over(req, res),
+        Verdict::Driver => Step::Gone,
         Verdict::Cancelled(req) => {
             drop(req);
-            None
+            Step::Gone
         }
-        Verdict::Defer(mut req) => {
+        Verdict::Defer(req) => {
             // What must become ready keeps its order from its first attempt on.
-            if req.view().transfer.as_ref().is_some_and(|t| t.pollable) {
-                req = wait_in_line(req)?;
+            let req = match req.view().transfer.as_ref().is_some_and(|t| t.pollable) {
+                true => wait_in_line(req),
+                false => Some(req),
+            };
+            if let Some(req) = req {
+                defer(req, how);
             }
-            defer(req, how);
-            None
+            Step::Gone
         }
         Verdict::Park(req) => park(req, how),
     }
 }
 
-/// Leaves a request to the next kick; gives it back if it need not or cannot wait for one.
+/// Leaves a request to the next kick, unless it need not or cannot wait for one.
 ///
 /// First it is put on the file's wait queues, then tried once more: what happens after the attempt
 /// kicks, what happened before it was seen by it. A file that cannot be tried without waiting is
 /// asked whether it is ready instead.
-fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
+fn park(mut req: Active<Kiocb>, how: How) -> Step {
     if req.is_cancelled() {
         // Its drop ends it.
-        return None;
+        return Step::Gone;
     }
     // It may have to wait for ever.
     req.unpledge();
-    req.view().place.ctx().table().stats.parked();
+    req.view().place.ctx().table().stats.parked(1);
     // One of a line waits for the file, the others for it.
-    let mut req = match req.view().transfer.is_some() {
-        true => wait_in_line(req)?,
-        false => req,
-    };
+    if req.view().transfer.is_some() {
+        req = match wait_in_line(req) {
+            Some(req) => req,
+            None => return Step::Gone,
+        };
+    }
     let kiocb = req.data();
     let events = kiocb.events;
     let may_try = kiocb.may_try(how);
@@ -224,17 +296,17 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
         let kiocb = req.data();
         let Some(transfer) = kiocb.transfer.as_mut() else {
             // As natively: it has no wait queues, or more than can be waited on.
-            return carry_out(Verdict::Done(req, errno::EINVAL), how);
+            return Step::Over(req, errno::EINVAL);
         };
         transfer.pollable = false;
-        return Some(req);
+        return Step::Again(req);
     };
     if may_try {
         match (req.data().ki_op.retry)(req, how) {
             Verdict::Park(back) => req = back,
             Verdict::Driver => {
                 armed.leave();
-                return None;
+                return Step::Gone;
             }
             verdict => {
                 drop(armed);
@@ -247,7 +319,7 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
                 // Some sockets that were shut down say "not now" for ever, where a read that waits
                 // is told the end.
                 drop(armed);
-                return carry_out(Verdict::Done(req, done), how);
+                return Step::Over(req, done);
             }
         }
     } else if mask & events != 0 {
@@ -256,13 +328,13 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
             transfer.ready = true;
             transfer.rounds += 1;
         }
-        return Some(req);
+        return Step::Again(req);
     }
     if let Err(req) = armed.park(req) {
         // A kick came meanwhile: as if it had come now.
         req.kick();
     }
-    None
+    Step::Gone
 }
 
 /// Queues a request for a run that may wait.
@@ -272,7 +344,7 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
 fn defer(mut req: Active<Kiocb>, how: How) {
     let kiocb = req.data();
     let ctx = kiocb.place.ctx();
-    ctx.table().stats.queued();
+    ctx.table().stats.queued(1);
     // A write is done even if its submitter exits before its turn: its memory is held until then.
     // A read that nobody waits for is not worth that.
     if kiocb.is_write() && kiocb.users.is_none() {
@@ -314,7 +386,7 @@ fn defer(mut req: Active<Kiocb>, how: How) {
 impl Request for Kiocb {
     fn cancelled(mut active: Active<Self>) {
         let kiocb = active.data();
-        kiocb.place.ctx().table().stats.cancelled();
+        kiocb.place.ctx().table().stats.cancelled(1);
         let res = kiocb.cancelled_res();
         complete(active, res);
     }
@@ -322,7 +394,7 @@ impl Request for Kiocb {
     fn driver_done(mut active: Active<Self>, ret: isize) {
         match (active.data().ki_op.driver_done)(active, ret) {
             Verdict::Done(mut req, res) => {
-                req.data().place.ctx().table().stats.irq();
+                req.data().place.ctx().table().stats.irq(1);
                 complete(req, res);
             }
             Verdict::Defer(req) | Verdict::Park(req) => defer(req, How::Submit),
@@ -339,7 +411,7 @@ impl Request for Kiocb {
             return;
         }
         let lease = kiocb.place.lease();
-        lease.table().stats.kicked();
+        lease.table().stats.kicked(1);
         Kioctx::enqueue(&lease, queued, Next::Run);
     }
 
@@ -358,10 +430,12 @@ impl Request for Kiocb {
             None => ctx.mm().users(),
         };
         match users {
-            Some(users) => mm::with_users(users, || submitter.run(|| run(active, How::Work))),
+            Some(users) => mm::with_users(users, || {
+                submitter.run(|| run_for_submitter(active, How::Work))
+            }),
             // Its context has gone, or its process: its drop ends it.
             None if needs_memory => drop(active),
-            None => submitter.run(|| run(active, How::Work)),
+            None => submitter.run(|| run_for_submitter(active, How::Work)),
         }
     }
 
@@ -441,7 +515,7 @@ fn run_kicked(ctx: &Kioctx) {
             transfer.rounds = 0;
         }
         let submitter = kiocb.submitter.clone();
-        submitter.run(|| run(req, How::Kick));
+        submitter.run(|| run_for_submitter(req, How::Kick));
     }
     if let Some(queued) = ctx.run_list().pop(Next::Run) {
         // Goes to the end, and the others have their turn before.

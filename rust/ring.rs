@@ -122,14 +122,16 @@ impl Ring {
         self.slots.lock().unreserve(count);
     }
 
-    /// Puts an event in the place that its request reserved. Any context.
-    pub(crate) fn post(&self, event: &IoEvent) {
+    /// Puts events in the places that their requests reserved. Any context.
+    pub(crate) fn post(&self, events: &[IoEvent]) {
         let mut slots = self.slots.lock();
-        let place = slots.post();
-        self.pages.write(
-            self.geometry.offset(place),
-            &[event.data, event.obj, event.res as u64, event.res2 as u64],
-        );
+        for event in events {
+            let place = slots.post();
+            self.pages.write(
+                self.geometry.offset(place),
+                [event.data, event.obj, event.res as u64, event.res2 as u64],
+            );
+        }
         self.pages.store_release(TAIL, slots.tail());
         self.tail.store(slots.tail(), Release);
     }

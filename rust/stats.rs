@@ -23,8 +23,8 @@ macro_rules! counters {
                 Self { $($name: Atomic::new(0),)* }
             }
 
-            $($(#[$doc])* pub(crate) fn $name(&self) {
-                self.$name.add(1u64, Relaxed);
+            $($(#[$doc])* pub(crate) fn $name(&self, count: u64) {
+                self.$name.add(count, Relaxed);
             })*
 
             /// One line for each counter.

@@ -27,10 +27,7 @@ use crate::{
         eventfd::EventFd,
         file::File,
         plug::plugged,
-        request::{
-            Prepared,
-            Stock, //
-        },
+        request::Prepared,
         uapi::{
             self,
             Iocb, //
@@ -85,7 +82,6 @@ fn read_pointer(iocbpp: UserPtr, k: usize, compat: bool) -> Result<usize> {
 struct Call<'a> {
     ctx: &'a Kioctx,
     iocb: MaybeUninit<Iocb>,
-    stock: Stock<'a, Kiocb>,
     slots: Slots,
     batch: Batch<'a>,
 }
@@ -95,9 +91,8 @@ impl<'a> Call<'a> {
         Ok(Self {
             ctx,
             iocb: MaybeUninit::uninit(),
-            stock: Stock::new(ctx.pool(), nr as usize),
-            slots: Slots::new(ctx)?,
-            batch: Batch::new(ctx)?,
+            slots: Slots::new(ctx, nr as u32)?,
+            batch: Batch::new(ctx, nr as usize)?,
         })
     }
 
@@ -108,7 +103,7 @@ impl<'a> Call<'a> {
             return Err(EINVAL);
         }
         let place = self.slots.take(want)?;
-        let file = File::get(iocb.aio_fildes)?;
+        let mut file = File::get(iocb.aio_fildes)?;
         let eventfd = if iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0 {
             Some(EventFd::get(iocb.aio_resfd)?)
         } else {
@@ -118,6 +113,9 @@ impl<'a> Call<'a> {
         user::write_u32(key, uapi::KIOCB_KEY)?;
 
         let op = ops::find(iocb.aio_lio_opcode).ok_or(EINVAL)?;
+        if op.looks_at_file {
+            file.look();
+        }
         let submitter = self.batch.submitter.clone();
         let kiocb = init!(Kiocb {
             ki_op: op,
@@ -130,10 +128,10 @@ impl<'a> Call<'a> {
             ki_user_data: iocb.aio_data,
             place,
         });
-        let mut req = Prepared::new(uiocb as u64, &mut self.stock, kiocb)?;
+        let mut req = Prepared::new(uiocb as u64, &mut self.batch.stock, kiocb)?;
         (op.prep)(iocb, &mut req)?;
 
-        self.ctx.table().stats.submitted();
+        self.ctx.table().stats.submitted(1);
         self.batch.start(req.start());
         Ok(())
     }

@@ -3,8 +3,11 @@
 //! The request: what `struct aio_kiocb` of fs/aio.c holds, and of the classic `struct kiocb` what
 //! a retry needs (`ki_retry`, `ki_pos`, `ki_left`, `private`).
 
+use core::mem::size_of;
+
 use kernel::{
     prelude::*,
+    static_assert,
     sync::Arc, //
 };
 
@@ -24,8 +27,12 @@ use crate::{
             Effort, //
         },
         iov::Buffers,
-        lease::Lease,
+        lease::{
+            Bundle,
+            Lease, //
+        },
         mm::Users,
+        request::Tracked,
         submitter::Submitter,
         uapi::IoEvent, //
     },
@@ -41,14 +48,14 @@ pub(crate) struct Slot {
 
 /// Places that a submit call has reserved and not given to requests yet. They go back when it ends.
 pub(crate) struct Slots {
-    ctx: Lease<Kioctx>,
+    ctx: Bundle<Kioctx>,
     left: u32,
 }
 
 impl Slots {
-    /// `EINVAL`: the context has ended.
-    pub(crate) fn new(ctx: &Arc<Kioctx>) -> Result<Self> {
-        let ctx = Lease::new(ctx).ok_or(EINVAL)?;
+    /// For `nr` requests. `EINVAL`: the context has ended.
+    pub(crate) fn new(ctx: &Arc<Kioctx>, nr: u32) -> Result<Self> {
+        let ctx = Bundle::new(ctx, nr).ok_or(EINVAL)?;
         Ok(Self { ctx, left: 0 })
     }
 
@@ -63,7 +70,7 @@ impl Slots {
         }
         self.left = self.left.checked_sub(1).ok_or(EAGAIN)?;
         Ok(Slot {
-            ctx: self.ctx.again(),
+            ctx: self.ctx.take(),
             posted: false,
         })
     }
@@ -90,8 +97,13 @@ impl Slot {
     /// Puts the event into the ring. Any context.
     pub(crate) fn post(&mut self, event: &IoEvent) {
         if !core::mem::replace(&mut self.posted, true) {
-            self.ctx.ring().post(event);
+            self.ctx.ring().post(core::slice::from_ref(event));
         }
+    }
+
+    /// Leaves it to the caller to put the event into the ring.
+    pub(crate) fn owe(&mut self) {
+        self.posted = true;
     }
 }
 
@@ -216,3 +228,6 @@ impl Kiocb {
         }
     }
 }
+
+// With its reference count it fits into what the allocator has for half a kilobyte.
+static_assert!(cfg!(CONFIG_LOCKDEP) || size_of::<Tracked<Kiocb>>() <= 512 - 8);

@@ -51,6 +51,8 @@ pub(crate) trait Op {
     const OPCODE: u16;
     /// The result of a request that was cancelled before it did anything.
     const CANCELLED: i64 = errno::ECANCELED;
+    /// It depends on what the file can do.
+    const LOOKS_AT_FILE: bool = true;
     /// Once deferred it is done, even if the context ends before its turn.
     const PLEDGED: bool = false;
 
@@ -72,6 +74,7 @@ pub(crate) trait Op {
 pub(crate) struct OpDef {
     pub(crate) opcode: u16,
     pub(crate) cancelled: i64,
+    pub(crate) looks_at_file: bool,
     pub(crate) pledged: bool,
     pub(crate) prep: fn(&Iocb, &mut Prepared<Kiocb>) -> Result,
     pub(crate) retry: fn(Active<Kiocb>, How) -> Verdict,
@@ -83,6 +86,7 @@ impl OpDef {
         Self {
             opcode: T::OPCODE,
             cancelled: T::CANCELLED,
+            looks_at_file: T::LOOKS_AT_FILE,
             pledged: T::PLEDGED,
             prep: T::prep,
             retry: T::retry,

@@ -30,6 +30,7 @@ pub(super) struct Nop;
 
 impl Op for Nop {
     const OPCODE: u16 = uapi::NOOP;
+    const LOOKS_AT_FILE: bool = false;
 
     fn prep(iocb: &Iocb, _req: &mut Prepared<Kiocb>) -> Result {
         let unused = iocb.aio_buf | iocb.aio_nbytes | iocb.aio_offset as u64;

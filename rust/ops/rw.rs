@@ -35,10 +35,7 @@ use crate::{
             Effort,
             NO_LIMIT, //
         },
-        iov::{
-            Buffers,
-            Iter, //
-        },
+        iov::Buffers,
         poll,
         request::{
             Active,
@@ -90,15 +87,18 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     let ioprio = (iocb.aio_flags & uapi::IOCB_FLAG_IOPRIO != 0).then_some(iocb.aio_reqprio as u16);
     let eventfd = iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0;
     let pos = iocb.aio_offset;
-    let asked = req.prep_iocb(pos, iocb.aio_rw_flags as u32, write, eventfd, ioprio)?;
+    let rw_flags = iocb.aio_rw_flags as u32;
+    let default = req.data().submitter.ioprio();
+    let asked = req.prep_iocb(pos, rw_flags, write, eventfd, ioprio, default)?;
     let kiocb = req.data();
-    kiocb.submitter.set_ioprio(asked.ioprio);
+    if let Some(ioprio) = ioprio {
+        kiocb.submitter.set_ioprio(ioprio);
+    }
 
     let file = &kiocb.ki_filp;
-    let (mode, method) = if write {
-        (file.writable(), file.has_write())
-    } else {
-        (file.readable(), file.has_read())
+    let (mode, method, plain) = match write {
+        true => (file.writable(), file.has_write(), file.plain_write()),
+        false => (file.readable(), file.has_read(), file.plain_read()),
     };
     if !mode {
         return Err(EBADF);
@@ -106,24 +106,8 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     if !method {
         return Err(EINVAL);
     }
-    let (addr, len) = (iocb.aio_buf as usize, iocb.aio_nbytes as usize);
-    let buffers = if vector {
-        Buffers::vector(write, addr, len)?
-    } else {
-        Buffers::single(write, addr, len)?
-    };
-    file.verify_area(write, pos, buffers.len())?;
-
-    let plain = match write {
-        true => file.plain_write(),
-        false => file.plain_read(),
-    };
-    if asked.nowait && plain {
-        return Err(errno::not_supported());
-    }
-    let takes_nowait = file.nowait() && !plain;
-    let transfer = Transfer {
-        buffers,
+    let transfer = kiocb.transfer.insert(Transfer {
+        buffers: Buffers::none(),
         write,
         pos,
         flags: asked.flags,
@@ -131,14 +115,23 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         impatient: asked.nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
         try_first: asked.try_first,
         pages: asked.pages,
-        nowait: takes_nowait,
+        nowait: file.nowait() && !plain,
         tried: !write || !file.character(),
         effort: Effort::NoWait,
         pollable: file.pollable() && !file.on_disk(),
         ready: false,
         rounds: 0,
-    };
-    kiocb.transfer = Some(transfer);
+    });
+    let (addr, len) = (iocb.aio_buf as usize, iocb.aio_nbytes as usize);
+    if vector {
+        transfer.buffers.import_vector(write, addr, len)?;
+    } else {
+        transfer.buffers.import_single(write, addr, len)?;
+    }
+    file.verify_area(write, pos, transfer.buffers.len())?;
+    if asked.nowait && plain {
+        return Err(errno::not_supported());
+    }
     kiocb.events = poll::events_for(write);
     Ok(())
 }
@@ -302,10 +295,11 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
             Step::Park => return park(req, how),
             Step::Defer => return Verdict::Defer(req),
         };
-        let Some(mut iter) = rest(req.data()) else {
+        let kiocb = req.data();
+        let Some(transfer) = kiocb.transfer.as_ref() else {
             return Verdict::Done(req, errno::EINVAL);
         };
-        let kiocb = req.data();
+        let mut iter = transfer.buffers.rest(transfer.done);
         if how != How::Submit && (kiocb.ki_filp.on_disk() || !is_pollable(kiocb)) {
             // From here it may be in hardware, or wait for it.
             req.unlist();
@@ -339,11 +333,6 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
             return Verdict::Cancelled(req);
         }
     }
-}
-
-fn rest(kiocb: &mut Kiocb) -> Option<Iter> {
-    let transfer = kiocb.transfer.as_ref()?;
-    Some(transfer.buffers.rest(transfer.done))
 }
 
 fn is_pollable(kiocb: &mut Kiocb) -> bool {

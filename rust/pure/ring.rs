@@ -69,7 +69,10 @@ impl Geometry {
 
     /// The place after `place`.
     pub(crate) fn next(self, place: u32) -> u32 {
-        self.advance(place, 1)
+        match place {
+            place if place < self.capacity() => place + 1,
+            _ => 0,
+        }
     }
 
     /// The place `n` after `place`.

@@ -102,11 +102,16 @@ struct ctl_table_header *kaio_sysctl_register(const u64 *nr)
 
 /* Files. */
 
-static bool kaio_file_is_anon(struct file *file, const char *name)
+static bool kaio_file_is_anon_named(struct file *file, const char *name, size_t len)
 {
-	return file_inode(file)->i_sb->s_magic == ANON_INODE_FS_MAGIC &&
-	       !strcmp(file->f_path.dentry->d_name.name, name);
+	const struct qstr *its = &file->f_path.dentry->d_name;
+
+	return file_inode(file)->i_sb->s_magic == ANON_INODE_FS_MAGIC && its->len == len &&
+	       !memcmp(its->name, name, len);
 }
+
+/* NAME is a literal. */
+#define kaio_file_is_anon(file, name) kaio_file_is_anon_named(file, name, sizeof(name) - 1)
 
 /*
  * A kworker that acts for a task has its memory, credentials and cgroups, but
@@ -261,7 +266,7 @@ void kaio_fput_now(struct file *file)
 /* Requests. */
 
 /* ioprio_check_cap() of block/ioprio.c, which is not exported. */
-static int kaio_set_ioprio(struct kiocb *iocb, u16 ioprio)
+static int kaio_check_ioprio(u16 ioprio)
 {
 	switch (IOPRIO_PRIO_CLASS(ioprio)) {
 	case IOPRIO_CLASS_RT:
@@ -278,7 +283,6 @@ static int kaio_set_ioprio(struct kiocb *iocb, u16 ioprio)
 	default:
 		return -EINVAL;
 	}
-	iocb->ki_ioprio = ioprio;
 	return 0;
 }
 
@@ -311,7 +315,8 @@ static bool kaio_reads_pages(const struct kiocb *iocb)
 
 /* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
 int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd, const u16 *ioprio, struct kaio_prepared *found)
+		   bool write, bool eventfd, bool has_ioprio, u16 ioprio,
+		   struct kaio_prepared *found)
 {
 	int ret;
 
@@ -319,12 +324,12 @@ int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_fla
 		.ki_filp	= file,
 		.ki_pos		= pos,
 		.ki_flags	= file->f_iocb_flags,
-		.ki_ioprio	= get_current_ioprio(),
+		.ki_ioprio	= ioprio,
 	};
 	if (eventfd)
 		iocb->ki_flags |= IOCB_EVENTFD;
-	if (ioprio) {
-		ret = kaio_set_ioprio(iocb, *ioprio);
+	if (has_ioprio) {
+		ret = kaio_check_ioprio(ioprio);
 		if (ret)
 			return ret;
 	}
@@ -334,7 +339,6 @@ int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_fla
 	/* Nobody is going to poll for this I/O. */
 	iocb->ki_flags &= ~IOCB_HIPRI;
 	found->flags = iocb->ki_flags;
-	found->ioprio = iocb->ki_ioprio;
 	found->nowait = iocb->ki_flags & IOCB_NOWAIT;
 	found->try_first = kaio_may_try(iocb, write);
 	found->pages = !write && !found->nowait && kaio_reads_pages(iocb);

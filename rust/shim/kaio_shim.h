@@ -77,13 +77,13 @@ void kaio_fput_now(struct file *file);
 /* rust/sys/iocb.rs: a struct kiocb, filled in and run. */
 struct kaio_prepared {
 	int		flags;		/* ki_flags, with which each attempt begins */
-	u16		ioprio;		/* asked for, or the caller's */
 	bool		nowait;		/* the caller asked for RWF_NOWAIT */
 	bool		try_first;	/* an attempt without waiting makes sense */
 	bool		pages;		/* a cold read can be left to who unlocks the page */
 };
 int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd, const u16 *ioprio, struct kaio_prepared *found);
+		   bool write, bool eventfd, bool has_ioprio, u16 ioprio,
+		   struct kaio_prepared *found);
 struct kaio_attempt {
 	loff_t		pos;
 	unsigned long	fsize_limit;	/* of the submitter, or RLIM_INFINITY */

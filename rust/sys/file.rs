@@ -80,12 +80,16 @@ impl File {
         let file = LocalFile::fget(fd)?;
         // SAFETY: an ioctl holds no `fdget_pos()`.
         let file = unsafe { LocalFile::assume_no_fdget_pos(file) };
-        // SAFETY: the file is open.
-        let traits = unsafe { ffi::kaio_file_traits(file.as_ptr()) };
         Ok(Self {
             file: Some(file),
-            traits,
+            traits: 0,
         })
+    }
+
+    /// Finds out what it can do. Until then it can do nothing.
+    pub(crate) fn look(&mut self) {
+        // SAFETY: the file is open.
+        self.traits = unsafe { ffi::kaio_file_traits(self.as_ptr()) };
     }
 
     /// No file at all, for tests.

@@ -99,8 +99,6 @@ impl Attempt {
 pub(crate) struct Asked {
     /// `IOCB_*`, with which an attempt begins.
     pub(crate) flags: i32,
-    /// The I/O priority that was asked for, or the caller's.
-    pub(crate) ioprio: u16,
     /// `RWF_NOWAIT`.
     pub(crate) nowait: bool,
     /// An attempt without waiting makes sense. Most file systems know no buffered writes like that,
@@ -111,21 +109,23 @@ pub(crate) struct Asked {
 }
 
 impl<R: Request> Prepared<R> {
-    /// As `aio_prep_rw()`. `EOPNOTSUPP` for a flag, `EPERM` or `EINVAL` for a priority.
+    /// As `aio_prep_rw()`, with the I/O priority that was `asked` for, or with `ioprio`. `EOPNOTSUPP` for
+    /// a flag, `EPERM` or `EINVAL` for a priority.
     pub(crate) fn prep_iocb(
         &mut self,
         pos: i64,
         rw_flags: u32,
         write: bool,
         eventfd: bool,
-        ioprio: Option<u16>,
+        asked: Option<u16>,
+        ioprio: u16,
     ) -> Result<Asked> {
         let (data, iocb) = self.parts();
         let file = data.file().as_ptr();
-        let ioprio = ioprio.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let has_ioprio = asked.is_some();
+        let ioprio = asked.unwrap_or(ioprio);
         let mut found = ffi::kaio_prepared {
             flags: 0,
-            ioprio: 0,
             nowait: false,
             try_first: false,
             pages: false,
@@ -134,13 +134,12 @@ impl<R: Request> Prepared<R> {
         // as the kiocb.
         unsafe {
             to_result(ffi::kaio_iocb_prep(
-                iocb, file, pos, rw_flags, write, eventfd, ioprio, &mut found,
+                iocb, file, pos, rw_flags, write, eventfd, has_ioprio, ioprio, &mut found,
             ))?;
             (*iocb).ki_complete = Some(driver_done::<R>);
         }
         Ok(Asked {
             flags: found.flags,
-            ioprio: found.ioprio,
             nowait: found.nowait,
             try_first: found.try_first,
             pages: found.pages,

@@ -15,7 +15,7 @@ pub(crate) struct Buffers {
     iter: bindings::iov_iter,
     /// What `iter` points into, if it has more than one segment. Its memory, that is: the vector does
     /// not know that it was filled in.
-    _vec: KVec<bindings::iovec>,
+    vec: Option<KVec<bindings::iovec>>,
 }
 
 // SAFETY: addresses of user memory and an allocation of our own.
@@ -39,28 +39,30 @@ fn direction(write: bool) -> kernel::ffi::c_int {
 }
 
 impl Buffers {
+    /// No bytes, until something is imported.
+    pub(crate) fn none() -> Self {
+        Self {
+            iter: bindings::iov_iter::default(),
+            vec: None,
+        }
+    }
+
     /// One buffer. `EFAULT` if it is not in user memory.
-    pub(crate) fn single(write: bool, addr: usize, len: usize) -> Result<Self> {
-        let mut iter = bindings::iov_iter::default();
+    pub(crate) fn import_single(&mut self, write: bool, addr: usize, len: usize) -> Result {
+        let iter = &mut self.iter;
         // SAFETY: `iter` is ours; the address is only checked.
-        let ret =
-            unsafe { bindings::import_ubuf(direction(write), addr as *mut _, len, &mut iter) };
-        kernel::error::to_result(ret)?;
-        Ok(Self {
-            iter,
-            _vec: KVec::new(),
-        })
+        let ret = unsafe { bindings::import_ubuf(direction(write), addr as *mut _, len, iter) };
+        kernel::error::to_result(ret)
     }
 
     /// An array of `nr` `struct iovec`. `EFAULT`, `EINVAL`, `ENOMEM` as readv(2).
-    pub(crate) fn vector(write: bool, addr: usize, nr: usize) -> Result<Self> {
+    pub(crate) fn import_vector(&mut self, write: bool, addr: usize, nr: usize) -> Result {
         if nr == 0 {
-            return Self::single(write, 0, 0);
+            return self.import_single(write, 0, 0);
         }
         if nr > bindings::UIO_MAXIOV as usize {
             return Err(EINVAL);
         }
-        let mut iter = bindings::iov_iter::default();
         // It stays as long as the request, so it is charged to the caller's cgroup.
         let mut vec = KVec::<bindings::iovec>::with_capacity(nr, GFP_KERNEL_ACCOUNT)?;
         let mut raw = vec.as_mut_ptr();
@@ -73,13 +75,15 @@ impl Buffers {
                 nr as u32,
                 nr as u32,
                 &mut raw,
-                &mut iter,
+                &mut self.iter,
             )
         };
         if ret < 0 {
+            self.iter = bindings::iov_iter::default();
             return Err(Error::from_errno(ret as i32));
         }
-        Ok(Self { iter, _vec: vec })
+        self.vec = Some(vec);
+        Ok(())
     }
 
     /// Bytes in all.
@@ -92,8 +96,10 @@ impl Buffers {
     pub(crate) fn rest(&self, done: usize) -> Iter {
         // SAFETY: plain data, of which the original is not changed as long as copies exist.
         let mut iter = Iter(unsafe { ptr::read(&self.iter) });
-        // SAFETY: `iter` is a valid copy; the callee does not go past its end.
-        unsafe { bindings::iov_iter_advance(&mut iter.0, done) };
+        if done > 0 {
+            // SAFETY: `iter` is a valid copy; the callee does not go past its end.
+            unsafe { bindings::iov_iter_advance(&mut iter.0, done) };
+        }
         iter
     }
 }

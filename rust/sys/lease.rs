@@ -75,13 +75,13 @@ impl Leases {
 
 /// Takes back the lease of [`Leases::open`]. To be called once, by whoever ends the object.
 pub(crate) fn retire<T: Leased>(object: &T) {
-    put(object);
+    put(object, 1);
 }
 
-fn put<T: Leased>(object: &T) {
+fn put<T: Leased>(object: &T, count: u32) {
     let leases = object.leases();
     let file = leases.file();
-    if leases.count.fetch_sub(1, Full) == 1 {
+    if leases.count.fetch_sub(count, Full) == count {
         // The file, and with it the object, stays until the `fput()`.
         object.drained();
         // SAFETY: by the invariant the reference was ours while the count was not 0, and only one
@@ -102,21 +102,64 @@ unsafe impl<T: Leased> Send for Lease<T> {}
 // SAFETY: as above.
 unsafe impl<T: Leased> Sync for Lease<T> {}
 
-impl<T: Leased> Lease<T> {
-    /// `None` if the object was retired and all leases are gone.
-    pub(crate) fn new(object: &Arc<T>) -> Option<Self> {
+/// Leases that were taken together, for somebody who gives them out one by one.
+///
+/// # Invariants
+///
+/// `spare` and one more are counted in the object's [`Leases`], so the object lives.
+pub(crate) struct Bundle<T: Leased> {
+    object: NonNull<T>,
+    spare: u32,
+}
+
+impl<T: Leased> Bundle<T> {
+    /// About `want` leases. `None` if the object was retired and all leases are gone.
+    pub(crate) fn new(object: &Arc<T>, want: u32) -> Option<Self> {
         let count = &object.leases().count;
         let mut old = count.load(Relaxed);
         loop {
             if old == 0 {
                 return None;
             }
-            match count.cmpxchg(old, old.checked_add(1)?, Full) {
+            let new = old.checked_add(want)?.checked_add(1)?;
+            match count.cmpxchg(old, new, Full) {
                 // INVARIANT: just counted.
-                Ok(_) => return Some(Self(NonNull::from(&**object))),
+                Ok(_) => {
+                    return Some(Self {
+                        object: NonNull::from(&**object),
+                        spare: want,
+                    })
+                }
                 Err(found) => old = found,
             }
         }
+    }
+
+    /// One of them.
+    pub(crate) fn take(&mut self) -> Lease<T> {
+        match self.spare.checked_sub(1) {
+            Some(spare) => self.spare = spare,
+            None => {
+                self.leases().count.add(1u32, Relaxed);
+            }
+        }
+        // INVARIANT: it was counted, as a spare one or just now.
+        Lease(self.object)
+    }
+}
+
+impl<T: Leased> Deref for Bundle<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: by the invariant the count is not 0, so the file is open and owns the object.
+        unsafe { self.object.as_ref() }
+    }
+}
+
+impl<T: Leased> Drop for Bundle<T> {
+    fn drop(&mut self) {
+        put(&**self, self.spare + 1);
     }
 }
 
@@ -149,6 +192,6 @@ impl<T: Leased> Deref for Lease<T> {
 
 impl<T: Leased> Drop for Lease<T> {
     fn drop(&mut self) {
-        put(&**self);
+        put(&**self, 1);
     }
 }

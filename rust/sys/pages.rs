@@ -88,16 +88,13 @@ impl SharedPages {
         }
     }
 
-    /// Writes 64-bit words; they must be within one page. Any context.
-    pub(crate) fn write(&self, offset: usize, words: &[u64]) {
-        let Some(address) = self.address(offset, core::mem::size_of_val(words)) else {
+    /// Writes 64-bit words at a multiple of 8; they must be within one page. Any context.
+    pub(crate) fn write<const N: usize>(&self, offset: usize, words: [u64; N]) {
+        let Some(address) = self.address(offset, 8 * N).filter(|a| a % 8 == 0) else {
             return;
         };
-        for (i, word) in words.iter().enumerate() {
-            // SAFETY: within one of our pages, and aligned if the offset is to 8 bytes, which
-            // volatile writes do not need on this architecture's pages in any case: events are.
-            unsafe { core::ptr::write_volatile((address as *mut u64).add(i), *word) };
-        }
+        // SAFETY: within one of our pages, and aligned.
+        unsafe { core::ptr::write_volatile(address as *mut [u64; N], words) };
     }
 
     /// Copies to user memory, within one page. `EFAULT`.

@@ -99,7 +99,7 @@ pub(super) struct PollEntries {
     entries: [PollEntry; QUEUES],
     more: UnsafeCell<Option<KBox<[PollEntry; MORE_QUEUES]>>>,
     /// How many are armed. The owner's.
-    used: Atomic<usize>,
+    used: UnsafeCell<usize>,
     /// What it waits for.
     events: Atomic<u32>,
     /// What the last wake-up said.
@@ -131,7 +131,7 @@ impl PollEntries {
         pin_init!(Self {
             entries: [const { PollEntry::new() }; QUEUES],
             more: UnsafeCell::new(None),
-            used: Atomic::new(0),
+            used: UnsafeCell::new(0),
             events: Atomic::new(0),
             woken: Atomic::new(0),
             _pin: core::marker::PhantomPinned,
@@ -156,7 +156,8 @@ impl PollEntries {
         // SAFETY: `file` is open; the table lives across the call, which is all that `enqueue`
         // needs. What `enqueue` links is unlinked by `disarm` before `this` goes.
         let mask = unsafe { ffi::kaio_poll(file.as_ptr(), (&raw mut table).cast()) };
-        self.used.store(table.used, Relaxed);
+        // SAFETY: only the owner calls this, and nobody else looks at it.
+        unsafe { *self.used.get() = table.used };
         (table.used > 0 && !table.overflow).then_some(mask)
     }
 
@@ -180,12 +181,22 @@ impl PollEntries {
     /// Takes the entries off their queues; afterwards no callback runs. Any context, but not under
     /// the lock of such a queue.
     pub(super) fn disarm(&self) {
-        for entry in (0..self.used.load(Relaxed)).map_while(|index| self.entry(index)) {
+        if !self.are_armed() {
+            return;
+        }
+        // SAFETY: as in `arm`.
+        let used = unsafe { core::mem::take(&mut *self.used.get()) };
+        for entry in (0..used).map_while(|index| self.entry(index)) {
             // SAFETY: only the owner calls this. The callee leaves an entry alone whose `head` is
             // null: it was never linked, or POLLFREE took it off.
             unsafe { ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get()) };
         }
-        self.used.store(0, Relaxed);
+    }
+
+    /// Whether some are on queues, or were until they fired. For the owner.
+    pub(super) fn are_armed(&self) -> bool {
+        // SAFETY: as in `arm`.
+        unsafe { *self.used.get() != 0 }
     }
 }
 

@@ -136,7 +136,7 @@ impl Word for Cell {
 ///
 /// # Invariants
 ///
-/// - Only its owner (see above) touches `iocb`, `page_wait` and `data`; but what `R::index`,
+/// - Only its owner (see above) touches `iocb`, `page_wait`, `marks` and `data`; but what `R::index`,
 ///   `order`, `run_list` and `workers` give out never changes, and is for everybody.
 /// - It is on a wait queue (`polls`) only while PARKED or QUEUED, or while the token holder arms or
 ///   disarms.
@@ -166,17 +166,25 @@ pub(crate) struct Tracked<R: Request> {
     state: State<Cell>,
     /// Which part of the run list it is in. Under the run list's lock.
     to_hand_on: AtomicFlag,
-    /// It may be in the index. The owner's.
-    listed: AtomicFlag,
-    /// What it keeps an order with, else 0. Written by the owner.
+    /// What it keeps an order with, while it is in a line. Written by the owner.
     stream: Atomic<usize>,
+    marks: UnsafeCell<Marks>,
     /// By which it is found in the index.
     key: u64,
     #[pin]
     data: UnsafeCell<R>,
 }
 
-// SAFETY: `iocb`, `page_wait` and `data` are touched by the one owner only (what `R` shares is
+/// Where the owner has put it.
+#[derive(Clone, Copy, Default)]
+struct Marks {
+    /// It may be in the index.
+    listed: bool,
+    /// It is in a line of its order.
+    in_line: bool,
+}
+
+// SAFETY: `iocb`, `page_wait`, `marks` and `data` are touched by the one owner only (what `R` shares is
 // `Sync`), the rest is made for sharing.
 unsafe impl<R: Request> Send for Tracked<R> {}
 // SAFETY: as above.
@@ -307,7 +315,8 @@ impl<R: Request> Queued<R> {
 
     /// Whether it waits for its turn in an order.
     pub(crate) fn in_order(&self) -> bool {
-        self.0.stream() != 0
+        // SAFETY: by the invariant, only we touch it.
+        unsafe { (*self.0.marks.get()).in_line }
     }
 
     pub(super) fn into_arc(self) -> Arc<Tracked<R>> {
@@ -372,7 +381,7 @@ impl<R: Request> Prepared<R> {
             order_tracker <- AtomicTracker::new(),
             state: State::new(Cell(Atomic::new(0))),
             to_hand_on: AtomicFlag::new(false),
-            listed: AtomicFlag::new(false),
+            marks: UnsafeCell::new(Marks::default()),
             stream: Atomic::new(0),
             key,
             data <- UnsafeCell::pin_init(data),
@@ -418,6 +427,17 @@ impl<R: Request> Active<R> {
     /// What it is cancelled by.
     pub(crate) fn key(&self) -> u64 {
         self.0.key
+    }
+
+    /// Where we have put it.
+    fn marks(&mut self) -> &mut Marks {
+        // SAFETY: by the invariant, we are the only one who touches it.
+        unsafe { &mut *self.0.marks.get() }
+    }
+
+    fn are_marked(&self) -> Marks {
+        // SAFETY: as above.
+        unsafe { *self.0.marks.get() }
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -469,7 +489,7 @@ impl<R: Request> Active<R> {
 
     /// Somebody may find it, and is to know where the token is.
     pub(super) fn is_listed(&self) -> bool {
-        self.0.listed.load(Relaxed)
+        self.are_marked().listed
     }
 
     /// To be put into a queue.
@@ -490,45 +510,46 @@ impl<R: Request> Active<R> {
 
     /// Makes it known to those who cancel. `false`: its context has ended.
     pub(crate) fn list(&mut self) -> bool {
-        if self.0.listed.load(Relaxed) {
+        if self.is_listed() {
             // Who closed it may have spared it then, and does not look again.
             return self.view().index().is_open();
         }
         let listed = self.view().index().add(&self.0);
-        self.0.listed.store(listed, Relaxed);
+        self.marks().listed = listed;
         listed
     }
 
     /// It can be cancelled no more.
     pub(crate) fn unlist(&mut self) {
-        if self.0.listed.load(Relaxed) {
+        if self.is_listed() {
             self.view().index().remove(&self.0);
-            self.0.listed.store(false, Relaxed);
+            self.marks().listed = false;
         }
     }
 
     /// Gets in line for `stream`, which is not 0, if it has not yet. Whether it is its turn; if not
     /// a kick will say when it is.
     pub(crate) fn join(&mut self, stream: usize) -> bool {
-        let new = self.0.stream() == 0;
+        let new = !core::mem::replace(&mut self.marks().in_line, true);
         self.0.stream.store(stream, Relaxed);
         self.view().order().join(&self.0, new)
     }
 
     pub(crate) fn is_in_line(&self) -> bool {
-        self.0.stream() != 0
+        self.are_marked().in_line
     }
 
     /// Whether it is in a line and not at its head.
     pub(crate) fn waits_in_line(&self) -> bool {
-        self.0.stream() != 0 && !self.view().order().join(&self.0, false)
+        self.is_in_line() && !self.view().order().join(&self.0, false)
     }
 
     /// Those behind it in the line need not wait for it any more.
     pub(crate) fn leave_line(&mut self) {
-        if self.0.stream() != 0 {
+        if self.is_in_line() {
             self.view().order().leave(&self.0);
             self.0.stream.store(0, Relaxed);
+            self.marks().in_line = false;
         }
     }
 
@@ -573,6 +594,33 @@ impl<R: Request> Active<R> {
         }
         Pool::give(self.into_arc());
     }
+
+    /// Whether nobody else has ever had to do with it.
+    pub(crate) fn is_fresh(&self) -> bool {
+        let marks = self.are_marked();
+        !marks.listed && !marks.in_line && !self.0.polls.are_armed()
+    }
+
+    /// The end of a request that is fresh; the memory is for the next.
+    pub(crate) fn recycle(mut self, stock: &mut Stock<'_, R>) {
+        if !self.is_fresh() {
+            self.withdraw();
+        }
+        if let Some(memory) = hollow(self.into_arc()) {
+            stock.put(memory);
+        }
+    }
+}
+
+/// Drops what is in the memory of a request that has ended, unless somebody else has a reference.
+fn hollow<R: Request>(this: Arc<Tracked<R>>) -> Option<Arc<MaybeUninit<Tracked<R>>>> {
+    let this = Arc::into_unique_or_drop(this)?;
+    // SAFETY: it is not moved any more, but dropped where it is.
+    let raw = Arc::into_raw(Arc::from(unsafe { Pin::into_inner_unchecked(this) })).cast_mut();
+    // SAFETY: ours is the only reference.
+    unsafe { ptr::drop_in_place(raw) };
+    // SAFETY: `MaybeUninit` has the layout of what it may hold, which is not used any more.
+    Some(unsafe { Arc::from_raw(raw.cast::<MaybeUninit<Tracked<R>>>()) })
 }
 
 /// Memory of requests that have ended, for the next ones: the allocator would clear and charge it each
@@ -594,19 +642,12 @@ impl<R: Request> Pool<R> {
 
     /// Ends a request, whose memory stays if nobody else looks at it. Any context.
     fn give(this: Arc<Tracked<R>>) {
-        let Some(this) = Arc::into_unique_or_drop(this) else {
-            return;
-        };
-        // What it holds goes now, and that may be what keeps the pool.
+        // What it holds goes, and that may be what keeps the pool.
         let home = this.shared().home();
-        // SAFETY: it is not moved any more, but dropped where it is.
-        let raw = Arc::into_raw(Arc::from(unsafe { Pin::into_inner_unchecked(this) })).cast_mut();
-        // SAFETY: ours is the only reference.
-        unsafe { ptr::drop_in_place(raw) };
-        // SAFETY: `MaybeUninit` has the layout of what it may hold, which is not used any more.
-        let memory = unsafe { Arc::from_raw(raw.cast::<MaybeUninit<Tracked<R>>>()) };
-        let full = R::pool(&home).free.lock().push_within_capacity(memory);
-        // Not under the lock.
+        let full = hollow(this).map(|memory| {
+            // A guard lives to the end of its statement; what has no room is dropped later.
+            R::pool(&home).free.lock().push_within_capacity(memory)
+        });
         drop(full);
     }
 }
@@ -654,13 +695,22 @@ impl<'a, R: Request> Stock<'a, R> {
     }
 }
 
+impl<R: Request> Stock<'_, R> {
+    fn put(&mut self, memory: Arc<MaybeUninit<Tracked<R>>>) {
+        if let Some(place) = self.memory.get_mut(self.len) {
+            *place = Some(memory);
+            self.len += 1;
+        }
+    }
+}
+
 impl<R: Request> Drop for Stock<'_, R> {
     fn drop(&mut self) {
         if self.len == 0 {
             return;
         }
         let mut free = self.pool.free.lock();
-        for memory in self.memory.iter_mut() {
+        for memory in self.memory.iter_mut().take(self.len) {
             // What has no room any more goes with `self`, not under the lock.
             if let Some(Err(full)) = memory.take().map(|m| free.push_within_capacity(m)) {
                 *memory = Some(full.0);

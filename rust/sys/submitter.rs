@@ -44,6 +44,10 @@ impl Submitter {
         Arc::ptr_eq(&self.who, &other.who)
     }
 
+    pub(crate) fn ioprio(&self) -> u16 {
+        self.ioprio
+    }
+
     /// I/O goes with this priority, not with the submitter's own.
     pub(crate) fn set_ioprio(&mut self, ioprio: u16) {
         self.ioprio = ioprio;
