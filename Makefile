@@ -26,6 +26,9 @@ kunit: ## only the KUnit suites, in the debug kernel
 selftests: ## only the selftests, on both kernels; T=NAME for one program
 	@$(ENTER) scripts/test selftests "T=$(T)"
 
+droptests: ## only the tests of the libraries; T=NAME for one program
+	@$(ENTER) scripts/test droptests "T=$(T)"
+
 lib: ## the libraries, to build/lib: libaio.so.1, libkaio.so.1
 	@$(ENTER) scripts/lib build
 
@@ -49,4 +52,4 @@ help: ## this list
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
 
-.PHONY: all run test kunit selftests lib vm check clean clean-cache help
+.PHONY: all run test kunit selftests droptests lib vm check clean clean-cache help
