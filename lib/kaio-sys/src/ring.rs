@@ -80,6 +80,12 @@ impl Ring {
         (clamp(self.head().load(Ordering::Relaxed)), tail, nr)
     }
 
+    /// How many events the kernel ever put here, modulo [`Self::slots`].
+    #[inline]
+    pub fn completed(&self) -> u32 {
+        self.bounds().1
+    }
+
     /// Events that wait to be taken.
     #[inline]
     pub fn available(&self) -> u32 {

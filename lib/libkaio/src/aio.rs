@@ -103,7 +103,12 @@ pub(crate) fn submit(ctx_id: u64, nr: c_long, iocbpp: *const *mut iocb) -> Resul
         Backend::Kaio(fd) => {
             // SAFETY: the buffers are the caller's, who knows the contract of io_submit(2).
             match unsafe { ioctl::submit(fd, ctx_id, nr, iocbpp) } {
-                Ok(submitted) => Ok(submitted.count),
+                Ok(submitted) => {
+                    if let Some(slot) = process.contexts().find(ctx_id) {
+                        slot.count(submitted.count);
+                    }
+                    Ok(submitted.count)
+                }
                 Err(e) => Err(error_of_submit(process, fd, e)),
             }
         }

@@ -39,6 +39,8 @@ pub(crate) struct Slot {
     lock: Lock,
     /// 0: free. Written with the lock.
     id: AtomicU64,
+    /// Requests that were started, ever.
+    submitted: AtomicU64,
     /// With the lock.
     known: UnsafeCell<Known>,
 }
@@ -118,10 +120,18 @@ impl Slot {
                     timeout: 0..0,
                 }
             };
+            self.submitted.store(0, Ordering::Relaxed);
             self.id.store(id, Ordering::Release);
         }
         self.lock.unlock();
         is_free
+    }
+
+    /// So many more requests were started.
+    #[inline]
+    pub(crate) fn count(&self, submitted: usize) {
+        self.submitted
+            .fetch_add(submitted as u64, Ordering::Relaxed);
     }
 
     /// Makes us the one taker of events of context `id`. `None`: it has left.
@@ -162,6 +172,16 @@ impl Taker<'_> {
         // SAFETY: the id came from KAIO_SETUP; who destroys the context removes it from here
         // first, for which it needs the lock that we have.
         unsafe { Ring::new(self.slot.id.load(Ordering::Relaxed)) }
+    }
+
+    /// Whether there are requests that have not completed. May be wrong while others submit.
+    pub(crate) fn is_busy(&self) -> bool {
+        let submitted = self.slot.submitted.load(Ordering::Relaxed);
+        self.ring().is_some_and(|ring| {
+            // There are fewer in flight than the ring has slots. `slots` is not 0.
+            let slots = u64::from(ring.slots());
+            submitted.checked_rem(slots) != Some(ring.completed().into())
+        })
     }
 
     /// Takes up to `max` events to `events`, without a system call if its pages are known.

@@ -6,6 +6,10 @@
 //! kernel to wait without taking (`KAIO_GETEVENTS_PEEK`), then looks again: the kernel's own taking
 //! knows nothing of our lock, and both would take the same events.
 //!
+//! Who asks for no event at least but gives a time gets the next event that comes in that time, if
+//! there are requests in flight. Natively it gets what is there; but there a buffered read or write is
+//! complete when it was submitted, and programs that count on it (libaio's own tests) ask just so.
+//!
 //! A program that moves `head` itself must not do so while another thread is in here, as it must
 //! not while one is in io_getevents(2).
 
@@ -67,7 +71,7 @@ pub(crate) fn lost_is_einval<T>(process: &Process, fd: c_int, result: Result<T>)
 }
 
 fn take_or_wait(fd: c_int, ctx_id: u64, wait: &Wait, slot: &Slot) -> Result<usize> {
-    let (min, nr) = (wait.min_nr as u64, wait.nr as u64);
+    let (mut min, nr) = (wait.min_nr as u64, wait.nr as u64);
     let mut taken = 0;
     let mut taker = slot.lock(ctx_id)?.ok_or(EINVAL)?;
     // As natively, a time that cannot be read comes before everything.
@@ -75,6 +79,9 @@ fn take_or_wait(fd: c_int, ctx_id: u64, wait: &Wait, slot: &Slot) -> Result<usiz
         true => None,
         false => Some(taker.timeout(wait.timeout)?),
     };
+    if min == 0 && nr > 0 && time.is_some_and(|time| nanoseconds(time) > 0) && taker.is_busy() {
+        min = 1;
+    }
     // With a mask the kernel has to look at signals first.
     let has_mask = !wait.sigmask.is_null();
     if !has_mask {
