@@ -32,6 +32,9 @@ droptests: ## only the tests of the libraries; T=NAME for one program
 lib: ## the libraries, to build/lib: libaio.so.1, libkaio.so.1
 	@$(ENTER) scripts/lib build
 
+install: ## libraries, headers, manual, after make lib; PREFIX=/usr/local DESTDIR=
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install
+
 vm: ## a shell in the guest, with the module loaded; K=debug: the debug kernel
 	@$(ENTER) scripts/vm shell $(K)
 
@@ -52,4 +55,4 @@ help: ## this list
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
 
-.PHONY: all run test kunit selftests droptests lib vm check clean clean-cache help
+.PHONY: all run test kunit selftests droptests lib install vm check clean clean-cache help
