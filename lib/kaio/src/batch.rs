@@ -84,7 +84,7 @@ impl<'fd> Batch<'fd> {
     }
 
     /// The same, then waits until `min` requests of the context were complete (or all, if fewer are
-    /// in flight). One system call, `kaio_submit_wait(2)`, if all goes well.
+    /// in flight). One system call, `kaio_submit_wait(2)`, if they are complete when it returns.
     pub fn submit_and_wait(&mut self, min: usize) -> usize {
         self.flight.submit(&mut self.queue, min)
     }

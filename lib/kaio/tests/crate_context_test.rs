@@ -280,6 +280,16 @@ fn submit_and_wait_does_not_wait_for_what_was_refused() {
     assert!(bad.is_complete() && good.is_complete());
 }
 
+fn submit_and_wait_does_not_wait_if_refusals_are_enough() {
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let mut batch = context.batch();
+    let bad = batch.push(Op::fsync(&reader));
+    let blocked = batch.push(Op::read(&reader, vec![0; 1], 0));
+    assert_eq!(batch.submit_and_wait(1), 1);
+    assert!(bad.is_complete() && !blocked.is_complete());
+}
+
 fn submit_and_wait_for_more_than_there_are() {
     let context = context();
     let scratch = Scratch::new("wait-more", b"");
@@ -358,6 +368,7 @@ tests! {
     dropped_batch_cancels_what_it_has,
     submit_and_wait_waits_for_so_many,
     submit_and_wait_does_not_wait_for_what_was_refused,
+    submit_and_wait_does_not_wait_if_refusals_are_enough,
     submit_and_wait_for_more_than_there_are,
     wait_of_an_idle_context_returns,
     wait_returns_when_the_time_is_over,

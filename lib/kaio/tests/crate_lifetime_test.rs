@@ -232,6 +232,59 @@ fn sleeper_does_not_keep_others_waiting() {
     assert_eq!(sleeper.join().unwrap(), b"x");
 }
 
+/// A thread sleeps until two requests are complete, which are not for a long time; another waits for
+/// one that is complete at once.
+fn sleeper_for_many_does_not_keep_others_waiting() {
+    let context = context();
+    let (reader, mut writer) = tap::pipe();
+    let mut batch = context.batch();
+    let blocked = [(); 2].map(|()| batch.push(Op::read(&reader, vec![0; 1], 0)));
+    assert_eq!(batch.submit(), 2);
+    let (third_reader, _third_writer) = tap::pipe();
+    let sleeper = {
+        let context = context.clone();
+        thread::spawn(move || {
+            let mut batch = context.batch();
+            let third = batch.push(Op::read(&third_reader, vec![0; 1], 0));
+            batch.submit_and_wait(3);
+            drop(third);
+        })
+    };
+    assert!(wait_until(|| context.in_flight() == 3));
+    assert_eq!(context.submit(Op::noop(&reader)).wait().0.unwrap(), 0);
+    assert!(!sleeper.is_finished());
+    writer.write_all(b"xy").unwrap();
+    for pending in blocked {
+        assert_eq!(pending.wait().0.unwrap(), 1);
+    }
+    sleeper.join().unwrap();
+}
+
+/// A child of a fork drops what it has inherited, and nothing happens to the parent's.
+fn forked_child_may_drop_a_context() {
+    let context = context();
+    let (_reader, writer, buf) = full_pipe();
+    let pending = context.submit(Op::write(&writer, buf.clone(), 0));
+    // SAFETY: the child drops two values, which takes no lock that a thread of the parent could
+    // have, and ends.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        drop(pending);
+        drop(context);
+        // Still in flight, as far as the child can tell: leaked, not freed.
+        let kept = Arc::strong_count(&buf) == 2;
+        // SAFETY: ends the process.
+        unsafe { libc::_exit(if kept { 0 } else { 1 }) };
+    }
+    let mut status = -1;
+    // SAFETY: there is room for the status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert!(!pending.is_complete());
+    assert_eq!(stat(&context, "inflight"), 1);
+    assert!(pending.cancel());
+}
+
 /// When the thread that slept for all has what it wants, another sleeps.
 fn next_sleeper_takes_over() {
     let context = context();
@@ -297,6 +350,8 @@ tests! {
     wait_timeout_gives_the_request_back,
     to_wait_for_a_batch_that_is_not_submitted_panics,
     sleeper_does_not_keep_others_waiting,
+    sleeper_for_many_does_not_keep_others_waiting,
     next_sleeper_takes_over,
+    forked_child_may_drop_a_context,
     signal_does_not_end_a_wait,
 }

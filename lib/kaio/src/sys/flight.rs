@@ -248,7 +248,8 @@ impl Flight {
         let mut next = 0;
         let mut refused: usize = 0;
         while next < iocbs.len() {
-            let min = min.saturating_sub(refused);
+            // No more than one: others wait for the sleeper, and what it sleeps for may not come.
+            let min = min.saturating_sub(refused).min(1);
             // SAFETY: the table has the requests, which own their memory, until their events are
             // taken; `drop` leaves them there if it cannot tell that they are over.
             let (count, stopped) = unsafe { self.kernel.submit(&iocbs[next..], min) };
