@@ -153,4 +153,15 @@ static inline bool no_more_signals(int than)
 	return true;
 }
 
+/*
+ * What a call says that is interrupted. More than one signal: the first may come
+ * while it sleeps for a lock, where no signal is let in.
+ */
+static inline long interrupt(struct sleeper *sleeper, int signo)
+{
+	wait_until(pthread_kill(sleeper->thread, signo) ||
+		   __atomic_load_n(&sleeper->ret, __ATOMIC_ACQUIRE) != -ENOMSG);
+	return woken(sleeper);
+}
+
 #endif /* POSIX_COMMON_H */

@@ -262,8 +262,7 @@ TEST_F(list, interrupted)
 	empty_pipe(_metadata, fds);
 	self->cb[1].aio_fildes = fds[0];
 	ASSERT_TRUE(fall_asleep(&sleeper, list_and_wait, self->list));
-	ASSERT_EQ(0, pthread_kill(sleeper.thread, SIGUSR1));
-	EXPECT_EQ(-EINTR, woken(&sleeper));
+	EXPECT_EQ(-EINTR, interrupt(&sleeper, SIGUSR1));
 	/* They go on. */
 	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[1]));
 	ASSERT_EQ(5, write(fds[1], "hello", 5));

@@ -193,6 +193,18 @@ TEST(thread_ends)
 	EXPECT_EQ(5, result_of(&cb));
 }
 
+/* libc tells every thread of it, the helper too, and waits. */
+TEST(change_of_user)
+{
+	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
+
+	ASSERT_TRUE(can_write());
+	ASSERT_EQ(2, threads());
+	ASSERT_EQ(0, setresuid(1000, 1000, 1000));
+	ASSERT_EQ(0, aio_write(&cb));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&cb));
+}
+
 /* A program that uses no AIO has nothing of ours. */
 TEST(nothing_at_load)
 {

@@ -125,8 +125,7 @@ TEST_F(suspend, interrupted)
 
 	see_signals(_metadata, SIGUSR1);
 	ASSERT_TRUE(fall_asleep(&sleeper, suspend, self->list));
-	ASSERT_EQ(0, pthread_kill(sleeper.thread, SIGUSR1));
-	EXPECT_EQ(-EINTR, woken(&sleeper));
+	EXPECT_EQ(-EINTR, interrupt(&sleeper, SIGUSR1));
 	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
 }
 

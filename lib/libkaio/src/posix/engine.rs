@@ -4,6 +4,7 @@
 
 use core::ffi::c_int;
 use core::ptr;
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use kaio_sys::ioctl::{self, Wait};
 use kaio_sys::uapi::{self, __kernel_timespec, io_event, iocb};
@@ -20,6 +21,9 @@ use super::wait;
 const FIRST_ROOM: u32 = 127;
 /// No context is larger, whatever a program says.
 const MOST_ROOM: u32 = 1 << 16;
+
+/// [`Engine::device`] once more, or -1: what a child can read of it whatever a thread was doing.
+static DEVICE: AtomicI32 = AtomicI32::new(-1);
 
 /// Its ring is not looked at: if the program closes our descriptor it is unmapped under us.
 struct Context {
@@ -99,18 +103,14 @@ impl Engine {
         }
     }
 
-    /// In the child of a fork: the parent's requests, contexts and helper are not here.
-    pub(super) fn forget(&mut self) {
+    /// In the child of a fork: the device is the parent's.
+    pub(super) fn close_of_parent() {
+        let fd = DEVICE.swap(-1, Ordering::Relaxed);
         // The program may have put a file of its own there.
-        if let Some(fd) = self.device.filter(|&fd| ioctl::query(fd).is_ok()) {
+        if fd >= 0 && ioctl::query(fd).is_ok() {
             // SAFETY: ours; the parent has its own. The contexts are its, and stay.
             unsafe { device::close(fd) };
         }
-        *self = Self {
-            expected: self.expected,
-            idle: self.idle,
-            ..Self::new()
-        };
     }
 
     pub(super) fn device(&self) -> Option<c_int> {
@@ -128,7 +128,9 @@ impl Engine {
     /// Those of opening the device, if there is none; else `EAGAIN`.
     pub(super) fn ready(&mut self) -> Result<()> {
         if self.device.is_none() {
-            self.device = Some(device::open()?);
+            let fd = device::open()?;
+            DEVICE.store(fd, Ordering::Relaxed);
+            self.device = Some(fd);
         }
         if self.contexts.is_empty() {
             self.add_context(1)?;
@@ -259,7 +261,8 @@ impl Engine {
 
     /// The context for a request, one of `wanted` that come together; or it is held.
     fn place(&mut self, index: Index, wanted: usize) -> Result<Option<usize>> {
-        let Some(request) = self.requests.get(index) else {
+        // Without a device it was lost a moment ago: `release` opens another.
+        let Some(request) = self.requests.get(index).filter(|_| self.device.is_some()) else {
             return Ok(None);
         };
         let file = request.file;
@@ -603,6 +606,7 @@ impl Engine {
         }
         self.contexts.clear();
         self.device = None;
+        DEVICE.store(-1, Ordering::Relaxed);
         self.waking = false;
     }
 
