@@ -29,6 +29,15 @@ selftests: ## only the selftests, on both kernels; T=NAME for one program
 bench: ## measure kaio beside AIO, io_uring and POSIX AIO: build/bench; BOOTS=1
 	@$(ENTER) scripts/bench all "BOOTS=$(BOOTS)"
 
+droptests: ## only the tests of the libraries; T=NAME for one program
+	@$(ENTER) scripts/test droptests "T=$(T)"
+
+lib: ## the libraries, to build/lib: libaio.so.1, libkaio.so.1
+	@$(ENTER) scripts/lib build
+
+install: ## libraries, headers, manual, after make lib; PREFIX=/usr/local DESTDIR=
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install
+
 vm: ## a shell in the guest, with the module loaded; K=debug: the debug kernel
 	@$(ENTER) scripts/vm shell $(K)
 
@@ -49,4 +58,4 @@ help: ## this list
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
 
-.PHONY: all run test kunit selftests bench vm check clean clean-cache help
+.PHONY: all run test kunit selftests droptests bench lib install vm check clean clean-cache help

@@ -5,9 +5,17 @@
 # Failed tests are printed with their diagnostic lines. So are faults, which
 # count as failed: see fault() below.
 #
-#   awk -v kind=kunit|selftests -v want=N -f scripts/tap.awk RESULTS
+#   awk -v kind=kunit|selftests|droptests -v want=N -f scripts/tap.awk RESULTS
+#
+# The programs of the drop-ins are called FOLDER/NAME.
 #
 # want: how many programs there must be. The last line is "PASSED FAILED SKIPPED".
+
+function kind_of(program) {
+	if (program == "kunit")
+		return "kunit"
+	return program ~ /\// ? "droptests" : "selftests"
+}
 
 function fault(text) {
 	failed++
@@ -59,7 +67,7 @@ function result(d, text,    bad, name, of_list) {
 
 /^# program / {
 	program = $3
-	running = (program == "kunit") == (kind == "kunit")
+	running = kind_of(program) == kind
 	if (!running)
 		next
 	programs++

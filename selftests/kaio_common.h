@@ -25,6 +25,7 @@
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
+#include "kaio_stat.h"
 #include "wrappers.h"
 
 /* A real file system on a disk, where O_DIRECT completes from an interrupt. */
@@ -65,25 +66,6 @@ static inline __s64 now_ns(void)
 			usleep(500);					\
 		_ok;							\
 	})
-
-/* A counter of the open file @fd, from its fdinfo; -1 if it is not there. */
-static inline long kaio_stat(int fd, const char *name)
-{
-	char path[64], line[128], key[64];
-	long value = -1, seen;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	snprintf(key, sizeof(key), "kaio-%s:\t%%ld", name);
-	file = fopen(path, "re");
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		if (sscanf(line, key, &seen) == 1)
-			value = seen;
-	fclose(file);
-	return value;
-}
 
 /* kaio_query.nr; -errno. */
 static inline __s64 kaio_nr(int fd)

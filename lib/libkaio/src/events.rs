@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+//! Takes events: from the ring, without a system call, if there are enough or nobody is to wait.
+//!
+//! Of a context that we know, events are only ever taken here, with its lock. Who must wait asks the
+//! kernel to wait without taking (`KAIO_GETEVENTS_PEEK`), then looks again: the kernel's own taking
+//! knows nothing of our lock, and both would take the same events.
+//!
+//! Who asks for no event at least but gives a time gets the next event that comes in that time, if
+//! there are requests in flight. Natively it gets what is there; but there a buffered read or write is
+//! complete when it was submitted, and programs that count on it (libaio's own tests) ask just so.
+//!
+//! A program that moves `head` itself must not do so while another thread is in here, as it must
+//! not while one is in io_getevents(2).
+
+use core::ffi::c_int;
+use core::ptr::null;
+
+use kaio_sys::ioctl::{self, Wait};
+use kaio_sys::uapi::{__kernel_timespec, KAIO_GETEVENTS_PEEK};
+use kaio_sys::{Errno, Result};
+
+use crate::contexts::{Slot, Taker};
+use crate::process::Process;
+
+const NSEC_PER_SEC: i64 = 1_000_000_000;
+
+const EINVAL: Errno = Errno::new(libc::EINVAL);
+
+/// When a wait ends.
+enum Patience {
+    Forever,
+    /// Relative to `since` (monotonic); both in nanoseconds.
+    For {
+        time: i64,
+        since: i64,
+    },
+}
+
+/// io_getevents(2), and io_pgetevents(2) if there is a mask. `wait` is as the caller has it: bad
+/// pointers are allowed.
+#[inline]
+pub(crate) fn get_events(process: &Process, fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
+    match process.contexts().find(ctx_id) {
+        // Of what is wrong with the numbers the kernel knows most.
+        Some(slot) if 0 <= wait.min_nr && wait.min_nr <= wait.nr => {
+            match take_or_wait(fd, ctx_id, wait, slot) {
+                Err(e) if e.get() == libc::ENOSYS => ask_kernel(process, fd, ctx_id, wait),
+                result => result,
+            }
+        }
+        _ => ask_kernel(process, fd, ctx_id, wait),
+    }
+}
+
+fn ask_kernel(process: &Process, fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
+    // SAFETY: `events` are the caller's to write to. Nobody takes events of this ring in user space:
+    // it is not one that we know.
+    lost_is_einval(process, fd, unsafe { ioctl::get_events(fd, ctx_id, wait) })
+}
+
+/// If the program closed our descriptor, its contexts have ended.
+pub(crate) fn lost_is_einval<T>(process: &Process, fd: c_int, result: Result<T>) -> Result<T> {
+    match result {
+        Err(e) if e.get() == libc::EBADF || e.get() == libc::ENOTTY => {
+            process.forget(fd);
+            Err(EINVAL)
+        }
+        result => result,
+    }
+}
+
+fn take_or_wait(fd: c_int, ctx_id: u64, wait: &Wait, slot: &Slot) -> Result<usize> {
+    let (mut min, nr) = (wait.min_nr as u64, wait.nr as u64);
+    let mut taken = 0;
+    let mut taker = slot.lock(ctx_id)?.ok_or(EINVAL)?;
+    // As natively, a time that cannot be read comes before everything.
+    let time = match wait.timeout.is_null() {
+        true => None,
+        false => Some(taker.timeout(wait.timeout)?),
+    };
+    if min == 0 && nr > 0 && time.is_some_and(|time| nanoseconds(time) > 0) && taker.is_busy() {
+        min = 1;
+    }
+    // With a mask the kernel has to look at signals first.
+    let has_mask = !wait.sigmask.is_null();
+    if !has_mask {
+        taken = take(&mut taker, wait, taken, nr)?;
+        if taken >= min || time.is_some_and(|time| nanoseconds(time) <= 0) {
+            return Ok(taken as usize);
+        }
+    }
+    drop(taker);
+
+    let patience = Patience::new(time);
+    let mut left = time;
+    loop {
+        let missing = min.saturating_sub(taken) as i64;
+        let peek = Wait {
+            min_nr: missing,
+            nr: missing,
+            timeout: left.as_ref().map_or(null(), core::ptr::from_ref),
+            flags: KAIO_GETEVENTS_PEEK,
+            sigmask: wait.sigmask,
+            sigsetsize: wait.sigsetsize,
+            ..Wait::default()
+        };
+        // SAFETY: takes nothing and writes nothing.
+        let woken = unsafe { ioctl::get_events(fd, ctx_id, &peek) };
+        // Whatever woke us, take what is there, if the context is.
+        let now = match slot.lock(ctx_id) {
+            Ok(Some(mut taker)) => take(&mut taker, wait, taken, nr),
+            Ok(None) => Err(EINVAL),
+            Err(e) => Err(e),
+        };
+        let error = match (now, woken) {
+            (Err(e), _) => Some(e),
+            (Ok(now), woken) => {
+                taken = now;
+                woken.err()
+            }
+        };
+        match error {
+            Some(e) if taken == 0 => return Err(e),
+            Some(_) => return Ok(taken as usize),
+            None => (),
+        }
+        // Another thread may have been faster; and the ring may hold less than we want.
+        left = patience.left();
+        if taken >= min || left.is_some_and(|time| nanoseconds(time) <= 0) {
+            return Ok(taken as usize);
+        }
+    }
+}
+
+/// Takes events after the `taken` that were; returns how many there are then.
+#[inline]
+fn take(taker: &mut Taker<'_>, wait: &Wait, taken: u64, nr: u64) -> Result<u64> {
+    let to = wait.events.wrapping_add(taken as usize);
+    let more = taker.take(to, nr.saturating_sub(taken))?;
+    Ok(taken + u64::from(more))
+}
+
+/// Saturating, as the kernel's are. Programs pass absolute times, and worse.
+fn nanoseconds(time: __kernel_timespec) -> i64 {
+    time.tv_sec
+        .saturating_mul(NSEC_PER_SEC)
+        .saturating_add(time.tv_nsec)
+}
+
+fn now() -> i64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes there. This clock is always there, and needs no system call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    time.tv_sec
+        .saturating_mul(NSEC_PER_SEC)
+        .saturating_add(time.tv_nsec)
+}
+
+impl Patience {
+    fn new(time: Option<__kernel_timespec>) -> Self {
+        match time {
+            None => Self::Forever,
+            Some(time) => Self::For {
+                time: nanoseconds(time),
+                since: now(),
+            },
+        }
+    }
+
+    /// What is left of it; `None`: for ever.
+    fn left(&self) -> Option<__kernel_timespec> {
+        match self {
+            Self::Forever => None,
+            Self::For { time, since } => {
+                let gone = now().saturating_sub(*since);
+                let left = time.saturating_sub(gone).max(0);
+                Some(__kernel_timespec {
+                    tv_sec: left / NSEC_PER_SEC,
+                    tv_nsec: left % NSEC_PER_SEC,
+                })
+            }
+        }
+    }
+}
