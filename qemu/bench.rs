@@ -2,8 +2,10 @@
 
 //! `make bench`, within the guest: what kaio costs, and the others beside it.
 //!
-//!     kaio-bench DIR WHAT     DIR is on ext4 on the slow device; WHAT is one of
+//!     kaio-bench DIR CLOCK WHAT     DIR is on ext4 on the slow device; CLOCK is virtual (a tick is an
+//!                                   instruction, or a nanosecond of idle time) or real; WHAT is one of
 //!       all                             all but threads and profile
+//!       short                           a part of ops, to see whether kaio became slower
 //!       ops[,CASE[,ENGINE[,BATCH]]]     one operation, from writing it down to its result
 //!       submit[,CASE[,ENGINE[,BATCH]]]  submitting alone
 //!       latency, parked, slow, threads  as their files say
@@ -73,7 +75,7 @@ fn report(case: &str, engine: &str, variant: &str, unit: &str, mut figures: Vec<
     );
 }
 
-fn bench(dir: &Path, what: &str) -> Result<()> {
+fn bench(dir: &Path, virtual_time: bool, what: &str) -> Result<()> {
     let device = File::options().read(true).write(true).open("/dev/kaio")?;
     let words: Vec<&str> = what.split(',').collect();
     let (start, clock) = (ticks(), Instant::now());
@@ -85,8 +87,9 @@ fn bench(dir: &Path, what: &str) -> Result<()> {
     match words[0] {
         "ops" => {
             ops::single_threaded(dir, &device, filter)?;
-            ops::with_threads(dir, &device, filter)
+            ops::with_threads(dir, &device, virtual_time, filter)
         }
+        "short" => ops::short(dir, &device),
         "submit" => ops::submit_only(dir, &device, filter),
         "latency" => latency::latency(&device),
         "parked" => parked::parked(&device),
@@ -99,7 +102,7 @@ fn bench(dir: &Path, what: &str) -> Result<()> {
             parked::parked(&device)?;
             latency::latency(&device)?;
             slow_cases::slow(dir, &device)?;
-            ops::with_threads(dir, &device, &[])
+            ops::with_threads(dir, &device, virtual_time, &[])
         }
         other => Err(format!("'{other}' is nothing that is measured").into()),
     }
@@ -107,13 +110,13 @@ fn bench(dir: &Path, what: &str) -> Result<()> {
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, dir, what] = &args[..] else {
+    let [_, dir, clock, what] = &args[..] else {
         eprintln!(
-            "usage: kaio-bench DIR WHAT (a folder on ext4; all, ops, ...: see qemu/bench.rs)"
+            "usage: kaio-bench DIR CLOCK WHAT (a folder on ext4; virtual or real; all, ops, ...)"
         );
         std::process::exit(2);
     };
-    if let Err(e) = bench(Path::new(dir), what) {
+    if let Err(e) = bench(Path::new(dir), clock == "virtual", what) {
         eprintln!("kaio-bench: {e}");
         std::process::exit(1);
     }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 /// The structs of include/uapi/linux/kaio.h and of linux/io_uring.h, by bindgen.
 #[allow(
+    clippy::all,
     dead_code,
     non_camel_case_types,
     non_snake_case,
@@ -36,7 +37,7 @@ pub fn outcome(ret: c_long) -> io::Result<usize> {
 
 /// The macros `_IOR` and so on, which bindgen does not translate.
 const fn number<T>(dir: c_ulong, nr: c_ulong) -> c_ulong {
-    dir << 30 | (size_of::<T>() as c_ulong) << 16 | (KAIO_IOC_MAGIC as c_ulong) << 8 | nr
+    (dir << 30) | ((size_of::<T>() as c_ulong) << 16) | ((KAIO_IOC_MAGIC as c_ulong) << 8) | nr
 }
 const QUERY: c_ulong = number::<kaio_query>(3, 0);
 const SETUP: c_ulong = number::<kaio_setup>(3, 1);

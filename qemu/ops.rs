@@ -137,6 +137,7 @@ struct Ops<'a> {
     cases: Vec<Case>,
     buffers: Vec<Buffer>,
     filter: &'a [&'a str],
+    batches: &'a [usize],
 }
 
 impl Ops<'_> {
@@ -146,6 +147,7 @@ impl Ops<'_> {
             cases: cases(dir)?,
             buffers: (0..SLICE).map(|_| Buffer::new(BLOCK)).collect(),
             filter,
+            batches: &BATCHES,
         })
     }
 
@@ -161,7 +163,7 @@ impl Ops<'_> {
                     continue;
                 }
                 let mut engine = make(self.device, EVENTS as u32)?;
-                for batch in BATCHES {
+                for &batch in self.batches {
                     if wanted(self.filter, 2, &batch.to_string()) {
                         let requests = requests(case, batch, &self.buffers);
                         run(case, name, engine.as_mut(), &requests)
@@ -211,14 +213,24 @@ pub fn submit_only(dir: &Path, device: &File, filter: &[&str]) -> Result<()> {
     )
 }
 
-pub fn with_threads(dir: &Path, device: &File, filter: &[&str]) -> Result<()> {
+/// A part of the above, quickly: the ends of what can be batched.
+pub fn short(dir: &Path, device: &File) -> Result<()> {
+    let mut ops = Ops::new(dir, device, &[])?;
+    ops.batches = &[1, 128];
+    ops.whole(None, |case, name| {
+        !case.sleeps && name != "posix" && name != "preadv2"
+    })
+}
+
+/// What is idle is left out of virtual time only: it is counted in instructions.
+pub fn with_threads(dir: &Path, device: &File, virtual_time: bool, filter: &[&str]) -> Result<()> {
     let ops = Ops::new(dir, device, filter)?;
     ops.whole(None, |case, name| !case.sleeps && name == "posix")?;
-    if wanted(filter, 0, "direct-irq") {
-        let idle = Leftover::new()?;
-        ops.whole(Some(&idle), |case, _| case.sleeps)?;
+    if !wanted(filter, 0, "direct-irq") {
+        return Ok(());
     }
-    Ok(())
+    let idle = virtual_time.then(Leftover::new).transpose()?;
+    ops.whole(idle.as_ref(), |case, _| case.sleeps)
 }
 
 /// QEMU's monitor is at the other end of this port (scripts/vm).
