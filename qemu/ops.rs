@@ -16,8 +16,8 @@ use crate::{report, Maker, ENGINES};
 const BATCHES: [usize; 4] = [1, 8, 32, 128];
 /// Operations in one slice: short beside the timer's tick, so that few slices see one.
 const SLICE: usize = 128;
-const WARM_UP: usize = 40;
-const SLICES: usize = 101;
+const WARM_UP: usize = 20;
+const SLICES: usize = 51;
 const BLOCK: usize = 4096;
 
 /// An operation that is measured.
