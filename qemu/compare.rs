@@ -22,6 +22,7 @@ mod slow;
 
 use engines::{Engine, Kaio, Native, Uring, Way};
 use guest::{wait_until_idle, Result};
+use kaio::EVENTS;
 use slow::{Case, Slow, Times, WRITER_COMES};
 
 /// Rounds that count. Before them there is one that does not: workers are started in it.
@@ -119,9 +120,11 @@ fn compare(dir: &Path, clock: &str) -> Result<()> {
     let mut engines: [Option<Box<dyn Engine + '_>>; 3] = [None, None, None];
     for (name, engine) in ENGINES.iter().zip(&mut engines) {
         let made = match *name {
-            "kaio" => Ok(Box::new(Kaio::new(&device, Way::Call)?) as Box<dyn Engine>),
-            "io_uring" => Uring::new(0).map(|e| Box::new(e) as Box<dyn Engine>),
-            _ => Native::new(Way::Call).map(|e| Box::new(e) as Box<dyn Engine>),
+            "kaio" => {
+                Ok(Box::new(Kaio::new(&device, EVENTS as u32, Way::Call)?) as Box<dyn Engine>)
+            }
+            "io_uring" => Uring::new(EVENTS as u32, 0).map(|e| Box::new(e) as Box<dyn Engine>),
+            _ => Native::new(EVENTS as u32, Way::Call).map(|e| Box::new(e) as Box<dyn Engine>),
         };
         match made {
             Ok(made) => *engine = Some(made),

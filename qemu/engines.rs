@@ -6,7 +6,8 @@
 use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::io;
-use std::mem::{size_of, size_of_val, zeroed};
+use std::mem::{size_of, size_of_val, zeroed, MaybeUninit};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -118,12 +119,23 @@ impl Leftover {
 pub type Event = (u64, i64);
 
 /// A way to have requests done.
+#[allow(dead_code)] // each program uses a part
 pub trait Engine {
     /// Writes requests down for `submit`.
     fn prepare(&mut self, requests: &[Request]);
 
     /// Submits what was prepared. This is the call that ought not to block.
     fn submit(&mut self) -> io::Result<()>;
+
+    /// Submits some of what was prepared; one part after another.
+    fn submit_part(&mut self, _part: Range<usize>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Cancels all of these, which wait for ever, and takes their results.
+    fn cancel(&mut self, _requests: &[Request]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Waits for `min` results, or until the time is over; takes all that there are.
     fn wait(&mut self, min: usize, timeout: Duration) -> io::Result<Vec<Event>>;
@@ -162,13 +174,27 @@ impl Batch {
         }
     }
 
-    /// Has `some` take from what is left, until nothing is.
-    fn submit(&self, mut some: impl FnMut(&[*mut iocb]) -> io::Result<usize>) -> io::Result<()> {
-        let mut left = &self.pointers[..];
+    /// Has `some` take from what is left of that part, until nothing is.
+    fn submit(
+        &self,
+        part: Range<usize>,
+        mut some: impl FnMut(&[*mut iocb]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        let mut left = &self.pointers[part];
         while !left.is_empty() {
             left = &left[some(left)?..];
         }
         Ok(())
+    }
+}
+
+/// Once more if a signal, or task work of a ring that was closed, ended the call.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => (),
+            other => return other,
+        }
     }
 }
 
@@ -192,12 +218,23 @@ pub struct Kaio<'a> {
 }
 
 impl<'a> Kaio<'a> {
-    pub fn new(device: &'a File, way: Way) -> io::Result<Self> {
+    pub fn new(device: &'a File, entries: u32, way: Way) -> io::Result<Self> {
         Ok(Self {
-            context: Context::new(device, EVENTS as u32)?,
+            context: Context::new(device, entries)?,
             batch: Batch::default(),
             way,
         })
+    }
+
+    /// Makes the same context for other threads, which take events by the call.
+    #[allow(dead_code)] // each program uses a part
+    pub fn share(&self) -> impl Fn() -> Self + Sync + use<'a> {
+        let context = self.context.share();
+        move || Self {
+            context: context(),
+            batch: Batch::default(),
+            way: Way::Call,
+        }
     }
 }
 
@@ -207,7 +244,19 @@ impl Engine for Kaio<'_> {
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        self.batch.submit(|some| self.context.submit_iocbs(some))
+        self.submit_part(0..self.batch.pointers.len())
+    }
+
+    fn submit_part(&mut self, part: Range<usize>) -> io::Result<()> {
+        self.batch
+            .submit(part, |some| self.context.submit_iocbs(some))
+    }
+
+    fn cancel(&mut self, requests: &[Request]) -> io::Result<()> {
+        for iocb in &self.batch.pointers[..requests.len()] {
+            self.context.cancel(*iocb)?;
+        }
+        self.take(requests.len()).map(|_| ())
     }
 
     fn wait(&mut self, min: usize, timeout: Duration) -> io::Result<Vec<Event>> {
@@ -218,13 +267,13 @@ impl Engine for Kaio<'_> {
         let (mut got, mut sum) = (0, 0);
         while got < count {
             if self.way == Way::Call {
-                got += self.context.take(count - got, |_, res| sum += res)?;
+                got += uninterrupted(|| self.context.take(count - got, |_, res| sum += res))?;
                 continue;
             }
             let some = self.context.reap_each(|_, res| sum += res);
             got += some;
             if some == 0 {
-                self.context.peek(count - got)?;
+                uninterrupted(|| self.context.peek(count - got))?;
             }
         }
         Ok(sum)
@@ -243,23 +292,37 @@ impl Engine for Kaio<'_> {
 /// `io_submit(2)`.
 pub struct Native {
     context: u64,
+    owned: bool,
     batch: Batch,
     events: Vec<io_event>,
     way: Way,
 }
 
 impl Native {
-    pub fn new(way: Way) -> io::Result<Self> {
+    pub fn new(entries: u32, way: Way) -> io::Result<Self> {
         let mut context = 0u64;
         // SAFETY: `context` is where the id is written.
-        outcome(unsafe { syscall(__NR_io_setup.into(), EVENTS, &raw mut context) })?;
+        outcome(unsafe { syscall(__NR_io_setup.into(), entries, &raw mut context) })?;
         Ok(Self {
             context,
+            owned: true,
             batch: Batch::default(),
-            // SAFETY: integers.
-            events: vec![unsafe { zeroed() }; EVENTS],
+            events: Vec::with_capacity(EVENTS),
             way,
         })
+    }
+
+    /// Makes the same context for other threads, which take events by the call.
+    #[allow(dead_code)] // each program uses a part
+    pub fn share(&self) -> impl Fn() -> Self + Sync + use<> {
+        let context = self.context;
+        move || Self {
+            context,
+            owned: false,
+            batch: Batch::default(),
+            events: Vec::with_capacity(EVENTS),
+            way: Way::Call,
+        }
     }
 
     /// Waits for `min` events, at most so long; says how many were taken, not more than `max`.
@@ -269,18 +332,21 @@ impl Native {
         max: usize,
         timeout: *const __kernel_timespec,
     ) -> io::Result<usize> {
-        assert!(max <= self.events.len());
+        assert!(max <= self.events.capacity());
         // SAFETY: there is room for as many events as are asked for; the time is null or readable.
-        outcome(unsafe {
-            syscall(
+        // So many were written as it says.
+        unsafe {
+            let got = outcome(syscall(
                 __NR_io_getevents.into(),
                 self.context,
                 min,
                 max,
                 self.events.as_mut_ptr(),
                 timeout,
-            )
-        })
+            ))?;
+            self.events.set_len(got);
+            Ok(got)
+        }
     }
 }
 
@@ -290,7 +356,11 @@ impl Engine for Native {
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        self.batch.submit(|some| {
+        self.submit_part(0..self.batch.pointers.len())
+    }
+
+    fn submit_part(&mut self, part: Range<usize>) -> io::Result<()> {
+        self.batch.submit(part, |some| {
             // SAFETY: they point at iocbs, and those at buffers that live as long as the process.
             outcome(unsafe {
                 syscall(
@@ -304,8 +374,28 @@ impl Engine for Native {
     }
 
     fn wait(&mut self, min: usize, timeout: Duration) -> io::Result<Vec<Event>> {
-        let got = self.getevents(min, self.events.len(), &timespec(timeout))?;
-        Ok(self.events[..got].iter().map(|e| (e.data, e.res)).collect())
+        self.getevents(min, EVENTS, &timespec(timeout))?;
+        Ok(self.events.iter().map(|e| (e.data, e.res)).collect())
+    }
+
+    fn cancel(&mut self, requests: &[Request]) -> io::Result<()> {
+        let mut event = MaybeUninit::<io_event>::uninit();
+        for iocb in &self.batch.pointers[..requests.len()] {
+            // SAFETY: the iocb was submitted; nothing is written to the event for many years now.
+            let ret = unsafe {
+                syscall(
+                    __NR_io_cancel.into(),
+                    self.context,
+                    *iocb,
+                    event.as_mut_ptr(),
+                )
+            };
+            match outcome(ret) {
+                Err(e) if e.raw_os_error() != Some(EINPROGRESS) => return Err(e),
+                _ => (),
+            }
+        }
+        self.take(requests.len()).map(|_| ())
     }
 
     fn take(&mut self, count: usize) -> io::Result<i64> {
@@ -315,9 +405,9 @@ impl Engine for Native {
             got = unsafe { reap_ring(self.context, |_, res| sum += res) };
         }
         while got < count {
-            let some = self.getevents(count - got, count - got, ptr::null())?;
-            sum += self.events[..some].iter().map(|e| e.res).sum::<i64>();
-            got += some;
+            let left = (count - got).min(EVENTS);
+            got += uninterrupted(|| self.getevents(left, left, ptr::null()))?;
+            sum += self.events.iter().map(|e| e.res).sum::<i64>();
         }
         Ok(sum)
     }
@@ -330,8 +420,10 @@ impl Engine for Native {
 
 impl Drop for Native {
     fn drop(&mut self) {
-        // SAFETY: a number. It waits until no buffer is in use.
-        unsafe { syscall(__NR_io_destroy.into(), self.context) };
+        if self.owned {
+            // SAFETY: a number. It waits until no buffer is in use.
+            unsafe { syscall(__NR_io_destroy.into(), self.context) };
+        }
     }
 }
 
@@ -355,12 +447,12 @@ pub struct Uring {
 pub const URING_DEFER: u32 = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
 
 impl Uring {
-    pub fn new(flags: u32) -> io::Result<Self> {
+    pub fn new(entries: u32, flags: u32) -> io::Result<Self> {
         // SAFETY: integers.
         let mut params: io_uring_params = unsafe { zeroed() };
         params.flags = flags;
         // SAFETY: the parameters are read and written.
-        let fd = outcome(unsafe { syscall(__NR_io_uring_setup.into(), EVENTS, &raw mut params) })?;
+        let fd = outcome(unsafe { syscall(__NR_io_uring_setup.into(), entries, &raw mut params) })?;
         // SAFETY: the descriptor is new, and nobody else's.
         let ring = unsafe { File::from_raw_fd(fd as c_int) };
         let entries = params.sq_entries as usize;
@@ -410,12 +502,12 @@ impl Uring {
         Ok(taken as u32)
     }
 
-    /// Shows the kernel what was prepared.
-    fn publish(&mut self) {
+    /// Shows the kernel so much of what was prepared.
+    fn publish(&mut self, count: u32) {
         // SAFETY: the word is in the mapping, and only we write it.
         unsafe {
             let tail = AtomicU32::from_ptr(self.sq_tail);
-            let end = tail.load(Ordering::Relaxed).wrapping_add(self.prepared);
+            let end = tail.load(Ordering::Relaxed).wrapping_add(count);
             tail.store(end, Ordering::Release);
         }
     }
@@ -494,12 +586,35 @@ impl Engine for Uring {
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        self.publish();
-        let mut left = self.prepared;
+        self.submit_part(0..self.prepared as usize)
+    }
+
+    fn submit_part(&mut self, part: Range<usize>) -> io::Result<()> {
+        let mut left = part.len() as u32;
+        self.publish(left);
         while left > 0 {
             left -= self.enter(left, 0, 0)?;
         }
         Ok(())
+    }
+
+    fn cancel(&mut self, requests: &[Request]) -> io::Result<()> {
+        // SAFETY: as in prepare().
+        unsafe {
+            let tail = *self.sq_tail;
+            for (i, request) in (0..).zip(requests) {
+                let sqe = &mut *self
+                    .sqes
+                    .add((tail.wrapping_add(i) & self.sq_mask) as usize);
+                *sqe = zeroed();
+                sqe.opcode = io_uring_op_IORING_OP_ASYNC_CANCEL as u8;
+                sqe.fd = -1;
+                sqe.__bindgen_anon_2.addr = request.data;
+            }
+        }
+        self.submit_part(0..requests.len())?;
+        // Each has a result, and so has its cancel: 0.
+        self.take(2 * requests.len()).map(|_| ())
     }
 
     fn wait(&mut self, min: usize, timeout: Duration) -> io::Result<Vec<Event>> {
@@ -532,15 +647,15 @@ impl Engine for Uring {
         let mut sum = 0;
         let mut got = self.reap(|_, res| sum += res);
         while got < count {
-            self.enter(0, (count - got) as u32, IORING_ENTER_GETEVENTS)?;
+            uninterrupted(|| self.enter(0, (count - got) as u32, IORING_ENTER_GETEVENTS))?;
             got += self.reap(|_, res| sum += res);
         }
         Ok(sum)
     }
 
     fn round(&mut self) -> io::Result<i64> {
-        self.publish();
         let count = self.prepared;
+        self.publish(count);
         let taken = self.enter(count, count, IORING_ENTER_GETEVENTS)?;
         if taken != count {
             return Err(io::Error::other("io_uring took a part of the batch"));
@@ -567,11 +682,11 @@ const ETIME: i32 = 62;
 
 /// The floor: preadv2(2), one call for each read.
 #[derive(Default)]
-pub struct Sync {
+pub struct Preadv2 {
     calls: Vec<(c_int, iovec, u64)>,
 }
 
-impl Engine for Sync {
+impl Engine for Preadv2 {
     fn prepare(&mut self, requests: &[Request]) {
         let call = |request: &Request| {
             assert!(request.op == Op::Read);

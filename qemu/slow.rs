@@ -63,7 +63,7 @@ impl std::ops::Add for Times {
 /// What `page` of a file has if it was written as number `version`.
 fn fill(page: &mut [u8], number: usize, version: u64) {
     for (i, word) in page.chunks_exact_mut(8).enumerate() {
-        let n = (number * PAGE / 8 + i) as u64 ^ version << 32;
+        let n = (number * PAGE / 8 + i) as u64 ^ (version << 32);
         word.copy_from_slice(&n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     }
 }
@@ -160,7 +160,7 @@ impl Slow {
         let cold = File::open(&path)?;
         // How glibc's makedev() packs it.
         let device = cold.metadata()?.dev();
-        let (major, minor) = (device >> 8 & 0xfff, device & 0xff);
+        let (major, minor) = ((device >> 8) & 0xfff, device & 0xff);
         Ok(Self {
             dir: dir.into(),
             buffers: (0..DEPTH).map(|_| Buffer::new(PAGE)).collect(),
@@ -333,10 +333,12 @@ impl Slow {
     fn throttled(&mut self, engine: &mut dyn Engine) -> Result<Times> {
         const COUNT: usize = 64;
         const LIMIT: &str = "/proc/sys/vm/dirty_bytes";
+        const RATIO: &str = "/proc/sys/vm/dirty_ratio"; // setting the one unsets the other
         let file = self.target(0, 0..COUNT)?;
         let other = File::create(self.dir.join("other"))?;
         self.settle()?;
         let before = self.device_bytes()?;
+        let ratio = fs::read(RATIO)?;
         fs::write(LIMIT, "1048576")?;
         other.write_all_at(&vec![1; 512 * PAGE], 0)?;
         let times = measure(
@@ -344,8 +346,7 @@ impl Slow {
             &self.requests(Op::Write, &file, 0..COUNT),
             self.idle.as_ref(),
         );
-        fs::write(LIMIT, "0")?;
-        fs::write("/proc/sys/vm/dirty_ratio", "20")?;
+        fs::write(RATIO, ratio)?;
         self.check_target(0..COUNT)?;
         self.check_written(before, COUNT * PAGE)?;
         times
