@@ -6,6 +6,7 @@
 use crate::{
     obj::kiocb::Kiocb,
     sys::{
+        provider::Provided,
         request::Active,
         uapi::IoEvent, //
     },
@@ -13,6 +14,9 @@ use crate::{
 
 /// Completes a request with bytes or a negative errno.
 pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
+    if let Some(provider) = &req.view().provider {
+        provider.end();
+    }
     // Who finds it to cancel it will see an event.
     req.unlist();
     let obj = req.key();
@@ -21,7 +25,7 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
         data: kiocb.ki_user_data,
         obj,
         res,
-        res2: 0,
+        res2: kiocb.provider.as_ref().map_or(0, Provided::res2),
     });
     // Events of a line come in its order; and who has seen this one finds the line free.
     req.leave_line();

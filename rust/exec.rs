@@ -209,6 +209,13 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
     // It may have to wait for ever.
     req.unpledge();
     req.view().place.ctx().table().stats.parked();
+    if req.view().events == 0 {
+        // Who kicks it knows it, and not by a wait queue.
+        if let Err(req) = req.park() {
+            req.kick();
+        }
+        return None;
+    }
     // One of a line waits for the file, the others for it.
     let mut req = match req.view().transfer.is_some() {
         true => wait_in_line(req)?,
@@ -362,6 +369,14 @@ impl Request for Kiocb {
             // Its context has gone, or its process: its drop ends it.
             None if needs_memory => drop(active),
             None => submitter.run(|| run(active, How::Work)),
+        }
+    }
+
+    fn cancel_elsewhere(&self) -> Option<bool> {
+        match &self.provider {
+            Some(provider) => provider.cancel(),
+            // The run, or the driver's end, will see it.
+            None => Some(false),
         }
     }
 

@@ -2,11 +2,15 @@
 
 //! The table of operations. A new one is a file in `ops/` and a line here.
 
-use crate::obj::op::OpDef;
+use crate::{
+    obj::op::OpDef,
+    sys::file::File, //
+};
 
 mod fsync;
 mod nop;
 mod poll;
+mod provider;
 mod rw;
 
 macro_rules! op_table {
@@ -37,7 +41,7 @@ op_table! {
     rw::Pwritev,
 }
 
-/// The operation of an opcode.
-pub(crate) fn find(opcode: u16) -> Option<&'static OpDef> {
-    OPS.iter().find(|op| op.opcode == opcode)
+/// The operation of an opcode: that of the file's provider, if it has one for it.
+pub(crate) fn find(opcode: u16, file: &File) -> Option<&'static OpDef> {
+    provider::find(opcode, file).or_else(|| OPS.iter().find(|op| op.opcode == opcode))
 }

@@ -30,6 +30,7 @@ use crate::{
         file::File,
         iocb::{
             self,
+            Asked,
             Attempt,
             Called,
             Effort,
@@ -85,8 +86,15 @@ transfers! {
     Pwritev: uapi::PWRITEV, write: true, vector: true;
 }
 
-/// The checks of `aio_prep_rw()` and `aio_read()`, in their order.
-fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Result {
+/// The checks of `aio_prep_rw()` and `aio_read()`, in their order. `has_method`: whether the file can
+/// do it.
+pub(super) fn check(
+    iocb: &Iocb,
+    req: &mut Prepared<Kiocb>,
+    write: bool,
+    vector: bool,
+    has_method: impl Fn(&File) -> bool,
+) -> Result<(Buffers, Asked)> {
     let ioprio = (iocb.aio_flags & uapi::IOCB_FLAG_IOPRIO != 0).then_some(iocb.aio_reqprio as u16);
     let eventfd = iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0;
     let pos = iocb.aio_offset;
@@ -95,15 +103,14 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     kiocb.submitter.set_ioprio(asked.ioprio);
 
     let file = &kiocb.ki_filp;
-    let (mode, method) = if write {
-        (file.writable(), file.has_write())
-    } else {
-        (file.readable(), file.has_read())
+    let mode = match write {
+        true => file.writable(),
+        false => file.readable(),
     };
     if !mode {
         return Err(EBADF);
     }
-    if !method {
+    if !has_method(file) {
         return Err(EINVAL);
     }
     let (addr, len) = (iocb.aio_buf as usize, iocb.aio_nbytes as usize);
@@ -113,7 +120,16 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         Buffers::single(write, addr, len)?
     };
     file.verify_area(write, pos, buffers.len())?;
+    Ok((buffers, asked))
+}
 
+fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Result {
+    let (buffers, asked) = check(iocb, req, write, vector, |file| match write {
+        true => file.has_write(),
+        false => file.has_read(),
+    })?;
+    let kiocb = req.data();
+    let file = &kiocb.ki_filp;
     let plain = match write {
         true => file.plain_write(),
         false => file.plain_read(),
@@ -125,7 +141,7 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     let transfer = Transfer {
         buffers,
         write,
-        pos,
+        pos: iocb.aio_offset,
         flags: asked.flags,
         done: 0,
         impatient: asked.nowait || file.of_task() || (file.nonblock() && !file.on_disk()),

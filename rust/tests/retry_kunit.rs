@@ -157,6 +157,10 @@ mod suite {
             &home.pool
         }
 
+        fn cancel_elsewhere(&self) -> Option<bool> {
+            Some(false)
+        }
+
         fn file(&self) -> &File {
             &self.file
         }
