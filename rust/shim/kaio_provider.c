@@ -221,8 +221,7 @@ EXPORT_SYMBOL_GPL(kaio_kick);
 /**
  * kaio_complete - the request is over.
  * @iocb: the request. Must not be touched after this, but by dtor.
- * @res: the result: bytes, or a negative errno. (If bytes were moved from or to
- *	@iocb->ki_iter, these are the result instead of an error.)
+ * @res: the result: bytes, or a negative errno.
  * @res2: io_event.res2.
  *
  * Once for each -EIOCBQUEUED; it may come before retry has returned that.

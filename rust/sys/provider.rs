@@ -109,6 +109,8 @@ struct Held {
     owner: Atomic<usize>,
     owners: &'static Owner,
     started: AtomicFlag,
+    /// A completion was owed, and the provider took that back.
+    given_back: AtomicFlag,
     result: UnsafeCell<(i64, i64)>,
     provider: NonNull<ffi::kaio_provider>,
     kept: UnsafeCell<Option<Kept>>,
@@ -211,6 +213,7 @@ impl Provided {
                 owner: Atomic::new(0),
                 owners,
                 started: AtomicFlag::new(false),
+                given_back: AtomicFlag::new(false),
                 result: UnsafeCell::new((0, 0)),
                 provider,
                 kept: UnsafeCell::new(Some(Kept {
@@ -278,8 +281,12 @@ impl Provided {
         }
     }
 
-    /// Bytes moved so far. Not while the provider has it.
+    /// Bytes moved so far, which count even if it goes no further: not if they were only taken, to be
+    /// completed later. Not while the provider has it.
     pub(crate) fn done(&self) -> i64 {
+        if self.held().given_back.load(Relaxed) {
+            return 0;
+        }
         // SAFETY: the caller is who has the iocb.
         let iocb = unsafe { &*self.iocb() };
         iocb.ki_nbytes.saturating_sub(count(&iocb.ki_iter)) as i64
@@ -413,6 +420,7 @@ impl Provided {
         let gave = self.ask();
         match held.promise.asked(gave) {
             Told::Act => {
+                held.given_back.store(true, Relaxed);
                 // SAFETY: what was stored for a completion is ours: nobody else takes it now.
                 unsafe { (held.owners.complete)(held, held.owner.xchg(0, Full)) };
                 self.release();
@@ -658,6 +666,7 @@ impl Provided {
             if promise.ask() == Ask::Ask {
                 let gave = self.ask();
                 if promise.asked(gave) == Told::Act {
+                    self.held().given_back.store(true, Relaxed);
                     self.release();
                     return RESTART;
                 }
@@ -705,7 +714,10 @@ unsafe extern "C" fn kaio_held_call(
         Err(e) => return e.to_errno() as isize,
     };
     let ret = this.run(nowait);
-    let done = this.done();
+    let done = match this.held().promise.is_taken() {
+        true => 0,
+        false => this.done(),
+    };
     // SAFETY: the provider is done with the iocb, or has promised no more than to kick.
     unsafe {
         (*kiocb).ki_pos = (*this.iocb()).ki_pos;
