@@ -41,7 +41,12 @@ op_table! {
     rw::Pwritev,
 }
 
-/// The operation of an opcode: that of the file's provider, if it has one for it.
-pub(crate) fn find(opcode: u16, file: &File) -> Option<&'static OpDef> {
-    provider::find(opcode, file).or_else(|| OPS.iter().find(|op| op.opcode == opcode))
+/// The operation of an opcode.
+pub(crate) fn find(opcode: u16) -> Option<&'static OpDef> {
+    OPS.iter().find(|op| op.opcode == opcode)
+}
+
+/// Likewise, or that of the file's provider.
+pub(crate) fn find_for(opcode: u16, file: &File) -> Option<&'static OpDef> {
+    provider::find(opcode, file).or_else(|| find(opcode))
 }

@@ -117,7 +117,7 @@ impl<'a> Call<'a> {
         let key = uiocb.wrapping_add(core::mem::offset_of!(Iocb, aio_key));
         user::write_u32(key, uapi::KIOCB_KEY)?;
 
-        let op = ops::find(iocb.aio_lio_opcode, &file).ok_or(EINVAL)?;
+        let op = ops::find_for(iocb.aio_lio_opcode, &file).ok_or(EINVAL)?;
         let submitter = self.batch.submitter.clone();
         let kiocb = init!(Kiocb {
             ki_op: op,

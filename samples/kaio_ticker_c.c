@@ -116,7 +116,7 @@ static size_t ticker_take(struct ticker *t, struct ticker_wait *wait, char *buf,
 	size_t n, i;
 
 	guard(spinlock_irqsave)(&t->lock);
-	n = min(len, (size_t)t->info.available);
+	n = min_t(size_t, len, t->info.available);
 	for (i = 0; i < n; i++)
 		buf[i] = 'a' + t->given++ % 26;
 	t->info.available -= n;

@@ -256,7 +256,7 @@ impl Completion {
     pub(crate) fn complete(self, res: i64, res2: i64) {
         let this = ManuallyDrop::new(self);
         // SAFETY: by the invariant, and once: it is not dropped.
-        unsafe { ffi::kaio_complete(this.0.as_ptr(), res as _, res2 as _) };
+        unsafe { ffi::kaio_complete(this.0.as_ptr(), res as isize, res2 as isize) };
     }
 
     /// Whether it is for this request.
@@ -268,7 +268,7 @@ impl Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         // SAFETY: by the invariant, and once.
-        unsafe { ffi::kaio_complete(self.0.as_ptr(), EIO as _, 0) };
+        unsafe { ffi::kaio_complete(self.0.as_ptr(), EIO as isize, 0) };
     }
 }
 
