@@ -1010,6 +1010,51 @@ TEST_F(ticker, a_race_of_all_of_them)
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, events, &no_wait));
 }
 
+TEST_F(ticker, contexts_end_while_it_ticks)
+{
+	static struct iocb iocbs[8];
+	const int rounds = 100;
+	int round, i;
+	__u64 ctx;
+
+	ASSERT_EQ(0, ticker_run(self->file, 50000, 0));
+	for (round = 0; round < rounds; round++) {
+		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &ctx));
+		for (i = 0; i < 8; i++) {
+			if (i % 2)
+				prep_pread(&iocbs[i], self->file, self->buf, 10, 0);
+			else
+				prep_pwrite(&iocbs[i], self->file, self->buf, 10, 0);
+			ASSERT_EQ(1, kaio_submit_one(self->fd, ctx, &iocbs[i]));
+		}
+		dawdle(round);
+		ASSERT_EQ(0, kaio_destroy(self->fd, ctx));
+	}
+	EXPECT_TRUE(wait_until(ticker_info(self->file).dtors == 8ULL * rounds));
+}
+
+TEST_F(ticker, signals_interrupt_reads_while_it_ticks)
+{
+	const __s64 end = now_ns() + NSEC_PER_SEC / 2;
+	long calls = 0, interrupted = 0;
+	ssize_t ret;
+
+	ASSERT_TRUE(catch_signal(SIGALRM, 0));
+	ASSERT_EQ(0, ticker_run(self->file, 300000, 0));
+	ASSERT_TRUE(alarm_every(1));
+	while (now_ns() < end || !interrupted) {
+		ret = calls % 2 ? read(self->file, self->buf, 10) :
+				  write(self->file, self->buf, 10);
+		ASSERT_TRUE(ret > 0 || errno == EINTR);
+		interrupted += ret < 0;
+		calls++;
+	}
+	ASSERT_TRUE(alarm_every(0));
+	EXPECT_TRUE(wait_until(ticker_info(self->file).dtors == (__u64)calls));
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+}
+
 int main(int argc, char **argv)
 {
 	static const char * const names[] = { "kaio_ticker_c", "kaio_ticker_rust" };

@@ -798,6 +798,8 @@ pub(crate) mod rig {
         provider: Opaque<ffi::kaio_provider>,
         #[pin]
         script: Opaque<Script>,
+        #[pin]
+        fops: Opaque<bindings::file_operations>,
     }
 
     /// The provider. One task uses it.
@@ -875,10 +877,38 @@ pub(crate) mod rig {
                         calls: Calls::default(),
                         refused: 0,
                     }),
+                    fops: Opaque::zeroed(),
                 }),
                 GFP_KERNEL,
             )?;
             Ok(Self(inner))
+        }
+
+        /// As a driver does, for file operations that are made up: those of `whose`.
+        pub(crate) fn register(&self, whose: Option<&Rig>) -> Result {
+            // SAFETY: one task uses it, and it is in no table.
+            unsafe {
+                let provider = &mut *self.0.provider.get();
+                provider.flags = ffi::KAIO_PROVIDES_READ;
+                provider.fops = whose.map_or(ptr::null(), |rig| rig.0.fops.get());
+                kernel::error::to_result(ffi::kaio_register_provider(provider))
+            }
+        }
+
+        /// After [`Self::register`] succeeded.
+        pub(crate) fn unregister(&self) {
+            // SAFETY: registered; nobody has found it, so nobody has counted it.
+            unsafe { ffi::kaio_unregister_provider(self.0.provider.get()) };
+        }
+
+        /// Some field is not as it must be.
+        pub(crate) fn is_refused_without_retry(&self) -> bool {
+            // SAFETY: as in `register`.
+            unsafe { (*self.0.provider.get()).retry = None };
+            let refused = self.register(Some(self)) == Err(EINVAL);
+            // SAFETY: as in `register`.
+            unsafe { (*self.0.provider.get()).retry = Some(retry) };
+            refused
         }
 
         #[allow(clippy::mut_from_ref)]

@@ -10,6 +10,7 @@ mod suite {
     use crate::{
         sys::{
             provider::{
+                self,
                 rig::{
                     Answer,
                     Calls,
@@ -77,6 +78,31 @@ mod suite {
             cancel,
             dtor,
         }
+    }
+
+    #[test]
+    fn file_operations_have_one_provider() -> Result {
+        let (first, second) = (Rig::new(Answer::Retry)?, Rig::new(Answer::Retry)?);
+        assert_eq!(first.register(None), Err(EINVAL));
+        assert!(first.is_refused_without_retry());
+        let registered = first.register(Some(&first));
+        let same = second.register(Some(&first));
+        let other = second.register(Some(&second));
+        let any = provider::any();
+        // Before anything can fail: they must not stay in the table.
+        if registered.is_ok() {
+            first.unregister();
+        }
+        if other.is_ok() {
+            second.unregister();
+        }
+        assert_eq!((registered, same, other), (Ok(()), Err(EEXIST), Ok(())));
+        assert!(any);
+        // Its place is free again.
+        let again = second.register(Some(&first));
+        assert_eq!(again, Ok(()));
+        second.unregister();
+        Ok(())
     }
 
     #[test]
