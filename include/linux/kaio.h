@@ -109,8 +109,10 @@ ssize_t kaio_read_iter(struct kiocb *kiocb, struct iov_iter *iter);
 ssize_t kaio_write_iter(struct kiocb *kiocb, struct iov_iter *iter);
 
 /**
- * kaio_left - bytes that are still to be moved (ki_left, once).
+ * kaio_left - how much is still to be moved (ki_left, once).
  * @iocb: the request.
+ *
+ * Return: bytes.
  */
 static inline size_t kaio_left(const struct kaio_iocb *iocb)
 {
@@ -118,8 +120,10 @@ static inline size_t kaio_left(const struct kaio_iocb *iocb)
 }
 
 /**
- * kaio_done - bytes that were moved so far, by all attempts.
+ * kaio_done - how much was moved so far, by all attempts.
  * @iocb: the request.
+ *
+ * Return: bytes.
  */
 static inline ssize_t kaio_done(const struct kaio_iocb *iocb)
 {
@@ -132,7 +136,8 @@ static inline ssize_t kaio_done(const struct kaio_iocb *iocb)
  * @from: the data.
  * @len: their length; more than kaio_left() is not taken.
  *
- * Context: retry. Return: bytes copied; fewer if the submitter's memory faults.
+ * Context: retry.
+ * Return: bytes copied; fewer if the submitter's memory faults.
  */
 static inline size_t kaio_copy_to(struct kaio_iocb *iocb, const void *from, size_t len)
 {
@@ -148,7 +153,8 @@ static inline size_t kaio_copy_to(struct kaio_iocb *iocb, const void *from, size
  * @to: where to.
  * @len: room there; more than kaio_left() is not used.
  *
- * Context: retry. Return: bytes copied; fewer if the submitter's memory faults.
+ * Context: retry.
+ * Return: bytes copied; fewer if the submitter's memory faults.
  */
 static inline size_t kaio_copy_from(struct kaio_iocb *iocb, void *to, size_t len)
 {

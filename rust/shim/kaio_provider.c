@@ -260,6 +260,9 @@ EXPORT_SYMBOL_GPL(kaio_read_iter);
  * @iter: the caller's memory.
  *
  * As kaio_read_iter().
+ *
+ * Context: process; sleeps.
+ * Return: bytes, or a negative errno.
  */
 ssize_t kaio_write_iter(struct kiocb *kiocb, struct iov_iter *iter)
 {
