@@ -9,6 +9,7 @@ use crate::{
         kioctx::Kioctx, //
     },
     sys::{
+        provider::Provided,
         request::Active,
         uapi::IoEvent, //
     },
@@ -20,12 +21,15 @@ pub(crate) fn event_of(req: &Active<Kiocb>, res: i64) -> IoEvent {
         data: req.view().ki_user_data,
         obj: req.key(),
         res,
-        res2: 0,
+        res2: req.view().provider.as_ref().map_or(0, Provided::res2),
     }
 }
 
 /// Completes a request with bytes or a negative errno.
 pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
+    if let Some(provider) = &req.view().provider {
+        provider.end();
+    }
     // Who finds it to cancel it will see an event.
     req.unlist();
     let event = event_of(&req, res);

@@ -128,7 +128,8 @@ impl<'a> Batch<'a> {
         let Some((mut req, res)) = run(req, How::Submit) else {
             return;
         };
-        if !req.is_fresh() || req.view().ki_eventfd.is_some() {
+        let kiocb = req.view();
+        if !req.is_fresh() || kiocb.ki_eventfd.is_some() || kiocb.provider.is_some() {
             self.ctx.table().stats.inline(1);
             complete(req, res);
             return;
@@ -279,6 +280,13 @@ fn park(mut req: Active<Kiocb>, how: How) -> Step {
     // It may have to wait for ever.
     req.unpledge();
     req.view().place.ctx().table().stats.parked(1);
+    if req.view().events == 0 {
+        // Who kicks it knows it, and not by a wait queue.
+        if let Err(req) = req.park() {
+            req.kick();
+        }
+        return Step::Gone;
+    }
     // One of a line waits for the file, the others for it.
     if req.view().transfer.is_some() {
         req = match wait_in_line(req) {
@@ -436,6 +444,14 @@ impl Request for Kiocb {
             // Its context has gone, or its process: its drop ends it.
             None if needs_memory => drop(active),
             None => submitter.run(|| run_for_submitter(active, How::Work)),
+        }
+    }
+
+    fn cancel_elsewhere(&self) -> Option<bool> {
+        match &self.provider {
+            Some(provider) => provider.cancel(),
+            // The run, or the driver's end, will see it.
+            None => Some(false),
         }
     }
 

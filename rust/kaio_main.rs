@@ -43,6 +43,7 @@ use crate::{
     sys::{
         device::Registration,
         module,
+        provider::Memory,
         queue::Grace,
         sysctl::Sysctls, //
     },
@@ -62,6 +63,7 @@ struct Kaio {
     _device: Registration<Table>,
     _workers: Workers,
     _grace: Grace,
+    _memory: Memory,
 }
 
 /// All workers. Dropping it waits for them.
@@ -81,6 +83,7 @@ impl kernel::Module for Kaio {
             _device: Registration::new(module::param_mode(), users.clone())?,
             _workers: Workers(users),
             _grace: Grace,
+            _memory: Memory,
         })
     }
 }

@@ -2,11 +2,15 @@
 
 //! The table of operations. A new one is a file in `ops/` and a line here.
 
-use crate::obj::op::OpDef;
+use crate::{
+    obj::op::OpDef,
+    sys::file::File, //
+};
 
 mod fsync;
 mod nop;
 mod poll;
+mod provider;
 mod rw;
 
 macro_rules! op_table {
@@ -40,4 +44,9 @@ op_table! {
 /// The operation of an opcode.
 pub(crate) fn find(opcode: u16) -> Option<&'static OpDef> {
     OPS.iter().find(|op| op.opcode == opcode)
+}
+
+/// Likewise, or that of the file's provider.
+pub(crate) fn find_for(opcode: u16, file: &File) -> Option<&'static OpDef> {
+    provider::find(opcode, file).or_else(|| find(opcode))
 }

@@ -112,7 +112,7 @@ impl<'a> Call<'a> {
         let key = uiocb.wrapping_add(core::mem::offset_of!(Iocb, aio_key));
         user::write_u32(key, uapi::KIOCB_KEY)?;
 
-        let op = ops::find(iocb.aio_lio_opcode).ok_or(EINVAL)?;
+        let op = ops::find_for(iocb.aio_lio_opcode, &file).ok_or(EINVAL)?;
         if op.looks_at_file {
             file.look();
         }
@@ -124,6 +124,7 @@ impl<'a> Call<'a> {
             submitter,
             users: None,
             transfer: None,
+            provider: None,
             events: 0,
             ki_user_data: iocb.aio_data,
             place,

@@ -5,6 +5,8 @@
 //! `assert!` is KUnit's only inside a `#[test]`: helpers return values and assert nothing.
 
 mod args_kunit;
+mod promise_kunit;
+mod provider_kunit;
 mod retry_kunit;
 mod ring_kunit;
 mod state_kunit;

@@ -32,6 +32,7 @@ use crate::{
             Lease, //
         },
         mm::Users,
+        provider::Provided,
         request::Tracked,
         submitter::Submitter,
         uapi::IoEvent, //
@@ -157,7 +158,9 @@ pub(crate) struct Kiocb {
     /// Parked requests do not hold it.
     pub(crate) users: Option<Users>,
     pub(crate) transfer: Option<Transfer>,
-    /// The poll events that it waits for, if it waits for any.
+    /// If another module drives it. Set before it starts, and not changed: those who cancel look.
+    pub(crate) provider: Option<Provided>,
+    /// The poll events that it waits for; 0: for none, somebody will kick.
     pub(crate) events: u32,
     /// `aio_data`.
     pub(crate) ki_user_data: u64,
@@ -222,9 +225,14 @@ impl Kiocb {
 
     /// What a request that is given up has to say: what it did so far, or that it was cancelled.
     pub(crate) fn cancelled_res(&self) -> i64 {
-        match &self.transfer {
-            Some(transfer) if transfer.done > 0 => transfer.done as i64,
-            _ => self.ki_op.cancelled,
+        let done = match (&self.transfer, &self.provider) {
+            (Some(transfer), _) => transfer.done as i64,
+            (None, Some(provider)) => provider.done(),
+            (None, None) => 0,
+        };
+        match done {
+            0 => self.ki_op.cancelled,
+            done => done,
         }
     }
 }

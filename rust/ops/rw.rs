@@ -30,6 +30,7 @@ use crate::{
         file::File,
         iocb::{
             self,
+            Asked,
             Attempt,
             Called,
             Effort,
@@ -82,8 +83,13 @@ transfers! {
     Pwritev: uapi::PWRITEV, write: true, vector: true;
 }
 
-/// The checks of `aio_prep_rw()` and `aio_read()`, in their order.
-fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Result {
+/// The checks of `aio_prep_rw()` and `aio_read()`, in their order; [`import`] is the rest of them.
+pub(super) fn check(
+    iocb: &Iocb,
+    req: &mut Prepared<Kiocb>,
+    write: bool,
+    has_method: impl FnOnce(&File) -> bool,
+) -> Result<Asked> {
     let ioprio = (iocb.aio_flags & uapi::IOCB_FLAG_IOPRIO != 0).then_some(iocb.aio_reqprio as u16);
     let eventfd = iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0;
     let pos = iocb.aio_offset;
@@ -94,22 +100,52 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     if let Some(ioprio) = ioprio {
         kiocb.submitter.set_ioprio(ioprio);
     }
-
     let file = &kiocb.ki_filp;
-    let (mode, method, plain) = match write {
-        true => (file.writable(), file.has_write(), file.plain_write()),
-        false => (file.readable(), file.has_read(), file.plain_read()),
+    let mode = match write {
+        true => file.writable(),
+        false => file.readable(),
     };
     if !mode {
         return Err(EBADF);
     }
-    if !method {
+    if !has_method(file) {
         return Err(EINVAL);
     }
+    Ok(asked)
+}
+
+/// Reads where the buffers are, and asks whether the caller may.
+pub(super) fn import(
+    iocb: &Iocb,
+    file: &File,
+    buffers: &mut Buffers,
+    write: bool,
+    vector: bool,
+) -> Result {
+    let (addr, len) = (iocb.aio_buf as usize, iocb.aio_nbytes as usize);
+    if vector {
+        buffers.import_vector(write, addr, len)?;
+    } else {
+        buffers.import_single(write, addr, len)?;
+    }
+    file.verify_area(write, iocb.aio_offset, buffers.len())
+}
+
+fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Result {
+    let asked = check(iocb, req, write, |file| match write {
+        true => file.has_write(),
+        false => file.has_read(),
+    })?;
+    let kiocb = req.data();
+    let file = &kiocb.ki_filp;
+    let plain = match write {
+        true => file.plain_write(),
+        false => file.plain_read(),
+    };
     let transfer = kiocb.transfer.insert(Transfer {
         buffers: Buffers::none(),
         write,
-        pos,
+        pos: iocb.aio_offset,
         flags: asked.flags,
         done: 0,
         impatient: asked.nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
@@ -122,13 +158,7 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         ready: false,
         rounds: 0,
     });
-    let (addr, len) = (iocb.aio_buf as usize, iocb.aio_nbytes as usize);
-    if vector {
-        transfer.buffers.import_vector(write, addr, len)?;
-    } else {
-        transfer.buffers.import_single(write, addr, len)?;
-    }
-    file.verify_area(write, pos, transfer.buffers.len())?;
+    import(iocb, file, &mut transfer.buffers, write, vector)?;
     if asked.nowait && plain {
         return Err(errno::not_supported());
     }

@@ -8,5 +8,6 @@
 pub(crate) mod args;
 pub(crate) mod hash;
 pub(crate) mod limits;
+pub(crate) mod promise;
 pub(crate) mod ring;
 pub(crate) mod state;

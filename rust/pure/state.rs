@@ -129,6 +129,11 @@ impl<W: Word> State<W> {
         })
     }
 
+    /// Who has the request outside does not give it up: it goes on, and may be cancelled again.
+    pub(crate) fn uncancel(&self) {
+        self.change(|s| ((s & PHASE == RUNNING).then_some(s & !CANCELLED), ()))
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.0.load() & CANCELLED != 0
     }

@@ -313,6 +313,12 @@ static bool kaio_reads_pages(const struct kiocb *iocb)
 	       !(iocb->ki_flags & IOCB_DIRECT);
 }
 
+/* The caller does not want to wait, or cannot. */
+bool kaio_iocb_impatient(const struct kiocb *iocb)
+{
+	return (iocb->ki_flags & IOCB_NOWAIT) || (iocb->ki_filp->f_flags & O_NONBLOCK);
+}
+
 /* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
 int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
 		   bool write, bool eventfd, bool has_ioprio, u16 ioprio,

@@ -12,7 +12,7 @@
 #include <linux/blkdev.h>
 #include <linux/eventfd.h>
 #include <linux/fs.h>
-#include <linux/kaio.h>
+#include <linux/kaio.h> /* and, through it, uapi/linux/kaio.h */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/poll.h>
@@ -84,6 +84,7 @@ struct kaio_prepared {
 int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
 		   bool write, bool eventfd, bool has_ioprio, u16 ioprio,
 		   struct kaio_prepared *found);
+bool kaio_iocb_impatient(const struct kiocb *iocb);
 struct kaio_attempt {
 	loff_t		pos;
 	unsigned long	fsize_limit;	/* of the submitter, or RLIM_INFINITY */
@@ -172,6 +173,22 @@ void kaio_spin_assert_held(spinlock_t *lock);
 /* rust/sys/queue.rs */
 void kaio_grace(void);
 struct workqueue_struct *kaio_workqueue_alloc(const char *name, u32 number, int max_active);
+
+/* rust/sys/provider.rs; in kaio_provider.c. */
+bool kaio_providers_any(void);
+bool kaio_provider_serves(const struct file *file, bool write);
+struct kaio_provider *kaio_provider_get(const struct file *file, bool write);
+void kaio_provider_put(struct kaio_provider *provider);
+void *kaio_held_alloc(size_t size);
+void kaio_held_free(void *held);
+void kaio_held_exit(void);
+void kaio_wake_var(void *var);
+int kaio_wait_var(void *var, bool (*ready)(void *), void *arg, bool interruptible);
+void kaio_provider_report(const char *what, unsigned long caller);
+/* The other way round. */
+bool kaio_held_kick(struct kaio_iocb *iocb);
+bool kaio_held_complete(struct kaio_iocb *iocb, long res, long res2);
+ssize_t kaio_held_call(struct kiocb *kiocb, struct iov_iter *iter, bool write);
 
 /* rust/sys/eventfd.rs */
 void kaio_eventfd_signal(struct eventfd_ctx *ctx);

@@ -29,6 +29,7 @@ pub(crate) const NO_LIMIT: usize = usize::MAX;
 /// `IOCB_WRITE` and so on, for [`Attempt::flags`].
 pub(crate) const APPEND: i32 = ffi::kaio_const_KAIO_IOCB_APPEND as i32;
 pub(crate) const DIRECT: i32 = ffi::kaio_const_KAIO_IOCB_DIRECT as i32;
+pub(super) const NOWAIT: i32 = ffi::kaio_const_KAIO_IOCB_NOWAIT as i32;
 pub(crate) const NOSIGNAL: i32 = ffi::kaio_const_KAIO_IOCB_NOSIGNAL as i32;
 
 /// How far an attempt may go.

@@ -189,7 +189,7 @@ impl<R: Request> Index<R> {
         });
         drop(inner);
         let (request, cancel) = found?;
-        Some(Tracked::carry_out(request.as_arc_borrow(), cancel))
+        Tracked::carry_out(request.as_arc_borrow(), cancel)
     }
 
     /// Cancels all but those that were pledged, and refuses new ones.

@@ -34,6 +34,7 @@ pub(crate) mod module;
 pub(crate) mod pages;
 pub(crate) mod plug;
 pub(crate) mod poll;
+pub(crate) mod provider;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod ring_file;

@@ -112,6 +112,9 @@ pub(crate) trait Request: Send + Sync + Sized + 'static {
     fn run_list(&self) -> &RunList<Self>;
     /// Whose workers it is deferred to.
     fn workers(&self) -> &Queue;
+    /// It was marked as cancelled while it ran, or somebody outside had it who can be asked for it:
+    /// whether it has ended, `None` if it goes on. Process context; the caller may be anybody.
+    fn cancel_elsewhere(&self) -> Option<bool>;
     /// What keeps [`Self::pool`].
     type Home;
     fn home(&self) -> Self::Home;
@@ -121,6 +124,13 @@ pub(crate) trait Request: Send + Sync + Sized + 'static {
 
 /// The state word.
 pub(crate) struct Cell(Atomic<u32>);
+
+impl Cell {
+    /// 0.
+    pub(crate) const fn new() -> Self {
+        Self(Atomic::new(0))
+    }
+}
 
 impl Word for Cell {
     fn load(&self) -> u32 {
@@ -137,7 +147,7 @@ impl Word for Cell {
 /// # Invariants
 ///
 /// - Only its owner (see above) touches `iocb`, `page_wait`, `marks` and `data`; but what `R::index`,
-///   `order`, `run_list` and `workers` give out never changes, and is for everybody.
+///   `order`, `run_list`, `workers` and `cancel_elsewhere` look at never changes, and is for everybody.
 /// - It is on a wait queue (`polls`) only while PARKED or QUEUED, or while the token holder arms or
 ///   disarms.
 /// - Of each kind of list it is in no other than the one its `R` gives out.
@@ -251,6 +261,10 @@ impl<R: Request> Tracked<R> {
         self.state.left();
     }
 
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.state.is_cancelled()
+    }
+
     pub(super) fn key(&self) -> u64 {
         self.key
     }
@@ -276,15 +290,23 @@ impl<R: Request> Tracked<R> {
     }
 
     /// Ends a request that was marked as cancelled, if that can be done at once: if it was parked,
-    /// or can be taken out of its queue. Whether it has. None of our spinlocks held.
-    pub(super) fn carry_out(this: ArcBorrow<'_, Self>, cancel: Cancel) -> bool {
+    /// or can be taken out of its queue, or who has it gives it back. Whether it has; `None`: it goes
+    /// on as if nothing had happened. None of our spinlocks held.
+    pub(super) fn carry_out(this: ArcBorrow<'_, Self>, cancel: Cancel) -> Option<bool> {
         let queued = match cancel {
             Cancel::Take => Some(this.left()),
             Cancel::Dequeue => Self::dequeue(this),
-            Cancel::Remembered | Cancel::Nothing => None,
+            Cancel::Remembered => {
+                let ended = this.shared().cancel_elsewhere();
+                if ended.is_none() {
+                    this.state.uncancel();
+                }
+                return ended;
+            }
+            Cancel::Nothing => None,
         };
         // The token's drop ends it.
-        queued.and_then(Queued::claim).is_some()
+        Some(queued.and_then(Queued::claim).is_some())
     }
 
     /// Takes a queued request out of whatever queue it is in. `None`: somebody has just done so, or
@@ -379,7 +401,7 @@ impl<R: Request> Prepared<R> {
             run_tracker <- AtomicTracker::new(),
             index_tracker <- AtomicTracker::new(),
             order_tracker <- AtomicTracker::new(),
-            state: State::new(Cell(Atomic::new(0))),
+            state: State::new(Cell::new()),
             to_hand_on: AtomicFlag::new(false),
             marks: UnsafeCell::new(Marks::default()),
             stream: Atomic::new(0),

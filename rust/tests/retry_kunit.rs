@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 
 #[kunit_tests(kaio_retry)]
-mod suite {
+pub(super) mod suite {
     use crate::sys::{
         file::File,
         lists::{
@@ -14,6 +14,7 @@ mod suite {
             Order,
             RunList, //
         },
+        provider::Provided,
         queue::Owned,
         request::{
             Active,
@@ -39,17 +40,17 @@ mod suite {
 
     /// What happened.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    struct Seen {
-        kicked: u32,
-        retried: u32,
-        completed: u32,
-        cancelled: u32,
+    pub(in crate::tests) struct Seen {
+        pub(in crate::tests) kicked: u32,
+        pub(in crate::tests) retried: u32,
+        pub(in crate::tests) completed: u32,
+        pub(in crate::tests) cancelled: u32,
     }
 
     #[pin_data]
-    struct World {
+    pub(in crate::tests) struct World {
         #[pin]
-        index: Index<Mock>,
+        pub(in crate::tests) index: Index<Mock>,
         #[pin]
         order: Order<Mock>,
         #[pin]
@@ -64,7 +65,7 @@ mod suite {
     }
 
     impl World {
-        fn new() -> Result<Arc<Self>> {
+        pub(in crate::tests) fn new() -> Result<Arc<Self>> {
             let index = Index::new(8)?;
             let order = Order::new(8)?;
             let pool = Pool::new(1)?;
@@ -86,15 +87,25 @@ mod suite {
         }
 
         fn request(this: &Arc<Self>, key: u64) -> Result<Active<Mock>> {
+            Self::provided(this, key, None)
+        }
+
+        /// One that another module drives.
+        pub(in crate::tests) fn provided(
+            this: &Arc<Self>,
+            key: u64,
+            provider: Option<Provided>,
+        ) -> Result<Active<Mock>> {
             let mock = init!(Mock {
                 file: File::none(),
                 world: this.clone(),
+                provider,
             });
             let mut stock = Stock::new(&this.pool, 1);
             Ok(Prepared::new(key, &mut stock, mock)?.start())
         }
 
-        fn seen(&self) -> Seen {
+        pub(in crate::tests) fn seen(&self) -> Seen {
             self.workers.flush();
             Seen {
                 kicked: self.kicked.load(Relaxed),
@@ -105,25 +116,33 @@ mod suite {
         }
 
         /// The kick handler: the token of who is first on the run list.
-        fn next(&self) -> Option<Active<Mock>> {
+        pub(in crate::tests) fn next(&self) -> Option<Active<Mock>> {
             self.run_list.pop(Next::Run).and_then(Queued::claim)
         }
     }
 
-    struct Mock {
+    pub(in crate::tests) struct Mock {
         file: File,
         world: Arc<World>,
+        pub(in crate::tests) provider: Option<Provided>,
     }
 
-    fn end(active: Active<Mock>) {
+    pub(in crate::tests) fn end(active: Active<Mock>) {
         active.view().world.completed.add(1u32, Relaxed);
+        finish(active);
+    }
+
+    fn finish(active: Active<Mock>) {
+        if let Some(provider) = &active.view().provider {
+            provider.end();
+        }
         active.finish();
     }
 
     impl Request for Mock {
         fn cancelled(active: Active<Self>) {
             active.view().world.cancelled.add(1u32, Relaxed);
-            active.finish();
+            finish(active);
         }
 
         fn driver_done(active: Active<Self>, _ret: isize) {
@@ -155,6 +174,13 @@ mod suite {
 
         fn pool(home: &Arc<World>) -> &Pool<Self> {
             &home.pool
+        }
+
+        fn cancel_elsewhere(&self) -> Option<bool> {
+            match &self.provider {
+                Some(provider) => provider.cancel(),
+                None => Some(false),
+            }
         }
 
         fn file(&self) -> &File {

@@ -61,7 +61,8 @@
  * - %KAIO_CMD_NOOP: completes with 0. linux/aio_abi.h knows it, but mainline
  *   refuses it. aio_fildes must be open; the other arguments are 0 (EINVAL).
  *
- * As natively, unknown bits of aio_flags are ignored, and res2 of an event is 0.
+ * As natively, unknown bits of aio_flags are ignored, and res2 of an event is 0 (but
+ * what a driver says that does its requests itself).
  *
  * Requests are done in no particular order, except:
  *

@@ -1,0 +1,979 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests that another module's methods drive: `struct kaio_iocb` of `include/linux/kaio.h`.
+//!
+//! A provider holds a bare pointer, and may use it in any context once for each promise that it
+//! made (`pure::promise`). So what it points to is an allocation of its own ([`Held`]), apart from
+//! the request, and counted: the request has a reference, and the provider has one from its first
+//! attempt until it owes nothing. The destructor is called when the last one goes. While a kick or a
+//! completion is owed, `owner` leads back to the request; whoever takes the promise takes that too.
+//!
+//! A request that only waits to be kicked can end at any time: the provider then holds a `Held`
+//! that leads nowhere, until it kicks or its cancel method gives the promise back.
+//!
+//! A caller of read(2) has no request, and waits for the promise itself ([`kaio_held_call`]).
+
+use core::{
+    cell::UnsafeCell,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    bindings, fs,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            AtomicFlag,
+            Full,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+
+use super::{
+    errno,
+    ffi,
+    file::File,
+    iocb,
+    iov::Buffers,
+    poll::Polled,
+    request::{
+        Active,
+        Cell,
+        Request,
+        Tracked, //
+    },
+    task, //
+};
+use crate::pure::promise::{
+    Ask,
+    End,
+    Left,
+    Promise,
+    Told, //
+};
+
+const RETRY: isize = -(ffi::EIOCBRETRY as isize);
+const QUEUED: isize = -(bindings::EIOCBQUEUED as isize);
+const RESTART: isize = -(bindings::ERESTARTSYS as isize);
+
+/// Whether there are providers at all.
+pub(crate) fn any() -> bool {
+    // SAFETY: reads a static key.
+    unsafe { ffi::kaio_providers_any() }
+}
+
+/// Whether reads, or writes, of this file are a provider's.
+pub(crate) fn serves(file: &File, write: bool) -> bool {
+    // SAFETY: the file is open.
+    unsafe { ffi::kaio_provider_serves(file.as_ptr(), write) }
+}
+
+/// What is done about a promise that is kept. `owner` is what was stored with it.
+struct Owner {
+    /// # Safety
+    ///
+    /// Takes over `owner`, which was stored by [`Provided::attempt`] for a kick.
+    kick: unsafe fn(held: &Held, owner: usize),
+    /// # Safety
+    ///
+    /// Likewise, for a completion.
+    complete: unsafe fn(held: &Held, owner: usize),
+    /// # Safety
+    ///
+    /// As `kick`, but nothing is done.
+    forget: unsafe fn(owner: usize),
+}
+
+/// What a provider has of a request.
+///
+/// # Invariants
+///
+/// - `refs` counts the [`Provided`], and one for the provider while `started` and the promise is not
+///   over. 0: it is gone, and only `promise` and `refs` are looked at.
+/// - `owner` is not 0 while the promise is owed and the request has not ended, or is about to be.
+/// - `iocb` is the provider's, but while no attempt runs and nothing is owed.
+/// - `result` is written by who won [`Promise::take`], and read once that is announced.
+#[repr(C)]
+struct Held {
+    iocb: UnsafeCell<ffi::kaio_iocb>,
+    promise: Promise<Cell>,
+    refs: Atomic<u32>,
+    owner: Atomic<usize>,
+    owners: &'static Owner,
+    started: AtomicFlag,
+    /// A completion was owed, and the provider took that back.
+    given_back: AtomicFlag,
+    result: UnsafeCell<(i64, i64)>,
+    provider: NonNull<ffi::kaio_provider>,
+    kept: UnsafeCell<Option<Kept>>,
+}
+
+/// What the provider may use as long as it has the request.
+struct Kept {
+    /// None in a test.
+    _file: Option<ARef<fs::File>>,
+    /// What `ki_iter` points into.
+    _buffers: Option<Buffers>,
+}
+
+/// A reference to what a provider has of a request. May be dropped in any context.
+pub(crate) struct Provided(NonNull<Held>);
+
+// SAFETY: `Held` is made for use from anywhere: what is not atomic has one owner at a time.
+unsafe impl Send for Provided {}
+// SAFETY: as above.
+unsafe impl Sync for Provided {}
+
+/// What one attempt left.
+pub(crate) enum Attempted<R: Request> {
+    /// The result.
+    Done(Active<R>, i64),
+    /// To be parked: a kick is owed, or has come just now.
+    Wait(Active<R>),
+    /// The provider has the token, and [`Request::driver_done`] follows. Or has come already.
+    Gone,
+}
+
+/// What a request brings with it.
+pub(crate) struct Given {
+    pub(crate) buffers: Buffers,
+    pub(crate) write: bool,
+    pub(crate) opcode: u16,
+    pub(crate) user_data: u64,
+    pub(crate) pos: i64,
+    /// `IOCB_*`.
+    pub(crate) flags: i32,
+    pub(crate) ioprio: u16,
+}
+
+impl Provided {
+    /// Of the provider that the file has. `EINVAL`: it has none any more.
+    pub(crate) fn new<R: Request>(file: &File, given: Given) -> Result<Self> {
+        let mut iter = given.buffers.rest(0);
+        // SAFETY: `iter` is valid; the buffers that it points into go into the same `Held`.
+        let iter = unsafe { ptr::read(iter.as_raw()) };
+        let iocb = ffi::kaio_iocb {
+            ki_filp: file.as_ptr(),
+            ki_user_data: given.user_data,
+            ki_nbytes: given.buffers.len(),
+            ki_opcode: given.opcode,
+            ki_ioprio: given.ioprio,
+            ki_flags: given.flags,
+            ki_pos: given.pos,
+            ki_iter: iter,
+            private: ptr::null_mut(),
+        };
+        // SAFETY: the file is open, and its `Kept` counts it.
+        unsafe {
+            Self::make(
+                iocb,
+                given.write,
+                Some(given.buffers),
+                &Requests::<R>::OWNER,
+            )
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `iocb.ki_filp` is an open file; `iocb.ki_iter` points into `buffers`, or outlives the promise.
+    unsafe fn make(
+        iocb: ffi::kaio_iocb,
+        write: bool,
+        buffers: Option<Buffers>,
+        owners: &'static Owner,
+    ) -> Result<Self> {
+        // SAFETY: the file is open.
+        let provider = NonNull::new(unsafe { ffi::kaio_provider_get(iocb.ki_filp, write) });
+        let provider = provider.ok_or(EINVAL)?;
+        // SAFETY: the file is open. It may be in somebody's `fdget_pos()`: we leave its position alone.
+        let file: ARef<fs::File> = unsafe { fs::File::from_raw_file(iocb.ki_filp) }.into();
+        let kept = Kept {
+            _file: Some(file),
+            _buffers: buffers,
+        };
+        // SAFETY: counted above.
+        unsafe { Self::with_provider(iocb, provider, kept, owners) }
+    }
+
+    /// # Safety
+    ///
+    /// As before; and `provider` is registered and counted, which this takes over.
+    unsafe fn with_provider(
+        iocb: ffi::kaio_iocb,
+        provider: NonNull<ffi::kaio_provider>,
+        kept: Kept,
+        owners: &'static Owner,
+    ) -> Result<Self> {
+        // SAFETY: only allocates.
+        let held = unsafe { ffi::kaio_held_alloc(size_of::<Held>()) }.cast::<Held>();
+        let Some(this) = NonNull::new(held) else {
+            // SAFETY: it was counted.
+            unsafe { ffi::kaio_provider_put(provider.as_ptr()) };
+            return Err(ENOMEM);
+        };
+        // INVARIANT: one reference, no attempt yet.
+        // SAFETY: `this` is memory for it, which nobody else uses.
+        unsafe {
+            this.write(Held {
+                iocb: UnsafeCell::new(iocb),
+                promise: Promise::new(Cell::new()),
+                refs: Atomic::new(1),
+                owner: Atomic::new(0),
+                owners,
+                started: AtomicFlag::new(false),
+                given_back: AtomicFlag::new(false),
+                result: UnsafeCell::new((0, 0)),
+                provider,
+                kept: UnsafeCell::new(Some(kept)),
+            });
+        }
+        Ok(Self(this))
+    }
+
+    /// Another reference.
+    pub(crate) fn again(&self) -> Self {
+        // INVARIANT: counted.
+        self.held().refs.add(1u32, Relaxed);
+        Self(self.0)
+    }
+
+    /// The submitter said `RWF_NOWAIT`.
+    pub(crate) fn nowait(&self) -> bool {
+        // SAFETY: nobody changes the flags once a request has begun.
+        let flags = unsafe { (*self.iocb()).ki_flags };
+        flags & iocb::NOWAIT != 0
+    }
+
+    /// Another reference to what a provider gives us; `None`: it is gone.
+    ///
+    /// # Safety
+    ///
+    /// `iocb` is one of ours, and its memory is still one of a `Held`: the provider owes something
+    /// for it (or, in debug builds, did so lately).
+    unsafe fn from_provider(iocb: *mut ffi::kaio_iocb) -> Option<Self> {
+        let this = NonNull::new(iocb.cast::<Held>())?;
+        // SAFETY: as the caller promises; `iocb` is the first field.
+        let refs = unsafe { &(*this.as_ptr()).refs };
+        let mut old = refs.load(Relaxed);
+        while old != 0 {
+            match refs.cmpxchg(old, old.wrapping_add(1), Full) {
+                // INVARIANT: counted.
+                Ok(_) => return Some(Self(this)),
+                Err(found) => old = found,
+            }
+        }
+        None
+    }
+
+    fn held(&self) -> &Held {
+        // SAFETY: by the invariant, it is there as long as it is counted.
+        unsafe { self.0.as_ref() }
+    }
+
+    fn iocb(&self) -> *mut ffi::kaio_iocb {
+        self.held().iocb.get()
+    }
+
+    fn method(&self) -> &ffi::kaio_provider {
+        // SAFETY: counted when this was made, and registered as it is until that is given back.
+        unsafe { self.held().provider.as_ref() }
+    }
+
+    /// The provider owes nothing any more: gives its reference back. To be called once.
+    fn release(&self) {
+        if self.held().started.load(Relaxed) {
+            drop(Self(self.0));
+        }
+    }
+
+    /// Bytes moved so far, which count even if it goes no further: not if they were only taken, to be
+    /// completed later. Not while the provider has it.
+    pub(crate) fn done(&self) -> i64 {
+        if self.held().given_back.load(Relaxed) {
+            return 0;
+        }
+        // SAFETY: the caller is who has the iocb.
+        let iocb = unsafe { &*self.iocb() };
+        iocb.ki_nbytes.saturating_sub(count(&iocb.ki_iter)) as i64
+    }
+
+    /// What it was completed with: res and res2.
+    fn result(&self) -> (i64, i64) {
+        // SAFETY: by the invariant it was written before, and nobody writes it again.
+        unsafe { *self.held().result.get() }
+    }
+
+    /// Of a request that has ended: `io_event.res2`.
+    pub(crate) fn res2(&self) -> i64 {
+        match self.held().promise.is_taken() {
+            true => self.result().1,
+            false => 0,
+        }
+    }
+
+    /// Calls the retry method. `None`: an attempt runs already, which would be a bug.
+    fn call(&self) -> Option<isize> {
+        let held = self.held();
+        if !held.promise.begin() {
+            pr_warn!("a provider was to run a request twice at once\n");
+            return None;
+        }
+        if !held.started.load(Relaxed) {
+            held.started.store(true, Relaxed);
+            // INVARIANT: the provider's reference.
+            held.refs.add(1u32, Relaxed);
+        }
+        // Registration refuses a provider without it.
+        let retry = self.method().retry?;
+        // SAFETY: the iocb is the provider's now, and the caller is in process context.
+        Some(unsafe { retry(self.iocb()) })
+    }
+
+    /// Tells the promise what was answered.
+    fn answered(&self, answer: impl Fn(&Promise<Cell>) -> (Left, bool)) -> Left {
+        loop {
+            let (left, wrong) = answer(&self.held().promise);
+            if wrong {
+                self.report(
+                    c"retry broke its promise: kick for -EIOCBRETRY, complete for -EIOCBQUEUED",
+                );
+            }
+            match left {
+                Left::Busy => core::hint::spin_loop(),
+                left => return left,
+            }
+        }
+    }
+
+    fn report(&self, what: &CStr) {
+        let caller = self.method().retry.map_or(0, |retry| retry as usize);
+        // SAFETY: prints; `what` is a string.
+        unsafe { ffi::kaio_provider_report(what.as_char_ptr(), caller) };
+    }
+
+    /// Runs an attempt. Process context, with the submitter's memory and rights.
+    pub(crate) fn attempt<R: Request>(&self, mut req: Active<R>) -> Attempted<R> {
+        let held = self.held();
+        match self.call() {
+            Some(RETRY) => {
+                // From the answer on a kick finds the way.
+                let keep = req.keep();
+                held.owner.store(Arc::into_raw(keep) as usize, Relaxed);
+                match self.answered(Promise::answer_retry) {
+                    Left::Completed => {
+                        self.forget();
+                        self.completed(req)
+                    }
+                    Left::Kicked => {
+                        self.forget();
+                        req.keep().kick();
+                        Attempted::Wait(req)
+                    }
+                    _ => Attempted::Wait(req),
+                }
+            }
+            Some(QUEUED) => {
+                // So that it can be found to be cancelled.
+                let listed = req.list();
+                let keep = req.keep();
+                held.owner.store(req.leave() as usize, Relaxed);
+                if self.answered(Promise::answer_queued) == Left::Completed {
+                    let raw = held.owner.xchg(0, Full) as *const Tracked<R>;
+                    // SAFETY: left above; nobody else takes what was completed before the answer.
+                    return self.completed(unsafe { Active::take(raw) });
+                }
+                // Who cancelled it during the attempt left the rest to us.
+                if !listed || keep.is_cancelled() {
+                    let _ = self.cancel();
+                }
+                Attempted::Gone
+            }
+            Some(ret) => match self.answered(Promise::answer_result) {
+                Left::Completed => self.completed(req),
+                _ => {
+                    self.release();
+                    Attempted::Done(req, ret as i64)
+                }
+            },
+            None => Attempted::Done(req, errno::EINVAL),
+        }
+    }
+
+    fn completed<R: Request>(&self, req: Active<R>) -> Attempted<R> {
+        self.release();
+        R::driver_done(req, self.result().0 as isize);
+        Attempted::Gone
+    }
+
+    /// Gives up the way back to the request.
+    fn forget(&self) {
+        let owner = self.held().owner.xchg(0, Full);
+        if owner != 0 {
+            // SAFETY: stored for a kick; whoever gets it out of `owner` has it alone.
+            unsafe { (self.held().owners.forget)(owner) };
+        }
+    }
+
+    /// Asks the provider, which owes a completion, to give the request back; if it does, ends it as
+    /// cancelled. Whether it has ended; `None`: it goes on. Process context, none of our locks.
+    pub(crate) fn cancel(&self) -> Option<bool> {
+        let held = self.held();
+        if held.promise.ask() == Ask::Busy {
+            return Some(false);
+        }
+        let gave = self.ask();
+        match held.promise.asked(gave) {
+            Told::Act => {
+                held.given_back.store(true, Relaxed);
+                // SAFETY: what was stored for a completion is ours: nobody else takes it now.
+                unsafe { (held.owners.complete)(held, held.owner.xchg(0, Full)) };
+                self.release();
+                Some(true)
+            }
+            Told::Wrong => None,
+            _ => Some(held.promise.is_over()),
+        }
+    }
+
+    /// Calls the cancel method: whether the provider takes its promise back.
+    fn ask(&self) -> bool {
+        self.method().cancel.is_some_and(|cancel| {
+            // SAFETY: our reference keeps the iocb, and the caller is in process context with no
+            // lock held; no attempt runs.
+            unsafe { cancel(self.iocb()) == 0 }
+        })
+    }
+
+    /// The request ends. Once, before its event. Process context if a kick is owed.
+    pub(crate) fn end(&self) {
+        match self.held().promise.end() {
+            End::Owed => {
+                self.forget();
+                // The provider does not look at the rest of the memory any more.
+                if self.ask() && self.held().promise.given_up() {
+                    self.release();
+                }
+            }
+            End::Over => self.release(),
+            End::Before => {}
+        }
+    }
+}
+
+impl Drop for Provided {
+    fn drop(&mut self) {
+        if self.held().refs.fetch_sub(1u32, Full) != 1 {
+            return;
+        }
+        let started = self.held().started.load(Acquire);
+        if let Some(dtor) = self.method().dtor.filter(|_| started) {
+            // SAFETY: nobody has the iocb any more but us, and now the destructor.
+            unsafe { dtor(self.iocb()) };
+        }
+        let provider = self.held().provider;
+        // SAFETY: the last reference. The memory goes last; by the invariant nobody looks at what is
+        // dropped here.
+        unsafe {
+            drop((*self.held().kept.get()).take());
+            ffi::kaio_held_free(self.0.as_ptr().cast());
+            ffi::kaio_provider_put(provider.as_ptr());
+        }
+    }
+}
+
+/// Bytes that an iterator has left.
+fn count(iter: &bindings::iov_iter) -> usize {
+    // SAFETY: every kind of iterator has a count there.
+    unsafe { iter.__bindgen_anon_1.__bindgen_anon_1.as_ref().count }
+}
+
+/// Of requests that came through the device.
+struct Requests<R>(core::marker::PhantomData<R>);
+
+impl<R: Request> Requests<R> {
+    const OWNER: Owner = Owner {
+        kick: Self::kick,
+        complete: Self::complete,
+        forget: Self::forget,
+    };
+
+    /// # Safety
+    ///
+    /// See [`Owner`].
+    unsafe fn kick(_held: &Held, owner: usize) {
+        // SAFETY: `attempt` made it of an `Arc`, and the caller has it alone.
+        let request = unsafe { Arc::from_raw(owner as *const Tracked<R>) };
+        request.kick();
+    }
+
+    /// # Safety
+    ///
+    /// See [`Owner`].
+    unsafe fn complete(held: &Held, owner: usize) {
+        // SAFETY: `attempt` left the token, and the caller has it alone.
+        let active = unsafe { Active::<R>::take(owner as *const Tracked<R>) };
+        if held.promise.is_taken() {
+            // SAFETY: by the invariant; the caller has announced it.
+            let (res, _) = unsafe { *held.result.get() };
+            R::driver_done(active, res as isize);
+        }
+        // Else it was given back, and the token's drop ends it.
+    }
+
+    /// # Safety
+    ///
+    /// See [`Owner`].
+    unsafe fn forget(owner: usize) {
+        // SAFETY: as in `kick`.
+        drop(unsafe { Arc::from_raw(owner as *const Tracked<R>) });
+    }
+}
+
+/// Of callers of read(2), who wait for the promise to change.
+static CALLER: Owner = Owner {
+    kick: wake_caller,
+    complete: wake_caller,
+    forget: |_| {},
+};
+
+/// # Safety
+///
+/// None: see [`Owner`].
+unsafe fn wake_caller(held: &Held, _owner: usize) {
+    // SAFETY: the address stands for itself.
+    unsafe { ffi::kaio_wake_var((&raw const *held).cast_mut().cast()) };
+}
+
+/// `kaio_kick()`. `false`: none was owed.
+///
+/// # Safety
+///
+/// For `kaio_kick()`: see [`Provided::from_provider`].
+#[no_mangle]
+unsafe extern "C" fn kaio_held_kick(iocb: *mut ffi::kaio_iocb) -> bool {
+    // SAFETY: as the caller promises.
+    let Some(this) = (unsafe { Provided::from_provider(iocb) }) else {
+        return false;
+    };
+    let held = this.held();
+    match held.promise.kick() {
+        // SAFETY: whoever takes the promise takes what was stored with it.
+        Told::Act => unsafe { (held.owners.kick)(held, held.owner.xchg(0, Full)) },
+        Told::Remembered => {}
+        Told::LetGo => this.release(),
+        Told::Wrong => return false,
+    }
+    true
+}
+
+/// `kaio_complete()`. `false`: none was owed.
+///
+/// # Safety
+///
+/// For `kaio_complete()`: see [`Provided::from_provider`].
+#[no_mangle]
+unsafe extern "C" fn kaio_held_complete(
+    iocb: *mut ffi::kaio_iocb,
+    res: kernel::ffi::c_long,
+    res2: kernel::ffi::c_long,
+) -> bool {
+    // SAFETY: as the caller promises.
+    let Some(this) = (unsafe { Provided::from_provider(iocb) }) else {
+        return false;
+    };
+    let held = this.held();
+    if !held.promise.take() {
+        return false;
+    }
+    // SAFETY: by the invariant it is ours to write.
+    unsafe { *held.result.get() = (res as i64, res2 as i64) };
+    if held.promise.completed() == Told::Act {
+        // SAFETY: whoever takes the promise takes what was stored with it.
+        unsafe { (held.owners.complete)(held, held.owner.xchg(0, Full)) };
+        this.release();
+    }
+    true
+}
+
+/// What a caller of read(2) may be told instead of being made to wait.
+enum Patience {
+    /// It sleeps; a signal wakes it.
+    Signal,
+    /// It sleeps: its memory is in use.
+    None,
+}
+
+/// # Safety
+///
+/// For `kaio_wait_var()`: `arg` is a `Held` that the caller keeps.
+unsafe extern "C" fn is_kicked(arg: *mut kernel::ffi::c_void) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { (*arg.cast::<Held>()).promise.is_kicked() }
+}
+
+/// # Safety
+///
+/// As [`is_kicked`].
+unsafe extern "C" fn is_over(arg: *mut kernel::ffi::c_void) -> bool {
+    // SAFETY: as the caller promises.
+    unsafe { (*arg.cast::<Held>()).promise.is_over() }
+}
+
+impl Provided {
+    /// Sleeps until `ready`; `false`: a signal came.
+    fn wait(
+        &self,
+        ready: unsafe extern "C" fn(*mut kernel::ffi::c_void) -> bool,
+        patience: Patience,
+    ) -> bool {
+        let var = self.0.as_ptr().cast();
+        let interruptible = matches!(patience, Patience::Signal);
+        // SAFETY: we keep the `Held`.
+        unsafe { ffi::kaio_wait_var(var, Some(ready), var, interruptible) == 0 }
+    }
+
+    /// Runs the request to its end in the current task.
+    fn run(&self, nowait: bool) -> isize {
+        loop {
+            let Some(ret) = self.call() else {
+                return errno::EINVAL as isize;
+            };
+            let left = match ret {
+                RETRY => self.answered(Promise::answer_retry),
+                QUEUED => self.answered(Promise::answer_queued),
+                _ => self.answered(Promise::answer_result),
+            };
+            match left {
+                Left::Nothing => {
+                    self.release();
+                    return ret;
+                }
+                Left::Completed => {
+                    self.release();
+                    return self.result().0 as isize;
+                }
+                Left::Owed if ret == QUEUED => return self.wait_for_completion(),
+                // Its promise ends with the request.
+                _ if nowait => return errno::EAGAIN as isize,
+                Left::Owed if !self.wait(is_kicked, Patience::Signal) => return RESTART,
+                // A provider that kicks itself for ever must not keep the caller for ever.
+                _ if task::signal_pending() => return RESTART,
+                _ => {}
+            }
+        }
+    }
+
+    fn wait_for_completion(&self) -> isize {
+        if !self.wait(is_over, Patience::Signal) {
+            // A signal: cancel it, or else it needs the caller's memory until it completes.
+            let promise = &self.held().promise;
+            if promise.ask() == Ask::Ask {
+                let gave = self.ask();
+                if promise.asked(gave) == Told::Act {
+                    self.held().given_back.store(true, Relaxed);
+                    self.release();
+                    return RESTART;
+                }
+            }
+            self.wait(is_over, Patience::None);
+        }
+        self.result().0 as isize
+    }
+}
+
+/// `kaio_read_iter()` and `kaio_write_iter()`.
+///
+/// # Safety
+///
+/// For file operations: `kiocb` and `iter` are valid, and the caller may sleep.
+#[no_mangle]
+unsafe extern "C" fn kaio_held_call(
+    kiocb: *mut bindings::kiocb,
+    iter: *mut bindings::iov_iter,
+    write: bool,
+) -> isize {
+    let opcode = match write {
+        true => bindings::IOCB_CMD_PWRITE,
+        false => bindings::IOCB_CMD_PREAD,
+    };
+    // SAFETY: both are valid, and the iterator's memory outlives the call, which the iterator's
+    // copy does not: nobody uses it once the promise was kept, or the request has ended.
+    let (made, nowait) = unsafe {
+        let iocb = ffi::kaio_iocb {
+            ki_filp: (*kiocb).ki_filp,
+            ki_user_data: 0,
+            ki_nbytes: count(&*iter),
+            ki_opcode: opcode as u16,
+            ki_ioprio: (*kiocb).ki_ioprio,
+            ki_flags: (*kiocb).ki_flags,
+            ki_pos: (*kiocb).ki_pos,
+            ki_iter: ptr::read(iter),
+            private: ptr::null_mut(),
+        };
+        let nowait = ffi::kaio_iocb_impatient(kiocb);
+        (Provided::make(iocb, write, None, &CALLER), nowait)
+    };
+    let this = match made {
+        Ok(this) => this,
+        Err(e) => return e.to_errno() as isize,
+    };
+    let ret = this.run(nowait);
+    let done = match this.held().promise.is_taken() {
+        true => 0,
+        false => this.done(),
+    };
+    // SAFETY: the provider is done with the iocb, or has promised no more than to kick.
+    unsafe {
+        (*kiocb).ki_pos = (*this.iocb()).ki_pos;
+        ptr::copy_nonoverlapping(&raw const (*this.iocb()).ki_iter, iter, 1);
+    }
+    this.end();
+    match ret {
+        ret if ret < 0 && done > 0 => done as isize,
+        ret => ret,
+    }
+}
+
+/// All providers have gone: their modules link against this one.
+pub(crate) struct Memory;
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: nobody has a `Held` any more.
+        unsafe { ffi::kaio_held_exit() };
+    }
+}
+
+/// A provider that does what a test tells it to.
+#[cfg(CONFIG_KAIO_KUNIT_TEST)]
+pub(crate) mod rig {
+    use super::*;
+    use kernel::types::Opaque;
+
+    /// What the method answers.
+    #[derive(Clone, Copy)]
+    pub(crate) enum Answer {
+        Retry,
+        Queued,
+        Result(isize),
+    }
+
+    /// What the method does before it answers.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Early {
+        Nothing,
+        Kick,
+        Complete,
+    }
+
+    /// How often what was called.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub(crate) struct Calls {
+        pub(crate) retry: u32,
+        pub(crate) cancel: u32,
+        pub(crate) dtor: u32,
+    }
+
+    struct Script {
+        answer: Answer,
+        early: Early,
+        gives_back: bool,
+        calls: Calls,
+        /// Kicks and completions that were refused.
+        refused: u32,
+    }
+
+    #[pin_data]
+    struct Inner {
+        #[pin]
+        provider: Opaque<ffi::kaio_provider>,
+        #[pin]
+        script: Opaque<Script>,
+        #[pin]
+        fops: Opaque<bindings::file_operations>,
+    }
+
+    /// The provider. One task uses it.
+    pub(crate) struct Rig(Pin<KBox<Inner>>);
+
+    /// What the provider remembers of a request: may be used after its end, in debug builds.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Pointer(*mut ffi::kaio_iocb);
+
+    /// # Safety
+    ///
+    /// `iocb` is one of [`Rig::provide`], whose rig is still there. The reference is the caller's
+    /// for as long as it calls nobody.
+    unsafe fn script<'a>(iocb: *mut ffi::kaio_iocb) -> &'a mut Script {
+        // SAFETY: `provide` set it.
+        unsafe { &mut *(*iocb).private.cast::<Script>() }
+    }
+
+    unsafe extern "C" fn retry(iocb: *mut ffi::kaio_iocb) -> isize {
+        // SAFETY: as above.
+        let (early, answer) = unsafe {
+            script(iocb).calls.retry += 1;
+            (script(iocb).early, script(iocb).answer)
+        };
+        let pointer = Pointer(iocb);
+        let taken = match early {
+            Early::Nothing => true,
+            Early::Kick => pointer.kick(),
+            Early::Complete => pointer.complete(5, 6),
+        };
+        // SAFETY: as above.
+        unsafe { script(iocb).refused += u32::from(!taken) };
+        match answer {
+            Answer::Retry => RETRY,
+            Answer::Queued => QUEUED,
+            Answer::Result(res) => res,
+        }
+    }
+
+    unsafe extern "C" fn cancel(iocb: *mut ffi::kaio_iocb) -> kernel::ffi::c_int {
+        // SAFETY: as above.
+        let script = unsafe { script(iocb) };
+        script.calls.cancel += 1;
+        match script.gives_back {
+            true => 0,
+            false => EBUSY.to_errno(),
+        }
+    }
+
+    unsafe extern "C" fn dtor(iocb: *mut ffi::kaio_iocb) {
+        // SAFETY: as above.
+        unsafe { script(iocb) }.calls.dtor += 1;
+    }
+
+    impl Rig {
+        pub(crate) fn new(answer: Answer) -> Result<Self> {
+            let inner = KBox::pin_init(
+                pin_init!(Inner {
+                    provider: Opaque::new(ffi::kaio_provider {
+                        name: c"kunit".as_char_ptr(),
+                        owner: ptr::null_mut(),
+                        fops: ptr::null(),
+                        flags: 0,
+                        retry: Some(retry),
+                        cancel: Some(cancel),
+                        dtor: Some(dtor),
+                        list: bindings::list_head::default(),
+                        // Nobody waits for them: it is in no table.
+                        users: bindings::atomic_t { counter: 1 << 20 },
+                    }),
+                    script: Opaque::new(Script {
+                        answer,
+                        early: Early::Nothing,
+                        gives_back: true,
+                        calls: Calls::default(),
+                        refused: 0,
+                    }),
+                    fops: Opaque::zeroed(),
+                }),
+                GFP_KERNEL,
+            )?;
+            Ok(Self(inner))
+        }
+
+        /// As a driver does, for file operations that are made up: those of `whose`.
+        pub(crate) fn register(&self, whose: Option<&Rig>) -> Result {
+            // SAFETY: one task uses it, and it is in no table.
+            unsafe {
+                let provider = &mut *self.0.provider.get();
+                provider.flags = ffi::KAIO_PROVIDES_READ;
+                provider.fops = whose.map_or(ptr::null(), |rig| rig.0.fops.get());
+                kernel::error::to_result(ffi::kaio_register_provider(provider))
+            }
+        }
+
+        /// After [`Self::register`] succeeded.
+        pub(crate) fn unregister(&self) {
+            // SAFETY: registered; nobody has found it, so nobody has counted it.
+            unsafe { ffi::kaio_unregister_provider(self.0.provider.get()) };
+        }
+
+        /// Some field is not as it must be.
+        pub(crate) fn is_refused_without_retry(&self) -> bool {
+            // SAFETY: as in `register`.
+            unsafe { (*self.0.provider.get()).retry = None };
+            let refused = self.register(Some(self)) == Err(EINVAL);
+            // SAFETY: as in `register`.
+            unsafe { (*self.0.provider.get()).retry = Some(retry) };
+            refused
+        }
+
+        #[allow(clippy::mut_from_ref)]
+        fn script(&self) -> &mut Script {
+            // SAFETY: one task uses it, and holds none of these across a call of ours.
+            unsafe { &mut *self.0.script.get() }
+        }
+
+        pub(crate) fn answers(&self, answer: Answer) {
+            self.script().answer = answer;
+        }
+
+        pub(crate) fn does_early(&self, early: Early) {
+            self.script().early = early;
+        }
+
+        pub(crate) fn keeps(&self) {
+            self.script().gives_back = false;
+        }
+
+        pub(crate) fn calls(&self) -> Calls {
+            self.script().calls
+        }
+
+        pub(crate) fn refused(&self) -> u32 {
+            self.script().refused
+        }
+
+        /// For a request of a kind `R`, without a file or memory.
+        pub(crate) fn provide<R: Request>(&self) -> Result<(Provided, Pointer)> {
+            let iocb = ffi::kaio_iocb {
+                ki_filp: ptr::null_mut(),
+                ki_user_data: 0,
+                ki_nbytes: 0,
+                ki_opcode: bindings::IOCB_CMD_PREAD as u16,
+                ki_ioprio: 0,
+                ki_flags: 0,
+                ki_pos: 0,
+                ki_iter: bindings::iov_iter::default(),
+                private: self.0.script.get().cast(),
+            };
+            let kept = Kept {
+                _file: None,
+                _buffers: None,
+            };
+            let provider = NonNull::new(self.0.provider.get()).ok_or(EINVAL)?;
+            // SAFETY: the test keeps us; an iterator of nothing is valid.
+            let provided =
+                unsafe { Provided::with_provider(iocb, provider, kept, &Requests::<R>::OWNER) }?;
+            let pointer = Pointer(provided.iocb());
+            Ok((provided, pointer))
+        }
+    }
+
+    impl Pointer {
+        /// `kaio_kick()`, without a report.
+        pub(crate) fn kick(self) -> bool {
+            // SAFETY: in debug builds, of which the kernel with KUnit is one, the memory stays.
+            unsafe { kaio_held_kick(self.0) }
+        }
+
+        /// `kaio_complete()`, likewise.
+        pub(crate) fn complete(self, res: i64, res2: i64) -> bool {
+            // SAFETY: as above.
+            unsafe { kaio_held_complete(self.0, res as isize, res2 as isize) }
+        }
+    }
+}

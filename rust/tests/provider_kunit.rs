@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Suite `kaio_provider`: requests of the mock operation of `retry_kunit` whose attempts are made by
+//! a provider that does what it is told.
+
+use kernel::prelude::*;
+
+#[kunit_tests(kaio_provider)]
+mod suite {
+    use crate::{
+        sys::{
+            provider::{
+                self,
+                rig::{
+                    Answer,
+                    Calls,
+                    Early,
+                    Pointer,
+                    Rig, //
+                },
+                Attempted,
+                Provided, //
+            },
+            request::Active,
+        },
+        tests::retry_kunit::suite::{
+            end,
+            Mock,
+            Seen,
+            World, //
+        },
+    };
+    use kernel::{
+        prelude::*,
+        sync::Arc, //
+    };
+
+    const KEY: u64 = 7;
+
+    fn request(world: &Arc<World>, rig: &Rig) -> Result<(Active<Mock>, Pointer)> {
+        let (provided, pointer) = rig.provide::<Mock>()?;
+        Ok((World::provided(world, KEY, Some(provided))?, pointer))
+    }
+
+    /// An attempt, as `ops::provider` makes it. Gives back who must park.
+    fn attempt(req: Active<Mock>) -> Option<Active<Mock>> {
+        let provider = req.view().provider.as_ref().map(Provided::again)?;
+        match provider.attempt(req) {
+            Attempted::Done(req, _) => {
+                end(req);
+                None
+            }
+            Attempted::Wait(req) => Some(req),
+            Attempted::Gone => None,
+        }
+    }
+
+    /// An attempt that must wait, and does.
+    fn park(req: Active<Mock>) -> bool {
+        attempt(req).is_some_and(|req| req.park().is_ok())
+    }
+
+    const COMPLETED: Seen = Seen {
+        kicked: 0,
+        retried: 0,
+        completed: 1,
+        cancelled: 0,
+    };
+    const CANCELLED: Seen = Seen {
+        completed: 0,
+        cancelled: 1,
+        ..COMPLETED
+    };
+
+    fn calls(retry: u32, cancel: u32, dtor: u32) -> Calls {
+        Calls {
+            retry,
+            cancel,
+            dtor,
+        }
+    }
+
+    #[test]
+    fn file_operations_have_one_provider() -> Result {
+        let (first, second) = (Rig::new(Answer::Retry)?, Rig::new(Answer::Retry)?);
+        assert_eq!(first.register(None), Err(EINVAL));
+        assert!(first.is_refused_without_retry());
+        let registered = first.register(Some(&first));
+        let same = second.register(Some(&first));
+        let other = second.register(Some(&second));
+        let any = provider::any();
+        // Before anything can fail: they must not stay in the table.
+        if registered.is_ok() {
+            first.unregister();
+        }
+        if other.is_ok() {
+            second.unregister();
+        }
+        assert_eq!((registered, same, other), (Ok(()), Err(EEXIST), Ok(())));
+        assert!(any);
+        // Its place is free again.
+        let again = second.register(Some(&first));
+        assert_eq!(again, Ok(()));
+        second.unregister();
+        Ok(())
+    }
+
+    #[test]
+    fn a_result_ends_it() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Result(3))?);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(rig.calls(), calls(1, 0, 1));
+        assert!(!pointer.kick());
+        assert!(!pointer.complete(0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_never_tried_has_no_destructor() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        let (req, _) = request(&world, &rig)?;
+        drop(req);
+        assert_eq!(world.seen(), CANCELLED);
+        assert_eq!(rig.calls(), calls(0, 0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn one_kick_runs_it_again() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(park(req));
+        assert!(pointer.kick());
+        assert!(!pointer.kick());
+        assert_eq!(world.seen().kicked, 1);
+        rig.answers(Answer::Result(0));
+        world.next().into_iter().for_each(|req| drop(attempt(req)));
+        assert_eq!(world.seen().completed, 1);
+        assert_eq!(rig.calls(), calls(2, 0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_kick_before_the_answer_keeps_it_from_parking() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        rig.does_early(Early::Kick);
+        let (req, pointer) = request(&world, &rig)?;
+        let back = attempt(req).and_then(|req| req.park().err());
+        assert!(back.is_some());
+        assert!(!pointer.kick());
+        rig.does_early(Early::Nothing);
+        let parked = back.map(park);
+        assert_eq!(parked, Some(true));
+        assert!(pointer.kick());
+        world.next().into_iter().for_each(end);
+        assert_eq!(rig.calls(), calls(2, 0, 1));
+        assert_eq!(rig.refused(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn one_completion_ends_it() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        assert_eq!(world.seen(), Seen::default());
+        assert!(!pointer.kick());
+        assert!(pointer.complete(1, 2));
+        assert!(!pointer.complete(1, 2));
+        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(rig.calls(), calls(1, 0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_completion_before_the_answer_ends_it() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        rig.does_early(Early::Complete);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        assert_eq!(world.seen(), COMPLETED);
+        assert!(!pointer.complete(1, 2));
+        assert_eq!(rig.calls(), calls(1, 0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_completion_counts_more_than_the_answer() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Result(1))?);
+        rig.does_early(Early::Complete);
+        let (req, _) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(rig.calls(), calls(1, 0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_of_what_waits_takes_the_promise_back() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(park(req));
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(world.seen(), CANCELLED);
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        assert!(!pointer.kick());
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_of_what_waits_ends_it_even_if_it_is_kept() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        rig.keeps();
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(park(req));
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(world.seen(), CANCELLED);
+        assert_eq!(rig.calls(), calls(1, 1, 0));
+        assert!(pointer.kick());
+        assert!(!pointer.kick());
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        assert!(world.next().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_of_what_is_queued_gives_it_back() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(world.seen(), CANCELLED);
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        assert!(!pointer.complete(0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_of_what_is_kept_changes_nothing() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        rig.keeps();
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        assert_eq!(world.index.cancel(KEY), None);
+        assert_eq!(world.index.cancel(KEY), None);
+        assert_eq!(world.seen(), Seen::default());
+        assert!(pointer.complete(1, 2));
+        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(rig.calls(), calls(1, 2, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn the_end_of_a_context_asks_for_what_is_queued() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        let (req, _) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        world.index.close();
+        assert_eq!(world.seen(), CANCELLED);
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        // Who queues afterwards is asked at once.
+        let (late, _) = request(&world, &rig)?;
+        assert!(attempt(late).is_none());
+        assert_eq!(world.seen().cancelled, 2);
+        assert_eq!(rig.calls(), calls(2, 2, 2));
+        Ok(())
+    }
+}

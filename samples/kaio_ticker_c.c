@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A provider of kaio in C: a device whose reads and writes wait for a timer.
+ * kaio_ticker.h says what it does, Documentation/kaio-providers.rst how such a
+ * thing is made. What is for tests only is in functions called ticker_test_*().
+ *
+ * The three methods are ticker_retry(), ticker_cancel() and ticker_dtor(). A read
+ * promises to be kicked, a write to be completed; ticker_tick() keeps both
+ * promises, in hard interrupt.
+ */
+#include <linux/cleanup.h>
+#include <linux/fs.h>
+#include <linux/hrtimer.h>
+#include <linux/kaio.h>
+#include <linux/list.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/uaccess.h>
+#include <linux/wait.h>
+
+#include "kaio_ticker.h"
+
+/* An open file. */
+struct ticker {
+	struct hrtimer		timer;
+	struct wait_queue_head	stalled;
+
+	spinlock_t		lock;	/* of all below; taken in interrupts */
+	struct kaio_ticker_config config;
+	struct kaio_ticker_info	info;
+	struct list_head	readers;
+	struct list_head	writers;
+	unsigned int		given;	/* bytes read */
+};
+
+/*
+ * iocb->private: how a tick finds the request. In a list while something is owed:
+ * whoever takes it out, a tick or ticker_cancel(), settles that.
+ */
+struct ticker_wait {
+	struct list_head	list;
+	struct kaio_iocb	*iocb;
+};
+
+static struct ticker *ticker_of(struct kaio_iocb *iocb)
+{
+	return iocb->ki_filp->private_data;
+}
+
+/* Once, if it was asked for. */
+static bool ticker_test_flag(struct ticker *t, u32 flag)
+{
+	guard(spinlock_irqsave)(&t->lock);
+	if (!(t->config.flags & flag))
+		return false;
+	t->config.flags &= ~flag;
+	return true;
+}
+
+static bool ticker_is_stalled(struct ticker *t)
+{
+	guard(spinlock_irqsave)(&t->lock);
+	return t->config.flags & KAIO_TICKER_STALL;
+}
+
+static void ticker_test_begin(struct ticker *t, struct kaio_iocb *iocb)
+{
+	scoped_guard(spinlock_irqsave, &t->lock) {
+		t->info.retries++;
+		t->info.left = kaio_left(iocb);
+		t->info.stalled++;
+	}
+	/* A method must not sleep like this: others of its context wait. */
+	wait_event_timeout(t->stalled, !ticker_is_stalled(t), 30 * HZ);
+	guard(spinlock_irqsave)(&t->lock);
+	t->info.stalled--;
+}
+
+static void ticker_kick(struct ticker *t, struct kaio_iocb *iocb)
+{
+	scoped_guard(spinlock_irqsave, &t->lock)
+		t->info.kicks++;
+	kaio_kick(iocb);
+}
+
+static void ticker_complete(struct ticker *t, struct kaio_iocb *iocb)
+{
+	u64 tick;
+
+	scoped_guard(spinlock_irqsave, &t->lock) {
+		t->info.completions++;
+		tick = t->info.ticks;
+	}
+	kaio_complete(iocb, iocb->ki_nbytes, tick);
+}
+
+/* What a tick will do comes before retry has returned. */
+static bool ticker_test_early(struct ticker *t, struct kaio_iocb *iocb, bool write)
+{
+	void (*keep)(struct ticker *t, struct kaio_iocb *iocb) =
+		write ? ticker_complete : ticker_kick;
+
+	if (!ticker_test_flag(t, write ? KAIO_TICKER_COMPLETE_EARLY : KAIO_TICKER_KICK_EARLY))
+		return false;
+	keep(t, iocb);
+	if (ticker_test_flag(t, KAIO_TICKER_TWICE_EARLY))
+		keep(t, iocb);
+	return true;
+}
+
+/* Some bytes; if there are none, a tick will see the request. */
+static size_t ticker_take(struct ticker *t, struct ticker_wait *wait, char *buf, size_t len)
+{
+	size_t n, i;
+
+	guard(spinlock_irqsave)(&t->lock);
+	n = min_t(size_t, len, t->info.available);
+	for (i = 0; i < n; i++)
+		buf[i] = 'a' + t->given++ % 26;
+	t->info.available -= n;
+	if (!n) {
+		list_add_tail(&wait->list, &t->readers);
+		t->info.waiting++;
+	}
+	return n;
+}
+
+static ssize_t ticker_read(struct ticker *t, struct kaio_iocb *iocb)
+{
+	struct ticker_wait *wait = iocb->private;
+	char buf[64];
+	size_t n;
+
+	while (kaio_left(iocb)) {
+		if (ticker_test_early(t, iocb, false))
+			return -EIOCBRETRY;
+		n = ticker_take(t, wait, buf, min(kaio_left(iocb), sizeof(buf)));
+		/* The tick may come before this returns, and need not wait for it. */
+		if (!n)
+			return -EIOCBRETRY;
+		if (kaio_copy_to(iocb, buf, n) < n)
+			return -EFAULT;
+	}
+	return kaio_done(iocb);
+}
+
+static ssize_t ticker_write(struct ticker *t, struct kaio_iocb *iocb)
+{
+	struct ticker_wait *wait = iocb->private;
+	char buf[64];
+	size_t n;
+
+	if (!iocb->ki_nbytes)
+		return 0;
+	while (kaio_left(iocb)) {
+		n = min(kaio_left(iocb), sizeof(buf));
+		if (kaio_copy_from(iocb, buf, n) < n)
+			return -EFAULT;
+	}
+	if (ticker_test_early(t, iocb, true))
+		return -EIOCBQUEUED;
+	guard(spinlock_irqsave)(&t->lock);
+	list_add_tail(&wait->list, &t->writers);
+	t->info.queued++;
+	/* From here on the iocb is the tick's. */
+	return -EIOCBQUEUED;
+}
+
+static ssize_t ticker_retry(struct kaio_iocb *iocb)
+{
+	struct ticker *t = ticker_of(iocb);
+	struct ticker_wait *wait = iocb->private;
+
+	ticker_test_begin(t, iocb);
+	if (!wait) {
+		wait = kzalloc_obj(*wait, GFP_KERNEL_ACCOUNT);
+		if (!wait)
+			return -ENOMEM;
+		INIT_LIST_HEAD(&wait->list);
+		wait->iocb = iocb;
+		iocb->private = wait;
+	}
+	return iov_iter_rw(&iocb->ki_iter) == ITER_DEST ? ticker_read(t, iocb) :
+							  ticker_write(t, iocb);
+}
+
+static int ticker_cancel(struct kaio_iocb *iocb)
+{
+	struct ticker_wait *wait = iocb->private;
+	struct ticker *t = ticker_of(iocb);
+
+	guard(spinlock_irqsave)(&t->lock);
+	t->info.cancels++;
+	if (t->config.flags & KAIO_TICKER_KEEP)
+		return -EBUSY;
+	/* A tick has taken it out, and is about to keep the promise. */
+	if (list_empty(&wait->list))
+		return -EAGAIN;
+	list_del_init(&wait->list);
+	if (iov_iter_rw(&iocb->ki_iter) == ITER_DEST)
+		t->info.waiting--;
+	else
+		t->info.queued--;
+	return 0;
+}
+
+static void ticker_dtor(struct kaio_iocb *iocb)
+{
+	struct ticker *t = ticker_of(iocb);
+
+	kfree(iocb->private);
+	guard(spinlock_irqsave)(&t->lock);
+	t->info.dtors++;
+}
+
+/* Takes out who is first in line; the caller settles what it is owed. */
+static struct kaio_iocb *ticker_first(struct ticker *t, struct list_head *line, u32 *count)
+{
+	struct ticker_wait *wait;
+
+	guard(spinlock_irqsave)(&t->lock);
+	wait = list_first_entry_or_null(line, struct ticker_wait, list);
+	if (!wait)
+		return NULL;
+	list_del_init(&wait->list);
+	(*count)--;
+	return wait->iocb;
+}
+
+static enum hrtimer_restart ticker_tick(struct hrtimer *timer)
+{
+	struct ticker *t = container_of(timer, struct ticker, timer);
+	const bool twice = ticker_test_flag(t, KAIO_TICKER_TWICE_LATE);
+	struct kaio_iocb *iocb;
+	unsigned int readers;
+	u64 period;
+
+	scoped_guard(spinlock_irqsave, &t->lock) {
+		t->info.ticks++;
+		t->info.available += t->config.tick_bytes;
+		period = t->config.period_ns;
+		/* Not those who come back in the meantime. */
+		readers = t->info.waiting;
+	}
+	/* The lock is not held: ticker_dtor() takes it. */
+	while (readers--) {
+		iocb = ticker_first(t, &t->readers, &t->info.waiting);
+		if (!iocb)
+			break;
+		ticker_kick(t, iocb);
+		if (twice)
+			ticker_kick(t, iocb);
+	}
+	iocb = ticker_first(t, &t->writers, &t->info.queued);
+	if (iocb) {
+		ticker_complete(t, iocb);
+		/* As ticker_complete(), which looks at what is gone by now. */
+		if (twice)
+			kaio_complete(iocb, 0, 0);
+	}
+	if (!period)
+		return HRTIMER_NORESTART;
+	hrtimer_forward_now(timer, ns_to_ktime(period));
+	return HRTIMER_RESTART;
+}
+
+static int ticker_set(struct ticker *t, const struct kaio_ticker_config *config)
+{
+	const u64 period = config->period_ns;
+
+	if (config->flags >= KAIO_TICKER_STALL << 1 || period > KAIO_TICKER_MAX_PERIOD_NS ||
+	    (period && period < KAIO_TICKER_MIN_PERIOD_NS))
+		return -EINVAL;
+	if ((config->flags & KAIO_TICKER_TWICE_LATE) &&
+	    !IS_ENABLED(CONFIG_RUST_DEBUG_ASSERTIONS))
+		return -EOPNOTSUPP;
+	hrtimer_cancel(&t->timer);
+	scoped_guard(spinlock_irqsave, &t->lock)
+		t->config = *config;
+	wake_up_all(&t->stalled);
+	if (period)
+		hrtimer_start(&t->timer, ns_to_ktime(period), HRTIMER_MODE_REL);
+	return 0;
+}
+
+static int ticker_tell(struct ticker *t)
+{
+	scoped_guard(spinlock_irqsave, &t->lock)
+		if (t->config.period_ns)
+			return -EBUSY;
+	/* Not before the last one is over. */
+	hrtimer_cancel(&t->timer);
+	hrtimer_start(&t->timer, 0, HRTIMER_MODE_REL);
+	return 0;
+}
+
+static long ticker_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
+{
+	struct ticker *t = file->private_data;
+	void __user *arg = (void __user *)raw;
+	struct kaio_ticker_config config;
+	struct kaio_ticker_info info;
+
+	switch (cmd) {
+	case KAIO_TICKER_SET:
+		if (copy_from_user(&config, arg, sizeof(config)))
+			return -EFAULT;
+		return ticker_set(t, &config);
+	case KAIO_TICKER_INFO:
+		scoped_guard(spinlock_irqsave, &t->lock)
+			info = t->info;
+		return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
+	case KAIO_TICKER_TICK:
+		return ticker_tell(t);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int ticker_open(struct inode *inode, struct file *file)
+{
+	struct ticker *t = kzalloc_obj(*t);
+
+	if (!t)
+		return -ENOMEM;
+	hrtimer_setup(&t->timer, ticker_tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	init_waitqueue_head(&t->stalled);
+	spin_lock_init(&t->lock);
+	INIT_LIST_HEAD(&t->readers);
+	INIT_LIST_HEAD(&t->writers);
+	t->config.period_ns = 100 * NSEC_PER_MSEC;
+	t->config.tick_bytes = 4;
+	file->private_data = t;
+	hrtimer_start(&t->timer, ns_to_ktime(t->config.period_ns), HRTIMER_MODE_REL);
+	return stream_open(inode, file);
+}
+
+/* Each request holds its file: there is none any more. */
+static int ticker_release(struct inode *inode, struct file *file)
+{
+	struct ticker *t = file->private_data;
+
+	hrtimer_cancel(&t->timer);
+	WARN_ON(!list_empty(&t->readers) || !list_empty(&t->writers));
+	kfree(t);
+	return 0;
+}
+
+static const struct file_operations ticker_fops = {
+	.owner		= THIS_MODULE,
+	.open		= ticker_open,
+	.release	= ticker_release,
+	.read_iter	= kaio_read_iter,
+	.write_iter	= kaio_write_iter,
+	.unlocked_ioctl	= ticker_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static struct kaio_provider ticker_provider = {
+	.name	= "kaio_ticker_c",
+	.owner	= THIS_MODULE,
+	.fops	= &ticker_fops,
+	.flags	= KAIO_PROVIDES_READ | KAIO_PROVIDES_WRITE,
+	.retry	= ticker_retry,
+	.cancel	= ticker_cancel,
+	.dtor	= ticker_dtor,
+};
+
+static struct miscdevice ticker_misc = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "kaio-ticker-c",
+	.fops	= &ticker_fops,
+};
+
+static int __init ticker_init(void)
+{
+	int ret = kaio_register_provider(&ticker_provider);
+
+	if (ret)
+		return ret;
+	ret = misc_register(&ticker_misc);
+	if (ret)
+		kaio_unregister_provider(&ticker_provider);
+	return ret;
+}
+
+static void __exit ticker_exit(void)
+{
+	misc_deregister(&ticker_misc);
+	kaio_unregister_provider(&ticker_provider);
+}
+
+module_init(ticker_init);
+module_exit(ticker_exit);
+
+MODULE_DESCRIPTION("A provider of kaio: a device whose reads and writes wait for a timer");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,1079 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Operations of other modules (include/linux/kaio.h), with the sample providers:
+ * one in C, one in Rust, which must behave alike. Their modules are loaded for this
+ * program only: kaio cannot be removed while they are there.
+ */
+#include "sleepers.h"
+#include "../samples/kaio_ticker.h"
+
+#define MODULE_DIR	"/"
+
+static int load_module(const char *name)
+{
+	char path[64];
+	long ret;
+	int fd;
+
+	snprintf(path, sizeof(path), MODULE_DIR "%s.ko", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+static long remove_module(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
+}
+
+/* Once nothing of it is in use any more. */
+static bool is_removed(const char *name)
+{
+	const bool done = wait_until(remove_module(name) != -EWOULDBLOCK);
+
+	return done && remove_module(name) == -ENOENT;
+}
+
+FIXTURE(ticker)
+{
+	int fd;
+	__u64 ctx;
+	int file;
+	int log;
+	char buf[64];
+};
+
+FIXTURE_VARIANT(ticker)
+{
+	const char *module;
+	const char *node;
+	/* It can break the contract. */
+	bool sloppy;
+};
+
+FIXTURE_VARIANT_ADD(ticker, c)
+{
+	.module = "kaio_ticker_c",
+	.node = KAIO_TICKER_C,
+	.sloppy = true,
+};
+
+FIXTURE_VARIANT_ADD(ticker, rust)
+{
+	.module = "kaio_ticker_rust",
+	.node = KAIO_TICKER_RUST,
+};
+
+static long ticker_set(int file, __u32 flags)
+{
+	const struct kaio_ticker_config config = {
+		.tick_bytes = 4,
+		.flags = flags,
+	};
+
+	return kaio_ioctl(file, KAIO_TICKER_SET, &config);
+}
+
+static long ticker_run(int file, __u64 period_ns, __u32 flags)
+{
+	const struct kaio_ticker_config config = {
+		.period_ns = period_ns,
+		.tick_bytes = 4,
+		.flags = flags,
+	};
+
+	return kaio_ioctl(file, KAIO_TICKER_SET, &config);
+}
+
+static struct kaio_ticker_info ticker_info(int file)
+{
+	struct kaio_ticker_info info = {};
+
+	kaio_ioctl(file, KAIO_TICKER_INFO, &info);
+	return info;
+}
+
+/* One tick, which is over when this returns. */
+static bool tick(int file)
+{
+	const __u64 ticks = ticker_info(file).ticks;
+
+	return !kaio_ioctl(file, KAIO_TICKER_TICK, NULL) &&
+	       wait_until(ticker_info(file).ticks == ticks + 1);
+}
+
+#define wait_for(file, what, value)	wait_until(ticker_info(file).what == (value))
+
+FIXTURE_SETUP(ticker)
+{
+	self->file = -1;
+	self->fd = open_kaio(_metadata);
+	if (self->fd < 0)
+		return;
+	ASSERT_TRUE(wait_until(!access(variant->node, R_OK | W_OK)));
+	self->file = open(variant->node, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->file);
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
+	self->log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	ASSERT_LE(0, self->log);
+	ASSERT_EQ(0, lseek(self->log, 0, SEEK_END));
+}
+
+/* Whatever a test did: all has ended once. */
+FIXTURE_TEARDOWN(ticker)
+{
+	if (self->file >= 0) {
+		ticker_set(self->file, 0);
+		kaio_destroy(self->fd, self->ctx);
+		while (ticker_info(self->file).waiting || ticker_info(self->file).queued)
+			if (!tick(self->file))
+				break;
+		EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+		EXPECT_EQ(kaio_stat(self->fd, "submitted"), kaio_stat(self->fd, "completed"));
+		close(self->file);
+	}
+	close(self->fd);
+	close(self->log);
+}
+
+/* The kernel log has said @what since the test began, or does so soon. */
+static bool log_says(int log, const char *what)
+{
+	char line[1024];
+	ssize_t n;
+
+	while ((n = read(log, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
+		line[n > 0 ? n : 0] = 0;
+		if (strstr(line, what))
+			return true;
+	}
+	return false;
+}
+
+#define NO_KICK		"kicks a request that is owed no kick"
+#define NO_COMPLETION	"completes a request that is owed no completion"
+
+static long submit_read(FIXTURE_DATA(ticker) *self, struct iocb *iocb, size_t n)
+{
+	prep_pread(iocb, self->file, self->buf, n, 0);
+	iocb->aio_data = 7;
+	return kaio_submit_one(self->fd, self->ctx, iocb);
+}
+
+static long submit_write(FIXTURE_DATA(ticker) *self, struct iocb *iocb, size_t n)
+{
+	prep_pwrite(iocb, self->file, self->buf, n, 0);
+	iocb->aio_data = 7;
+	return kaio_submit_one(self->fd, self->ctx, iocb);
+}
+
+/* @iocb ends with @res and @res2, and that is all that ends. */
+static void expect_end(struct __test_metadata *const _metadata, FIXTURE_DATA(ticker) *self,
+		       const struct iocb *iocb, __s64 res, __s64 res2)
+{
+	struct io_event event;
+
+	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
+	EXPECT_EQ((uintptr_t)iocb, event.obj);
+	EXPECT_EQ(7, event.data);
+	EXPECT_EQ(res, event.res);
+	EXPECT_EQ(res2, event.res2);
+	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event, &no_wait));
+}
+
+static bool no_event(FIXTURE_DATA(ticker) *self)
+{
+	return stays_quiet(self->fd, self->ctx);
+}
+
+/*
+ * Retry.
+ */
+
+TEST_F(ticker, a_read_waits_for_all_its_bytes)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(1, submit_read(self, &iocb, 10));
+	EXPECT_TRUE(no_event(self));
+	EXPECT_EQ(1, ticker_info(self->file).retries);
+	EXPECT_EQ(10, ticker_info(self->file).left);
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	EXPECT_TRUE(no_event(self));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 3));
+	/* The second attempt had four bytes. */
+	EXPECT_EQ(6, ticker_info(self->file).left);
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	EXPECT_TRUE(no_event(self));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 10, 0);
+	EXPECT_EQ(0, memcmp(self->buf, "abcdefghij", 10));
+	EXPECT_EQ(4, ticker_info(self->file).retries);
+	EXPECT_EQ(3, ticker_info(self->file).kicks);
+	EXPECT_EQ(2, ticker_info(self->file).available);
+	EXPECT_EQ(3, kaio_stat(self->fd, "kicked"));
+}
+
+TEST_F(ticker, what_is_there_is_read_in_the_submit_call)
+{
+	struct io_event event;
+	struct iocb iocb;
+
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 0, 1, &event, &no_wait));
+	EXPECT_EQ(4, event.res);
+	EXPECT_EQ(1, kaio_stat(self->fd, "inline"));
+	EXPECT_EQ(0, ticker_info(self->file).kicks);
+}
+
+TEST_F(ticker, a_vector_is_filled_over_several_attempts)
+{
+	char first[3], second[5];
+	const struct iovec iov[] = {
+		{ .iov_base = first, .iov_len = sizeof(first) },
+		{ .iov_base = second, .iov_len = sizeof(second) },
+	};
+	struct iocb iocb;
+
+	prep_preadv(&iocb, self->file, iov, 2, 0);
+	iocb.aio_data = 7;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 8, 0);
+	EXPECT_EQ(0, memcmp(first, "abc", 3));
+	EXPECT_EQ(0, memcmp(second, "defgh", 5));
+}
+
+TEST_F(ticker, nothing_is_read_at_once)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(1, submit_read(self, &iocb, 0));
+	expect_end(_metadata, self, &iocb, 0, 0);
+	ASSERT_EQ(1, submit_write(self, &iocb, 0));
+	expect_end(_metadata, self, &iocb, 0, 0);
+}
+
+TEST_F(ticker, a_bad_buffer_is_EFAULT)
+{
+	struct iocb iocb;
+
+	prep_pread(&iocb, self->file, NULL, 4, 0);
+	iocb.aio_data = 7;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, -EFAULT, 0);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, what_was_read_counts_more_than_EFAULT)
+{
+	char *guarded = map_guarded(1);
+	struct iocb iocb;
+
+	ASSERT_NE(NULL, guarded);
+	prep_pread(&iocb, self->file, guarded + PAGE - 4, 8, 0);
+	iocb.aio_data = 7;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 4, 0);
+}
+
+TEST_F(ticker, the_arguments_are_checked_as_ever)
+{
+	const int readonly = open(variant->node, O_RDONLY | O_CLOEXEC);
+	struct iocb iocb;
+
+	ASSERT_LE(0, readonly);
+	prep_pwrite(&iocb, readonly, self->buf, 4, 0);
+	EXPECT_EQ(-EBADF, kaio_submit_one(self->fd, self->ctx, &iocb));
+	prep_pread(&iocb, readonly, self->buf, 4, -1);
+	EXPECT_EQ(-EINVAL, kaio_submit_one(self->fd, self->ctx, &iocb));
+	prep_pread(&iocb, readonly, (void *)KERNEL_ADDR, 4, 0);
+	EXPECT_EQ(-EFAULT, kaio_submit_one(self->fd, self->ctx, &iocb));
+	close(readonly);
+	EXPECT_EQ(0, ticker_info(self->file).retries);
+}
+
+TEST_F(ticker, O_NONBLOCK_is_answered_at_once)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, fcntl(self->file, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(1, submit_read(self, &iocb, 10));
+	expect_end(_metadata, self, &iocb, -EAGAIN, 0);
+	/* The provider was to kick, and need not. */
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+}
+
+TEST_F(ticker, RWF_NOWAIT_gets_what_there_is)
+{
+	struct iocb iocb;
+
+	ASSERT_TRUE(tick(self->file));
+	prep_pread(&iocb, self->file, self->buf, 10, 0);
+	iocb.aio_data = 7;
+	iocb.aio_rw_flags = RWF_NOWAIT;
+	if (kaio_submit_one(self->fd, self->ctx, &iocb) == -EOPNOTSUPP)
+		return; /* The file must say that it knows it. */
+	expect_end(_metadata, self, &iocb, 4, 0);
+}
+
+/*
+ * Kick.
+ */
+
+TEST_F(ticker, a_kick_before_retry_returns_is_remembered)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KICK_EARLY));
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	EXPECT_TRUE(wait_for(self->file, retries, 2));
+	EXPECT_TRUE(wait_for(self->file, waiting, 1));
+	EXPECT_EQ(1, ticker_info(self->file).kicks);
+	EXPECT_TRUE(no_event(self));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 4, 0);
+	EXPECT_EQ(3, ticker_info(self->file).retries);
+}
+
+TEST_F(ticker, a_second_kick_is_refused)
+{
+	struct iocb iocb;
+
+	if (!variant->sloppy) {
+		EXPECT_EQ(-EOPNOTSUPP, ticker_set(self->file, KAIO_TICKER_TWICE_EARLY));
+		return;
+	}
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KICK_EARLY | KAIO_TICKER_TWICE_EARLY));
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	EXPECT_TRUE(wait_for(self->file, retries, 2));
+	EXPECT_TRUE(wait_for(self->file, waiting, 1));
+	EXPECT_TRUE(no_event(self));
+	EXPECT_EQ(2, ticker_info(self->file).retries);
+	EXPECT_EQ(2, ticker_info(self->file).kicks);
+	EXPECT_TRUE(log_says(self->log, NO_KICK));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 4, 0);
+}
+
+/* Debug builds see it, and others say that they do not. */
+TEST_F(ticker, a_kick_after_the_end_is_reported)
+{
+	const __u32 flags = KAIO_TICKER_KEEP | KAIO_TICKER_TWICE_LATE;
+	struct iocb iocb;
+	long ret;
+
+	ret = ticker_set(self->file, flags);
+	if (ret == -EOPNOTSUPP && variant->sloppy)
+		SKIP(return, "no debug assertions");
+	if (!variant->sloppy) {
+		EXPECT_EQ(-EOPNOTSUPP, ret);
+		return;
+	}
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	ASSERT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
+	expect_end(_metadata, self, &iocb, -ECANCELED, 0);
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_TRUE(wait_until(ticker_info(self->file).kicks == 2));
+	EXPECT_TRUE(wait_until(log_says(self->log, NO_KICK)));
+	EXPECT_EQ(1, ticker_info(self->file).dtors);
+}
+
+/*
+ * Complete.
+ */
+
+TEST_F(ticker, a_write_completes_from_the_timer)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	EXPECT_TRUE(no_event(self));
+	EXPECT_EQ(1, ticker_info(self->file).queued);
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 5, 1);
+	EXPECT_EQ(1, kaio_stat(self->fd, "irq"));
+	EXPECT_EQ(1, ticker_info(self->file).retries);
+	EXPECT_EQ(1, ticker_info(self->file).completions);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, a_completion_before_retry_returns_counts)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_COMPLETE_EARLY));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	expect_end(_metadata, self, &iocb, 5, 0);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	EXPECT_EQ(0, ticker_info(self->file).ticks);
+}
+
+TEST_F(ticker, a_second_completion_is_refused)
+{
+	struct iocb iocb;
+
+	if (!variant->sloppy) {
+		EXPECT_EQ(-EOPNOTSUPP, ticker_set(self->file, KAIO_TICKER_TWICE_EARLY));
+		return;
+	}
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_COMPLETE_EARLY | KAIO_TICKER_TWICE_EARLY));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	expect_end(_metadata, self, &iocb, 5, 0);
+	EXPECT_EQ(2, ticker_info(self->file).completions);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	EXPECT_TRUE(log_says(self->log, NO_COMPLETION));
+}
+
+TEST_F(ticker, a_completion_after_the_end_is_reported)
+{
+	struct iocb iocb;
+	long ret;
+
+	ret = ticker_set(self->file, KAIO_TICKER_TWICE_LATE);
+	if (ret == -EOPNOTSUPP && variant->sloppy)
+		SKIP(return, "no debug assertions");
+	if (!variant->sloppy) {
+		EXPECT_EQ(-EOPNOTSUPP, ret);
+		return;
+	}
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 5, 1);
+	EXPECT_TRUE(wait_until(log_says(self->log, NO_COMPLETION)));
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, one_tick_completes_one_write)
+{
+	struct iocb iocbs[3];
+	int i;
+
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(1, submit_write(self, &iocbs[i], 5));
+	for (i = 0; i < 3; i++) {
+		ASSERT_TRUE(tick(self->file));
+		expect_end(_metadata, self, &iocbs[i], 5, i + 1);
+	}
+}
+
+/*
+ * Cancel.
+ */
+
+TEST_F(ticker, cancel_of_a_read_that_waits)
+{
+	struct iocb iocb;
+	bool ended;
+
+	ASSERT_EQ(1, submit_read(self, &iocb, 10));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel_ended(self->fd, self->ctx, &iocb, &ended));
+	EXPECT_TRUE(ended);
+	expect_end(_metadata, self, &iocb, -ECANCELED, 0);
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
+}
+
+TEST_F(ticker, cancel_tells_what_was_read)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(1, submit_read(self, &iocb, 10));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
+	expect_end(_metadata, self, &iocb, 4, 0);
+	EXPECT_EQ(0, memcmp(self->buf, "abcd", 4));
+}
+
+TEST_F(ticker, cancel_of_a_queued_write)
+{
+	struct iocb iocb;
+	bool ended;
+
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel_ended(self->fd, self->ctx, &iocb, &ended));
+	EXPECT_TRUE(ended);
+	/* It was taken, but not done. */
+	expect_end(_metadata, self, &iocb, -ECANCELED, 0);
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, a_provider_may_keep_what_it_is_to_complete)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KEEP));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_TRUE(no_event(self));
+	/* It can be asked again. */
+	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(2, ticker_info(self->file).cancels);
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 5, 1);
+}
+
+TEST_F(ticker, a_provider_that_changes_its_mind_lets_go)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KEEP));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
+	expect_end(_metadata, self, &iocb, -ECANCELED, 0);
+}
+
+/* The request ends, what the provider has of it stays until it kicks. */
+TEST_F(ticker, a_read_ends_even_if_the_provider_keeps_it)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KEEP));
+	ASSERT_EQ(1, submit_read(self, &iocb, 10));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
+	expect_end(_metadata, self, &iocb, -ECANCELED, 0);
+	EXPECT_EQ(1, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).dtors);
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	EXPECT_EQ(1, ticker_info(self->file).retries);
+	EXPECT_TRUE(no_event(self));
+}
+
+TEST_F(ticker, cancel_during_a_retry_is_remembered)
+{
+	struct iocb iocb;
+	bool ended;
+
+	ASSERT_EQ(1, submit_read(self, &iocb, 10));
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_STALL));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, stalled, 1));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel_ended(self->fd, self->ctx, &iocb, &ended));
+	EXPECT_FALSE(ended);
+	EXPECT_TRUE(no_event(self));
+	/* Not while retry runs. */
+	EXPECT_EQ(0, ticker_info(self->file).cancels);
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	/* It went on with what there was, and is not retried. */
+	expect_end(_metadata, self, &iocb, 4, 0);
+	EXPECT_EQ(2, ticker_info(self->file).retries);
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+struct call {
+	int fd;
+	__u64 ctx;
+	struct iocb *iocb;
+};
+
+static long call_submit(void *arg)
+{
+	struct call *call = arg;
+
+	return kaio_submit_one(call->fd, call->ctx, call->iocb);
+}
+
+static long call_destroy(void *arg)
+{
+	struct call *call = arg;
+
+	return kaio_destroy(call->fd, call->ctx);
+}
+
+/* fall_asleep(), where the sleep is not an interruptible one; the caller must see to the rest. */
+static bool begin(struct sleeper *sleeper, long (*call)(void *arg), void *arg)
+{
+	*sleeper = (struct sleeper){ .call = call, .arg = arg, .ret = -ENOMSG };
+	return !pthread_create(&sleeper->thread, NULL, run_sleeper, sleeper);
+}
+
+static bool is_gone(FIXTURE_DATA(ticker) *self)
+{
+	struct io_event event;
+
+	return wait_until(kaio_getevents(self->fd, self->ctx, 0, 1, &event, &no_wait) == -EINVAL);
+}
+
+TEST_F(ticker, the_context_ends_during_a_retry_that_queues)
+{
+	struct iocb iocb;
+	struct call call = { .fd = self->fd, .ctx = self->ctx, .iocb = &iocb };
+	struct sleeper submitter, destroyer;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_STALL));
+	prep_pwrite(&iocb, self->file, self->buf, 5, 0);
+	ASSERT_TRUE(begin(&submitter, call_submit, &call));
+	ASSERT_TRUE(wait_for(self->file, stalled, 1));
+	ASSERT_TRUE(begin(&destroyer, call_destroy, &call));
+	ASSERT_TRUE(is_gone(self));
+	EXPECT_EQ(0, ticker_info(self->file).cancels);
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	EXPECT_EQ(1, woken(&submitter));
+	EXPECT_EQ(0, woken(&destroyer));
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, the_context_ends_during_a_retry_that_waits)
+{
+	struct iocb iocb;
+	struct call call = { .fd = self->fd, .ctx = self->ctx, .iocb = &iocb };
+	struct sleeper submitter, destroyer;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_STALL));
+	prep_pread(&iocb, self->file, self->buf, 5, 0);
+	ASSERT_TRUE(begin(&submitter, call_submit, &call));
+	ASSERT_TRUE(wait_for(self->file, stalled, 1));
+	ASSERT_TRUE(begin(&destroyer, call_destroy, &call));
+	ASSERT_TRUE(is_gone(self));
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	EXPECT_EQ(1, woken(&submitter));
+	EXPECT_EQ(0, woken(&destroyer));
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	EXPECT_EQ(1, ticker_info(self->file).retries);
+}
+
+TEST_F(ticker, destroy_ends_all_that_can_be_given_back)
+{
+	struct iocb reads[3], writes[3];
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(1, submit_read(self, &reads[i], 10));
+		ASSERT_EQ(1, submit_write(self, &writes[i], 5));
+	}
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	EXPECT_EQ(6, ticker_info(self->file).cancels);
+	EXPECT_TRUE(wait_for(self->file, dtors, 6));
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+}
+
+TEST_F(ticker, destroy_waits_for_what_is_kept)
+{
+	struct call call = { .fd = self->fd, .ctx = self->ctx };
+	struct sleeper destroyer;
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KEEP));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	ASSERT_TRUE(begin(&destroyer, call_destroy, &call));
+	ASSERT_TRUE(wait_for(self->file, cancels, 1));
+	/* It has not returned. */
+	EXPECT_EQ(-ENOMSG, destroyer.ret);
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(0, woken(&destroyer));
+	EXPECT_EQ(1, ticker_info(self->file).completions);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, exit_ends_all_that_can_be_given_back)
+{
+	int status, i;
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (!child) {
+		static struct iocb iocbs[4];
+		int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+		__u64 ctx;
+
+		if (fd < 0 || kaio_setup(fd, NR_EVENTS, &ctx))
+			_exit(1);
+		for (i = 0; i < 4; i++) {
+			if (i % 2)
+				prep_pread(&iocbs[i], self->file, self->buf, 10, 0);
+			else
+				prep_pwrite(&iocbs[i], self->file, self->buf, 10, 0);
+			if (kaio_submit_one(fd, ctx, &iocbs[i]) != 1)
+				_exit(2);
+		}
+		raise(SIGKILL);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_TRUE(wait_for(self->file, dtors, 4));
+	EXPECT_EQ(4, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+}
+
+/*
+ * read(2) and write(2).
+ */
+
+struct transfer {
+	int file;
+	void *buf;
+	size_t len;
+};
+
+static long call_read(void *arg)
+{
+	struct transfer *t = arg;
+	const ssize_t ret = read(t->file, t->buf, t->len);
+
+	return ret < 0 ? -errno : ret;
+}
+
+static long call_write(void *arg)
+{
+	struct transfer *t = arg;
+	const ssize_t ret = write(t->file, t->buf, t->len);
+
+	return ret < 0 ? -errno : ret;
+}
+
+TEST_F(ticker, read_waits_for_all_its_bytes)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 8 };
+	struct sleeper reader;
+
+	ASSERT_TRUE(fall_asleep(&reader, call_read, &t));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(8, woken(&reader));
+	EXPECT_EQ(0, memcmp(self->buf, "abcdefgh", 8));
+	EXPECT_EQ(3, ticker_info(self->file).retries);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, read_takes_what_is_there)
+{
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(4, read(self->file, self->buf, 4));
+	EXPECT_EQ(1, ticker_info(self->file).retries);
+	EXPECT_EQ(0, ticker_info(self->file).kicks);
+	EXPECT_EQ(1, ticker_info(self->file).dtors);
+}
+
+TEST_F(ticker, read_with_O_NONBLOCK)
+{
+	ASSERT_EQ(0, fcntl(self->file, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(-1, read(self->file, self->buf, 10));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(4, read(self->file, self->buf, 10));
+	EXPECT_TRUE(wait_for(self->file, dtors, 2));
+}
+
+TEST_F(ticker, a_signal_interrupts_read)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 8 };
+	struct sleeper reader;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
+	ASSERT_TRUE(fall_asleep(&reader, call_read, &t));
+	pthread_kill(reader.thread, SIGUSR1);
+	EXPECT_EQ(-EINTR, woken(&reader));
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(1, ticker_info(self->file).dtors);
+}
+
+TEST_F(ticker, a_signal_with_SA_RESTART_does_not)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 4 };
+	struct sleeper reader;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, SA_RESTART));
+	ASSERT_TRUE(fall_asleep(&reader, call_read, &t));
+	pthread_kill(reader.thread, SIGUSR1);
+	EXPECT_TRUE(wait_until(signals_seen()));
+	/* Another request. */
+	EXPECT_TRUE(wait_for(self->file, retries, 2));
+	EXPECT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(4, woken(&reader));
+}
+
+TEST_F(ticker, an_interrupted_read_tells_what_was_read)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 8 };
+	struct sleeper reader;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
+	ASSERT_TRUE(fall_asleep(&reader, call_read, &t));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	pthread_kill(reader.thread, SIGUSR1);
+	EXPECT_EQ(4, woken(&reader));
+}
+
+TEST_F(ticker, a_signal_interrupts_read_even_if_it_is_kept)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 8 };
+	struct sleeper reader;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KEEP));
+	ASSERT_TRUE(fall_asleep(&reader, call_read, &t));
+	pthread_kill(reader.thread, SIGUSR1);
+	EXPECT_EQ(-EINTR, woken(&reader));
+	EXPECT_EQ(1, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).dtors);
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, write_waits_for_its_completion)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 5 };
+	struct sleeper writer;
+
+	ASSERT_TRUE(fall_asleep(&writer, call_write, &t));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(5, woken(&writer));
+	EXPECT_EQ(1, ticker_info(self->file).completions);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, a_signal_interrupts_write)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 5 };
+	struct sleeper writer;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
+	ASSERT_TRUE(fall_asleep(&writer, call_write, &t));
+	pthread_kill(writer.thread, SIGUSR1);
+	EXPECT_EQ(-EINTR, woken(&writer));
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+/* Its memory is in use. */
+TEST_F(ticker, a_signal_does_not_interrupt_write_that_is_kept)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 5 };
+	struct sleeper writer;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KEEP));
+	ASSERT_TRUE(fall_asleep(&writer, call_write, &t));
+	pthread_kill(writer.thread, SIGUSR1);
+	EXPECT_TRUE(wait_for(self->file, cancels, 1));
+	EXPECT_EQ(1, ticker_info(self->file).queued);
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(5, woken(&writer));
+}
+
+TEST_F(ticker, read_and_write_know_what_comes_early)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 4 };
+	struct sleeper reader;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_COMPLETE_EARLY));
+	EXPECT_EQ(5, write(self->file, self->buf, 5));
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KICK_EARLY));
+	ASSERT_TRUE(fall_asleep(&reader, call_read, &t));
+	EXPECT_TRUE(wait_for(self->file, retries, 3));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(4, woken(&reader));
+	EXPECT_TRUE(wait_for(self->file, dtors, 2));
+}
+
+/*
+ * Modules and files.
+ */
+
+TEST_F(ticker, an_open_file_keeps_the_module)
+{
+	EXPECT_EQ(-EWOULDBLOCK, remove_module(variant->module));
+	close(self->file);
+	self->file = -1;
+	EXPECT_TRUE(is_removed(variant->module));
+	EXPECT_EQ(0, load_module(variant->module));
+}
+
+TEST_F(ticker, a_request_keeps_the_file_and_the_module)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	ASSERT_EQ(0, ticker_run(self->file, 100 * NSEC_PER_MSEC, 0));
+	close(self->file);
+	self->file = -1;
+	EXPECT_EQ(-EWOULDBLOCK, remove_module(variant->module));
+	expect_end(_metadata, self, &iocb, 4, 0);
+	EXPECT_TRUE(is_removed(variant->module));
+	EXPECT_EQ(0, load_module(variant->module));
+}
+
+TEST_F(ticker, a_kick_that_is_owed_keeps_the_module)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_KEEP));
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
+	expect_end(_metadata, self, &iocb, -ECANCELED, 0);
+	ASSERT_EQ(0, ticker_run(self->file, 200 * NSEC_PER_MSEC, KAIO_TICKER_KEEP));
+	close(self->file);
+	self->file = -1;
+	/* Nothing but the promise is left of the request. */
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	EXPECT_EQ(-EWOULDBLOCK, remove_module(variant->module));
+	EXPECT_TRUE(is_removed(variant->module));
+	EXPECT_EQ(0, load_module(variant->module));
+}
+
+TEST_F(ticker, a_provider_keeps_kaio)
+{
+	close(self->file);
+	self->file = -1;
+	close(self->fd);
+	EXPECT_EQ(-EWOULDBLOCK, remove_module("kaio"));
+	self->fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	EXPECT_LE(0, self->fd);
+}
+
+TEST_F(ticker, other_operations_are_not_the_providers)
+{
+	struct iocb iocb;
+
+	prep_noop(&iocb, self->file);
+	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
+	prep_fsync(&iocb, self->file);
+	EXPECT_EQ(-EINVAL, kaio_do(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(0, ticker_info(self->file).retries);
+}
+
+/*
+ * Ticks, submissions and cancels at the same time: each request ends once.
+ */
+TEST_F(ticker, a_race_of_all_of_them)
+{
+	const __s64 end = now_ns() + NSEC_PER_SEC;
+	struct io_event events[NR_EVENTS];
+	static struct iocb iocbs[NR_EVENTS];
+	long submitted = 0, ended = 0, cancelled = 0, n, i;
+	__u32 seed = 1;
+
+	ASSERT_EQ(0, ticker_run(self->file, 200000, 0));
+	while (now_ns() < end) {
+		for (i = 0; i < 16; i++) {
+			iocbs[i].aio_data = 7;
+			n = next_random(&seed) % 2 ? submit_read(self, &iocbs[i], 1 + i) :
+						     submit_write(self, &iocbs[i], 1 + i);
+			ASSERT_EQ(1, n);
+			submitted++;
+		}
+		for (i = 0; i < 16; i++)
+			if (next_random(&seed) % 2 &&
+			    kaio_cancel(self->fd, self->ctx, &iocbs[i]) == -EINPROGRESS)
+				cancelled++;
+		n = kaio_getevents(self->fd, self->ctx, 16, 16, events, &patience);
+		ASSERT_EQ(16, n);
+		ended += n;
+	}
+	EXPECT_EQ(submitted, ended);
+	EXPECT_LT(0, cancelled);
+	EXPECT_TRUE(wait_until(ticker_info(self->file).dtors == (__u64)submitted));
+	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, events, &no_wait));
+}
+
+TEST_F(ticker, contexts_end_while_it_ticks)
+{
+	static struct iocb iocbs[8];
+	const int rounds = 100;
+	int round, i;
+	__u64 ctx;
+
+	ASSERT_EQ(0, ticker_run(self->file, 50000, 0));
+	for (round = 0; round < rounds; round++) {
+		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &ctx));
+		for (i = 0; i < 8; i++) {
+			if (i % 2)
+				prep_pread(&iocbs[i], self->file, self->buf, 10, 0);
+			else
+				prep_pwrite(&iocbs[i], self->file, self->buf, 10, 0);
+			ASSERT_EQ(1, kaio_submit_one(self->fd, ctx, &iocbs[i]));
+		}
+		dawdle(round);
+		ASSERT_EQ(0, kaio_destroy(self->fd, ctx));
+	}
+	EXPECT_TRUE(wait_until(ticker_info(self->file).dtors == 8ULL * rounds));
+}
+
+TEST_F(ticker, signals_interrupt_reads_while_it_ticks)
+{
+	const __s64 end = now_ns() + NSEC_PER_SEC / 2;
+	long calls = 0, interrupted = 0;
+	ssize_t ret;
+
+	ASSERT_TRUE(catch_signal(SIGALRM, 0));
+	ASSERT_EQ(0, ticker_run(self->file, 300000, 0));
+	ASSERT_TRUE(alarm_every(1));
+	while (now_ns() < end || !interrupted) {
+		ret = calls % 2 ? read(self->file, self->buf, 10) :
+				  write(self->file, self->buf, 10);
+		ASSERT_TRUE(ret > 0 || errno == EINTR);
+		interrupted += ret < 0;
+		calls++;
+	}
+	ASSERT_TRUE(alarm_every(0));
+	EXPECT_TRUE(wait_until(ticker_info(self->file).dtors == (__u64)calls));
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+}
+
+int main(int argc, char **argv)
+{
+	static const char * const names[] = { "kaio_ticker_c", "kaio_ticker_rust" };
+	int ret, i;
+
+	for (i = 0; i < 2; i++) {
+		ret = load_module(names[i]);
+		if (ret == -ENOENT || ret == -EPERM)
+			ksft_exit_skip("%s.ko cannot be loaded: CONFIG_KAIO_SAMPLES, root\n",
+				       names[i]);
+		if (ret)
+			ksft_exit_fail_msg("%s.ko: %s\n", names[i], strerror(-ret));
+	}
+	ret = test_harness_run(argc, argv);
+	for (i = 0; i < 2; i++) {
+		if (!is_removed(names[i])) {
+			ksft_print_msg("%s cannot be removed\n", names[i]);
+			ret = KSFT_FAIL;
+		}
+	}
+	return ret;
+}
