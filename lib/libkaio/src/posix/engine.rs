@@ -282,6 +282,7 @@ impl Engine {
         // Those that wait for one pipe or socket are served in order in one context.
         match before.and_then(|i| self.requests.get(i)).map(|r| r.place) {
             Some(Place::Kernel(number)) if self.left(number) > 0 => Ok(Some(number)),
+            Some(Place::Held) => Ok(None),
             Some(_) if !seekable(file) => Ok(None),
             _ => self.choose(wanted).map(Some),
         }
