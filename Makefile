@@ -5,7 +5,7 @@
 
 ENTER := scripts/buildroot exec
 
-export KVER KAIO_ACCEL KAIO_MIRROR
+export KVER KAIO_ACCEL KAIO_MIRROR KAIO_PRELOAD KAIO_SECONDS PKGS CMD
 
 all: ## build kaio.ko for Debian's stock kernel; with KDIR=DIR for another
 ifdef KDIR
@@ -14,8 +14,8 @@ else
 	@$(ENTER) scripts/module stock
 endif
 
-run: ## boot the stock kernel and show kaio reading and writing a disk
-	@$(ENTER) scripts/run
+run: ## boot the stock kernel and show kaio at work; CMD='fio ...': run that in it
+	@$(ENTER) scripts/run $(if $(CMD),"$$CMD")
 
 test: ## everything: KUnit suites, selftests on the stock and debug kernels
 	@$(ENTER) scripts/test all
@@ -48,6 +48,9 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@printf '%s\n' '' \
 		'KVER=7.2                 kernel series, or an exact release' \
+		'PKGS="nginx ..."         more Debian packages for the command of run' \
+		'KAIO_PRELOAD=0           run: the command without kaio, for comparison' \
+		'KAIO_SECONDS=N           run: kill the command after so long (3600)' \
 		'KAIO_ACCEL=kvm|tcg       how QEMU runs the guests (default: try)' \
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
