@@ -32,6 +32,12 @@ droptests: ## only the tests of the libraries; T=NAME for one program
 lib: ## the libraries, to build/lib: libaio.so.1, libkaio.so.1
 	@$(ENTER) scripts/lib build
 
+programs: ## only the tests of real programs (fio, QEMU, ...); T=NAME for one
+	@$(ENTER) scripts/test programs "T=$(T)"
+
+test-full: ## what is too long for test: ten times the work for real programs
+	@$(ENTER) scripts/test full
+
 vm: ## a shell in the guest, with the module loaded; K=debug: the debug kernel
 	@$(ENTER) scripts/vm shell $(K)
 
@@ -55,4 +61,4 @@ help: ## this list
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
 
-.PHONY: all run test kunit selftests droptests lib vm check clean clean-cache help
+.PHONY: all run test kunit selftests droptests lib programs test-full vm check clean clean-cache help
