@@ -7,6 +7,11 @@ ENTER := scripts/buildroot exec
 
 export KVER KAIO_ACCEL KAIO_MIRROR KAIO_PRELOAD KAIO_SECONDS PKGS CMD
 
+# The shell's, as it was typed: a $ in it is not make's.
+ifdef CMD
+override CMD := $(value CMD)
+endif
+
 all: ## build kaio.ko for Debian's stock kernel; with KDIR=DIR for another
 ifdef KDIR
 	@scripts/module kdir "$(KDIR)"

@@ -9,7 +9,7 @@
 run() { # HOW OPERATIONS OPTIONS...
 	local how=$1 nr=$2
 	shift 2
-	count "$how" stress-ng "$@" --verify --metrics --temp-path . --timeout 50 --oom-avoid || return
+	count "$how" stress-ng "$@" --verify --metrics --temp-path . --timeout $((50 * SCALE)) --oom-avoid || return
 	# Its own count: the time limit did not come first.
 	grep -Eq "(aiol?) +$nr " out err || { show out; fail "it did not do $nr"; }
 }
