@@ -44,7 +44,8 @@ test_verify_finds_a_wrong_byte() {
 	through_kaio "${VERIFY[@]}" --filename=file --iodepth=16 || return
 	printf X | dd of=file bs=1 seek=6000 conv=notrunc status=none
 	! kaio fio --name=job --ioengine=libaio --filename=file --bs=4k --size=$((4 * SCALE))M --randseed=1 \
-		--rw=randwrite --verify=crc32c --verify_only=1 --verify_fatal=1 --iodepth=16 || fail "fio did not notice"
+		--rw=randwrite --verify=crc32c --verify_only=1 --verify_fatal=1 --iodepth=16 &&
+		cat out err | grep -q "verify failed" || fail "fio did not notice"
 }
 
 run_tests

@@ -48,7 +48,8 @@ test_many_at_once() {
 
 test_wrong_pattern_is_found() {
 	truncate -s "${SIZE}M" image.raw
-	qemu_io kaio image.raw "write -P 0x11 0 1M" && ! qemu_io kaio image.raw "read -P 0x12 0 1M" >notes
+	qemu_io kaio image.raw "write -P 0x11 0 1M" && ! qemu_io kaio image.raw "read -P 0x12 0 1M" >notes &&
+		grep -q "Pattern verification failed" out
 }
 
 # Read and written by native AIO, 2 MB at a time at most.
