@@ -37,6 +37,9 @@ droptests: ## only the tests of the libraries; T=NAME for one program
 lib: ## the libraries, to build/lib: libaio.so.1, libkaio.so.1
 	@$(ENTER) scripts/lib build
 
+install: ## libraries, headers, manual, after make lib; PREFIX=/usr/local DESTDIR=
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" scripts/install
+
 programs: ## only the tests of real programs (fio, QEMU, ...); T=NAME for one
 	@$(ENTER) scripts/test programs "T=$(T)"
 
@@ -66,4 +69,4 @@ help: ## this list
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
 
-.PHONY: all run test kunit selftests droptests lib programs test-full vm check clean clean-cache help
+.PHONY: all run test kunit selftests droptests lib install programs test-full vm check clean clean-cache help

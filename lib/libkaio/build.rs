@@ -24,10 +24,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .args(["--no-prepend-enum-name", "--with-derive-default"])
         .args(["--allowlist-type", "aiocb|aioinit|sigevent|siginfo_t"])
         .args(["--allowlist-var", "(AIO|LIO|SIGEV|SI|PTHREAD_CANCEL)_.*"])
-        // What the libc crate lacks, or has as a function that is not unwound through.
+        // What the libc crate lacks.
         .args(["--allowlist-function", "dlvsym|pthread_attr_getdetachstate"])
         .args(["--allowlist-function", "pthread_setcanceltype"])
-        .args(["--override-abi", "pthread_setcanceltype=C-unwind"])
         .arg("--output")
         .arg(out.join("aio.rs"))
         .status()

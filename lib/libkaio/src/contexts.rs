@@ -104,6 +104,17 @@ impl Contexts {
         }
         Ok(())
     }
+
+    /// All of them have ended.
+    pub(crate) fn clear(&self) {
+        for slot in &self.slots {
+            // A handler that interrupted a taker cannot wait; but then the taker had a ring.
+            if slot.id.load(Ordering::Relaxed) != 0 && slot.lock.lock() {
+                slot.id.store(0, Ordering::Release);
+                slot.lock.unlock();
+            }
+        }
+    }
 }
 
 impl Slot {

@@ -19,6 +19,7 @@ use kaio_sys::syscall::syscall;
 use kaio_sys::{device, Errno, Result};
 
 use crate::contexts::Contexts;
+use crate::lock::Lock;
 use crate::policy;
 
 /// All zeroes to begin with.
@@ -28,6 +29,8 @@ pub(crate) struct Process {
     fd: AtomicI32,
     /// Not 0: native AIO is used.
     native: AtomicU32,
+    /// Who forgets the descriptor.
+    forgetting: Lock,
     contexts: Contexts,
 }
 
@@ -151,11 +154,20 @@ impl Process {
     }
 
     /// The program closed our descriptor `fd`, and perhaps has another file there now. Our contexts
-    /// ended with it.
+    /// ended with it, and their rings are not mapped any more.
+    ///
+    /// This is noticed when a system call is made. Until then a context whose ring we read needs
+    /// none: a program that closes what it did not open, and then takes events, reads unmapped memory.
     #[cold]
     pub(crate) fn forget(&self, fd: c_int) {
-        let _ = self
-            .fd
-            .compare_exchange(fd + 1, 0, Ordering::AcqRel, Ordering::Relaxed);
+        // In a handler that interrupted this very thing, it is being done.
+        if !self.forgetting.lock() {
+            return;
+        }
+        if self.fd.load(Ordering::Acquire) == fd + 1 {
+            self.contexts.clear();
+            self.fd.store(0, Ordering::Release);
+        }
+        self.forgetting.unlock();
     }
 }

@@ -39,7 +39,7 @@ said() { awk -v which=$1 -v what=$2 '$1 == which && $2 == what { print $3; exit 
 reason() { sed -n "s/^$1 skip //p" $HERE/harness.table; }
 
 run() { # CASE
-	local status memory
+	local status memory start=$(date +%s)
 	memory=$(said $1 memory)
 	if [ -n "$memory" ]; then
 		sed "s/^MemTotal:.*/MemTotal: $memory kB/" /proc/meminfo >/tmp/meminfo
@@ -48,6 +48,7 @@ run() { # CASE
 	timeout -s KILL $LIMIT $HERE/$1 >/tmp/out 2>&1
 	status=$?
 	[ -z "$memory" ] || umount /proc/meminfo
+	echo "# harness $1: $(($(date +%s) - start)) s"
 	[ $status = 0 ] || sed 's/^/# /' /tmp/out
 	[ $status != 137 ] || echo "# killed after $LIMIT s"
 	return $status

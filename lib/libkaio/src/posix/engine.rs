@@ -4,17 +4,16 @@
 
 use core::ffi::c_int;
 use core::ptr;
-use std::sync::Arc;
+use core::sync::atomic::{AtomicI32, Ordering};
 
 use kaio_sys::ioctl::{self, Wait};
-use kaio_sys::ring::Ring;
-use kaio_sys::uapi::{self, io_event, iocb};
+use kaio_sys::uapi::{self, __kernel_timespec, io_event, iocb};
 use kaio_sys::{device, Errno, Result};
 
 use super::control::Control;
 use super::helper;
 use super::lists::Group;
-use super::notify::Notice;
+use super::notify::{Notice, Outbox};
 use super::requests::{Index, Place, Request, Requests};
 use super::wait;
 
@@ -23,9 +22,12 @@ const FIRST_ROOM: u32 = 127;
 /// No context is larger, whatever a program says.
 const MOST_ROOM: u32 = 1 << 16;
 
+/// [`Engine::device`] once more, or -1: what a child can read of it whatever a thread was doing.
+static DEVICE: AtomicI32 = AtomicI32::new(-1);
+
+/// Its ring is not looked at: if the program closes our descriptor it is unmapped under us.
 struct Context {
     id: u64,
-    ring: Ring,
     /// How many requests it may hold; in truth one more, for [`Engine::wake`].
     room: u32,
     inside: u32,
@@ -43,7 +45,7 @@ pub(super) struct New {
     /// `IOCB_CMD_*`; 0xffff is one that there is not.
     pub(super) command: u32,
     pub(super) notice: Notice,
-    pub(super) group: Option<Arc<Group>>,
+    pub(super) group: Option<Group>,
 }
 
 /// Ways in which a cancellation ends.
@@ -65,8 +67,6 @@ pub(super) struct Engine {
     requests: Requests,
     /// Those of them that are held, in the order they were made.
     held: Vec<Index>,
-    /// What the program is to be told; the helper does it.
-    notices: Vec<Notice>,
     /// Requests have been completed, and those who wait do not know yet.
     completed: bool,
     /// A no-op is on its way to wake the helper.
@@ -92,7 +92,6 @@ impl Engine {
             contexts: Vec::new(),
             requests: Requests::new(),
             held: Vec::new(),
-            notices: Vec::new(),
             completed: false,
             waking: false,
             helper: None,
@@ -104,17 +103,14 @@ impl Engine {
         }
     }
 
-    /// In the child of a fork: the parent's requests, contexts and helper are not here.
-    pub(super) fn forget(&mut self) {
-        if let Some(fd) = self.device {
+    /// In the child of a fork: the device is the parent's.
+    pub(super) fn close_of_parent() {
+        let fd = DEVICE.swap(-1, Ordering::Relaxed);
+        // The program may have put a file of its own there.
+        if fd >= 0 && ioctl::query(fd).is_ok() {
             // SAFETY: ours; the parent has its own. The contexts are its, and stay.
             unsafe { device::close(fd) };
         }
-        *self = Self {
-            expected: self.expected,
-            idle: self.idle,
-            ..Self::new()
-        };
     }
 
     pub(super) fn device(&self) -> Option<c_int> {
@@ -122,7 +118,7 @@ impl Engine {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.requests.count() == 0 && self.notices.is_empty()
+        self.requests.count() == 0 && !self.requests.has_notices()
     }
 
     /// Sees to it that there are a device, a context and a helper.
@@ -132,7 +128,9 @@ impl Engine {
     /// Those of opening the device, if there is none; else `EAGAIN`.
     pub(super) fn ready(&mut self) -> Result<()> {
         if self.device.is_none() {
-            self.device = Some(device::open()?);
+            let fd = device::open()?;
+            DEVICE.store(fd, Ordering::Relaxed);
+            self.device = Some(fd);
         }
         if self.contexts.is_empty() {
             self.add_context(1)?;
@@ -147,6 +145,7 @@ impl Engine {
 
     fn add_context(&mut self, wanted: u32) -> Result<usize> {
         let fd = self.device.ok_or(Errno::new(libc::EAGAIN))?;
+        reserve(&mut self.contexts, 1)?;
         let room = match self.contexts.last() {
             None => self.expected.clamp(FIRST_ROOM, MOST_ROOM),
             Some(last) => last.room.saturating_mul(2).min(MOST_ROOM),
@@ -156,11 +155,8 @@ impl Engine {
             Ok(id) => (room.max(wanted), id),
             Err(_) => (wanted, ioctl::setup(fd, wanted + 1)?),
         };
-        // SAFETY: it is new, and is destroyed by nobody but `lost`, which drops this.
-        let ring = unsafe { Ring::new(id) }.ok_or(Errno::new(libc::EAGAIN))?;
         self.contexts.push(Context {
             id,
-            ring,
             room,
             inside: 0,
         });
@@ -173,7 +169,7 @@ impl Engine {
     ///
     /// `EAGAIN`: it could not be queued; its control block says so too.
     pub(super) fn start(&mut self, new: New) -> Result<()> {
-        let index = self.add(new);
+        let index = self.add(new)?;
         self.launch(&[index])
     }
 
@@ -183,28 +179,43 @@ impl Engine {
     ///
     /// `EAGAIN`: not all could be queued.
     pub(super) fn start_all(&mut self, new: Vec<New>) -> Result<()> {
-        let batch: Vec<Index> = new.into_iter().map(|new| self.add(new)).collect();
-        self.launch(&batch)
+        let mut batch = Vec::new();
+        let mut ret = reserve(&mut batch, new.len());
+        for new in new {
+            match ret.and_then(|()| self.add(new)) {
+                Ok(index) => batch.push(index),
+                Err(e) => ret = Err(e),
+            }
+        }
+        let launched = self.launch(&batch);
+        ret.and(launched)
     }
 
-    fn add(&mut self, new: New) -> Index {
+    /// Makes room for all that the request will need until it has ended.
+    fn add(&mut self, new: New) -> Result<Index> {
+        let room = self.requests.count() + 1;
+        let index = reserve(&mut self.held, room)
+            .and_then(|()| reserve(&mut self.pointers, room))
+            .and_then(|()| self.requests.reserve())
+            .inspect_err(|e| new.control.end(-i64::from(e.get())))?;
         new.control.begin();
         if let Some(group) = &new.group {
             group.add();
         }
-        let index = self.requests.add(Request {
-            iocb: new.control.iocb(new.command),
+        let mut iocb = new.control.iocb(new.command);
+        // 0 is the no-op that wakes the helper.
+        iocb.aio_data = u64::from(index) + 1;
+        let request = Request {
+            iocb,
             control: new.control,
             file: new.control.file(),
             notice: new.notice,
             group: new.group,
             place: Place::Held,
-        });
-        if let Some(request) = self.requests.get_mut(index) {
-            // 0 is the no-op that wakes the helper.
-            request.iocb.aio_data = u64::from(index) + 1;
-        }
-        index
+            cancelling: false,
+        };
+        self.requests.put(index, request);
+        Ok(index)
     }
 
     /// Finds a place for each, and tells the kernel of those that go on together in one call.
@@ -214,18 +225,18 @@ impl Engine {
         let mut context = 0;
         for (at, &index) in batch.iter().enumerate() {
             let place = self.place(index, batch.len() - at);
-            let joins = place == Ok(Place::Kernel(context));
+            let joins = place == Ok(Some(context));
             if !joins {
                 ret = ret.and(self.submit(context, batch.get(run.clone()).unwrap_or(&[])));
                 run = at..at;
             }
             match place {
-                Ok(Place::Kernel(number)) => {
+                Ok(Some(number)) => {
                     context = number;
                     self.put(index, number);
                     run.end = at + 1;
                 }
-                Ok(Place::Held) => {
+                Ok(None) => {
                     self.held.push(index);
                     run = at + 1..at + 1;
                 }
@@ -248,10 +259,11 @@ impl Engine {
         }
     }
 
-    /// Where a request goes, one of `wanted` that come together.
-    fn place(&mut self, index: Index, wanted: usize) -> Result<Place> {
-        let Some(request) = self.requests.get(index) else {
-            return Ok(Place::Held);
+    /// The context for a request, one of `wanted` that come together; or it is held.
+    fn place(&mut self, index: Index, wanted: usize) -> Result<Option<usize>> {
+        // Without a device it was lost a moment ago: `release` opens another.
+        let Some(request) = self.requests.get(index).filter(|_| self.device.is_some()) else {
+            return Ok(None);
         };
         let file = request.file;
         let sync = request.is_sync();
@@ -259,7 +271,7 @@ impl Engine {
         // wait for writes that it has deferred; what is in hardware is for us to wait for.
         let mut before = self.requests.before(index);
         if sync && before.is_some() {
-            return Ok(Place::Held);
+            return Ok(None);
         }
         while let Some(other) = before.and_then(|i| self.requests.get(i)) {
             if !other.is_sync() {
@@ -269,9 +281,9 @@ impl Engine {
         }
         // Those that wait for one pipe or socket are served in order in one context.
         match before.and_then(|i| self.requests.get(i)).map(|r| r.place) {
-            Some(Place::Kernel(number)) if self.left(number) > 0 => Ok(Place::Kernel(number)),
-            Some(_) if !seekable(file) => Ok(Place::Held),
-            _ => self.choose(wanted),
+            Some(Place::Kernel(number)) if self.left(number) > 0 => Ok(Some(number)),
+            Some(_) if !seekable(file) => Ok(None),
+            _ => self.choose(wanted).map(Some),
         }
     }
 
@@ -279,17 +291,15 @@ impl Engine {
         self.contexts.get(number).map_or(0, Context::left)
     }
 
-    fn choose(&mut self, wanted: usize) -> Result<Place> {
+    /// A context with room for `wanted`, or at least for one.
+    fn choose(&mut self, wanted: usize) -> Result<usize> {
         let wanted = wanted.min(MOST_ROOM as usize) as u32;
         let with = |n: u32| self.contexts.iter().position(|c| c.left() >= n);
         if let Some(number) = with(wanted) {
-            return Ok(Place::Kernel(number));
+            return Ok(number);
         }
         let any = with(1);
-        match self.add_context(wanted) {
-            Ok(number) => Ok(Place::Kernel(number)),
-            Err(e) => any.map(Place::Kernel).ok_or(e),
-        }
+        self.add_context(wanted).or_else(|e| any.ok_or(e))
     }
 
     /// Hands requests that have their place in this context to the kernel.
@@ -369,7 +379,7 @@ impl Engine {
 
     /// A request has ended. Its control block is the program's again.
     fn end(&mut self, index: Index, res: i64) {
-        let Some(request) = self.requests.remove(index) else {
+        let Some(request) = self.requests.take(index) else {
             return;
         };
         match request.place {
@@ -379,6 +389,7 @@ impl Engine {
                 }
             }
             Place::Held => self.held.retain(|&i| i != index),
+            Place::Lost(_) => {}
         }
         if res == -i64::from(libc::ECANCELED) {
             self.cancelled = self.cancelled.wrapping_add(1);
@@ -386,46 +397,48 @@ impl Engine {
         request.control.end(res);
         self.completed = true;
         let of_list = request.group.map_or(Notice::None, |g| g.end(res < 0));
-        for notice in [request.notice, of_list] {
-            if !notice.is_none() {
-                self.notices.push(notice);
-            }
-        }
+        self.requests.give_back(index, [request.notice, of_list]);
     }
 
-    /// Tells the program, once the helper is awake.
-    pub(super) fn tell(&mut self, notice: Notice) {
-        if !notice.is_none() {
-            self.notices.push(notice);
-        }
+    /// A place for something that the program is to be told.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: there is no memory.
+    pub(super) fn reserve_notice(&mut self) -> Result<Index> {
+        self.requests.reserve()
+    }
+
+    /// Has the helper tell the program.
+    pub(super) fn tell(&mut self, place: Index, notice: Notice) {
+        self.requests.give_back(place, [notice, Notice::None]);
+    }
+
+    pub(super) fn has_notices(&self) -> bool {
+        self.requests.has_notices()
     }
 
     /// The helper takes what the program is to be told.
-    pub(super) fn take_notices(&mut self, notices: &mut Vec<Notice>) {
-        notices.append(&mut self.notices);
+    pub(super) fn take_notices(&mut self, outbox: &mut Outbox) {
+        self.requests.take_notices(outbox);
     }
 
-    /// Takes all events that there are; returns whether there were any.
-    pub(super) fn reap(&mut self) -> bool {
-        let mut any = false;
-        for number in 0..self.contexts.len() {
-            loop {
-                let mut events = [io_event::default(); 32];
-                let Some(ring) = self.contexts.get(number).map(|c| c.ring) else {
-                    break;
-                };
-                // SAFETY: there is room for them, and who takes events has the lock.
-                let count = unsafe { ring.take(events.as_mut_ptr(), events.len() as u32) };
-                for event in events.iter().take(count as usize) {
-                    self.complete(number, event);
+    /// Takes all events that there are.
+    pub(super) fn reap(&mut self) {
+        let mut number = 0;
+        while let (Some(fd), Some(id)) = (self.device, self.contexts.get(number).map(|c| c.id)) {
+            let mut events = [io_event::default(); 32];
+            let all = events.len();
+            match take_events(fd, id, &mut events) {
+                Ok(count) => {
+                    for event in events.iter().take(count) {
+                        self.complete(number, event);
+                    }
+                    number += usize::from(count < all);
                 }
-                any |= count > 0;
-                if (count as usize) < events.len() {
-                    break;
-                }
+                Err(_) => self.lost(),
             }
         }
-        any
     }
 
     fn complete(&mut self, number: usize, event: &io_event) {
@@ -454,31 +467,29 @@ impl Engine {
         if core::mem::take(&mut self.completed) {
             wait::publish();
         }
-        if !self.notices.is_empty() {
+        if self.requests.has_notices() {
             self.wake();
         }
     }
 
     /// Starts what need not be held any more; returns whether that is any.
     fn release(&mut self) -> bool {
-        if self.device.is_none() {
-            // It was lost; these were to be started.
-            if let Err(e) = self.ready() {
-                let held = core::mem::take(&mut self.held);
-                held.into_iter().for_each(|index| self.fail(index, e));
-                return false;
-            }
-        }
-        let held = core::mem::take(&mut self.held);
+        // Without a device it was lost, and these were to be started.
+        let ready = match self.device {
+            Some(_) => Ok(()),
+            None => self.ready(),
+        };
         let mut any = false;
-        for index in held {
-            match self.place(index, 1) {
-                Ok(Place::Kernel(number)) => {
+        let mut at = 0;
+        while let Some(&index) = self.held.get(at) {
+            match ready.and_then(|()| self.place(index, 1)) {
+                Ok(Some(number)) => {
                     any = true;
+                    self.held.remove(at);
                     self.put(index, number);
                     let _ = self.submit(number, &[index]);
                 }
-                Ok(Place::Held) => self.held.push(index),
+                Ok(None) => at += 1,
                 Err(e) => self.fail(index, e),
             }
         }
@@ -507,48 +518,56 @@ impl Engine {
     pub(super) fn cancel(&mut self, file: c_int, only: Option<Control>) -> Cancelled {
         /// For those that are being tried just now. Each is over in a moment.
         const TRIES: u32 = 50;
-        self.reap();
-        let wanted = |r: &Request| only.is_none_or(|only| only == r.control);
-        let found: Vec<Index> = self
-            .requests
-            .of(file)
-            .filter_map(|(index, request)| wanted(request).then_some(index))
-            .collect();
-        if found.is_empty() {
-            return match only {
-                Some(control) if control.in_progress() => Cancelled::Unknown,
-                _ => Cancelled::AllDone,
-            };
-        }
         let before = self.cancelled;
-        let mut pending = Vec::new();
-        let mut goes_on = false;
+        let mut found = false;
         // The last one first: what waits for those before it must not begin meanwhile.
-        for &index in found.iter().rev() {
-            match self.cancel_one(index) {
-                Ok(true) => {}
-                Ok(false) => pending.push(index),
-                Err(_) => goes_on = true,
+        let mut next = self.wanted(self.requests.last_of(file), only);
+        while let Some(index) = next {
+            found = true;
+            next = self.wanted(self.requests.before(index), only);
+            let cancelling = self.cancel_one(index) == Ok(false);
+            if let Some(request) = self.requests.get_mut(index) {
+                request.cancelling = cancelling;
             }
         }
         self.reap();
         for _ in 0..TRIES {
-            pending.retain(|&index| self.requests.get(index).is_some());
-            let Some(fd) = self.device.filter(|_| !pending.is_empty()) else {
+            let Some(fd) = self.device.filter(|_| self.is_cancelling(file, only)) else {
                 break;
             };
             poll(fd, 1);
             self.reap();
         }
-        // What could not be cancelled may have been complete.
-        goes_on &= found.iter().any(|&i| self.requests.get(i).is_some());
-        if goes_on || !pending.is_empty() {
-            Cancelled::No
-        } else if self.cancelled != before {
-            Cancelled::Yes
-        } else {
-            Cancelled::AllDone
+        let left = self.wanted(self.requests.last_of(file), only);
+        match (found, left, only) {
+            (true, Some(_), _) => Cancelled::No,
+            (true, None, _) if self.cancelled != before => Cancelled::Yes,
+            (false, _, Some(control)) if control.in_progress() => Cancelled::Unknown,
+            _ => Cancelled::AllDone,
         }
+    }
+
+    /// The first one that is meant, from this request of a descriptor to those before it.
+    fn wanted(&self, mut at: Option<Index>, only: Option<Control>) -> Option<Index> {
+        while let Some(index) = at {
+            let control = self.requests.get(index)?.control;
+            if only.is_none_or(|only| only == control) {
+                break;
+            }
+            at = self.requests.before(index);
+        }
+        at
+    }
+
+    fn is_cancelling(&self, file: c_int, only: Option<Control>) -> bool {
+        let mut at = self.wanted(self.requests.last_of(file), only);
+        while let Some(index) = at {
+            if self.requests.get(index).is_some_and(|r| r.cancelling) {
+                return true;
+            }
+            at = self.wanted(self.requests.before(index), only);
+        }
+        false
     }
 
     /// `Ok(true)`: its event is there; `Ok(false)`: it follows.
@@ -567,36 +586,64 @@ impl Engine {
     }
 
     /// Whether the program has closed our descriptor, or has put another file there.
-    pub(super) fn is_lost(&self) -> bool {
-        let (Some(fd), Some(context)) = (self.device, self.contexts.first()) else {
-            return false;
-        };
-        // SAFETY: no events are taken.
-        unsafe { ioctl::get_events(fd, context.id, &Wait::default()) }.is_err()
+    fn is_lost(&self) -> bool {
+        match (self.device, self.contexts.first()) {
+            (Some(fd), Some(context)) => take_events(fd, context.id, &mut []).is_err(),
+            _ => false,
+        }
     }
 
-    /// Our descriptor is gone, and with it what we know of the requests in the kernel.
-    pub(super) fn lost(&mut self) {
-        self.reap();
-        for context in self.contexts.drain(..) {
-            let size = (context.ring.slots() as usize + 1) * size_of::<io_event>();
-            // SAFETY: the ring is mapped there, and nobody reads it any more. It ends the context, if
-            // that lives: no request that waits will touch its buffer after this.
-            unsafe { libc::munmap(context.id as *mut _, size) };
+    /// Our descriptor is gone. The contexts end with the open file, which the helper holds while it
+    /// polls: only it can say when no buffer is written to any more. See [`Self::end_lost`].
+    fn lost(&mut self) {
+        let helper = self.helper.take().unwrap_or(self.helpers);
+        for index in 0..self.requests.places() {
+            if let Some(request) = self.requests.get_mut(index) {
+                if let Place::Kernel(_) = request.place {
+                    request.place = Place::Lost(helper);
+                }
+            }
         }
+        self.contexts.clear();
         self.device = None;
+        DEVICE.store(-1, Ordering::Relaxed);
         self.waking = false;
-        self.helper = None;
-        for index in self.requests.indices() {
-            if let Some(Place::Kernel(_)) = self.requests.get(index).map(|r| r.place) {
+    }
+
+    /// The helper `number` holds no lost context any more: what was in it ends.
+    pub(super) fn end_lost(&mut self, number: usize) {
+        for index in 0..self.requests.places() {
+            if self.requests.get(index).map(|r| r.place) == Some(Place::Lost(number)) {
                 self.end(index, -i64::from(libc::ECANCELED));
             }
         }
-        // There is nobody to tell the program what it was promised: somebody must be found.
-        if !self.notices.is_empty() {
-            let _ = self.ready();
-        }
     }
+}
+
+/// Takes what events there are now, if `events` has room.
+fn take_events(fd: c_int, id: u64, events: &mut [io_event]) -> Result<usize> {
+    const NOW: __kernel_timespec = __kernel_timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let wait = Wait {
+        nr: events.len() as i64,
+        events: events.as_mut_ptr(),
+        timeout: &NOW,
+        ..Default::default()
+    };
+    // SAFETY: there is room for them, and nobody takes events in user space.
+    unsafe { ioctl::get_events(fd, id, &wait) }
+}
+
+/// Room for so many in all, or one more than there are.
+///
+/// # Errors
+///
+/// `EAGAIN`: there is no memory.
+fn reserve<T>(vec: &mut Vec<T>, count: usize) -> Result<()> {
+    vec.try_reserve(count.saturating_sub(vec.len()).max(1))
+        .map_err(|_| Errno::new(libc::EAGAIN))
 }
 
 /// Errors of a submission that may mean our own descriptor.

@@ -7,7 +7,7 @@
 //! among them: they read the same fields in either case.
 
 use core::ffi::{c_int, c_void, CStr};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::OnceLock;
 
 use kaio_sys::Errno;
 
@@ -23,39 +23,26 @@ pub(super) struct Next {
     pub(super) write: unsafe extern "C" fn(*mut aiocb) -> c_int,
     pub(super) fsync: unsafe extern "C" fn(c_int, *mut aiocb) -> c_int,
     pub(super) suspend:
-        unsafe extern "C-unwind" fn(*const *const aiocb, c_int, *const libc::timespec) -> c_int,
+        unsafe extern "C" fn(*const *const aiocb, c_int, *const libc::timespec) -> c_int,
     pub(super) cancel: unsafe extern "C" fn(c_int, *mut aiocb) -> c_int,
     pub(super) init: unsafe extern "C" fn(*const aioinit),
     pub(super) list: List,
     pub(super) old_list: List,
 }
 
-/// What was decided, leaked: null is "kaio, or nothing".
-static NEXT: AtomicPtr<Next> = AtomicPtr::new(core::ptr::null_mut());
+/// What was decided; not set is "kaio, or nothing".
+static NEXT: OnceLock<Next> = OnceLock::new();
 
 /// libc's own, if that was decided. Async-signal-safe.
 pub(super) fn next() -> Option<&'static Next> {
-    // SAFETY: null, or what `fall_back` leaked.
-    unsafe { NEXT.load(Ordering::Acquire).as_ref() }
+    NEXT.get()
 }
 
 /// There is no device, as `error` says. libc's own functions, if the user wants them.
 pub(super) fn fall_back(error: Errno) -> Option<&'static Next> {
-    if next().is_none() {
-        let found = policy::wants_fallback().then(find).flatten();
-        policy::explain(error, found.map(|_| c"glibc's POSIX AIO"));
-        if let Some(found) = found {
-            let found = Box::into_raw(Box::new(found));
-            // Another thread may be first; a few words are lost then.
-            let _ = NEXT.compare_exchange(
-                core::ptr::null_mut(),
-                found,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            );
-        }
-    }
-    next()
+    let found = policy::wants_fallback().then(find).flatten();
+    policy::explain(error, found.map(|_| c"glibc's POSIX AIO"));
+    found.map(|found| NEXT.get_or_init(|| found))
 }
 
 fn find() -> Option<Next> {

@@ -11,12 +11,15 @@ use kaio_sys::{Errno, Result};
 
 use super::engine::poll;
 use super::lock::lock;
-use super::notify::Notice;
+use super::notify::Outbox;
 
 /// The stack of the helper. What the program has it call has a thread of its own.
 const STACK: usize = 256 << 10;
 /// When what could not be told is tried again, in milliseconds.
 const AGAIN_MS: c_int = 10;
+
+/// As long as it polls the helper holds the device, even if the program has closed it.
+const LOOK_MS: c_int = 1000;
 
 /// Makes the helper of this number. Signals are blocked, and stay so in it: who makes it has the
 /// lock.
@@ -55,37 +58,60 @@ extern "C" fn run(number: *mut c_void) -> *mut c_void {
     // SAFETY: a name that ends with a zero.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"kaio-aio".as_ptr()) };
     let number = number as usize;
-    let mut notices: Vec<Notice> = Vec::new();
+    let mut outbox = Outbox::new();
     // What poll said last; 0 if its time was over.
     let mut said = None;
     loop {
         let mut engine = lock();
+        if engine.helper == Some(number) {
+            engine.reap();
+        }
         if engine.helper != Some(number) {
-            // The device was lost, and another serves the new one.
-            notices.drain(..).for_each(|notice| engine.tell(notice));
+            // The program has closed the device, and this thread was the last to hold it.
+            engine.end_lost(number);
+            drop(engine);
+            finish(outbox);
             break;
         }
-        // Somebody else may have taken the events; but that it is ready for ever must not be.
-        if !engine.reap() && said.is_some_and(|said| said != 0) && engine.is_lost() {
-            engine.lost();
-            continue;
-        }
-        engine.take_notices(&mut notices);
+        engine.take_notices(&mut outbox);
         let idle = engine.is_idle();
-        if idle && notices.is_empty() && said == Some(0) {
+        if idle && outbox.is_empty() && said == Some(0) {
             engine.helper = None;
             break;
         }
+        let more = engine.has_notices();
         let device = engine.device();
         let patience = engine.idle.saturating_mul(1000).max(0);
         drop(engine);
-        notices.retain(|notice| matches!(notice.deliver(), Err(e) if e.get() == libc::EAGAIN));
-        let timeout = match (notices.is_empty(), idle) {
-            (false, _) => AGAIN_MS,
-            (true, true) => patience,
-            (true, false) => -1,
+        outbox.deliver();
+        let timeout = match (outbox.is_empty(), more, idle) {
+            (true, true, _) => 0,
+            (true, false, true) => patience,
+            (true, false, false) => LOOK_MS,
+            (false, _, _) => AGAIN_MS,
         };
         said = device.map(|device| poll(device, timeout));
+        if more {
+            // That was not its patience.
+            said = None;
+        }
     }
     null_mut()
+}
+
+/// Tells what is left, and what no other helper does.
+fn finish(mut outbox: Outbox) {
+    loop {
+        let mut engine = lock();
+        engine.take_notices(&mut outbox);
+        drop(engine);
+        if outbox.is_empty() {
+            break;
+        }
+        outbox.deliver();
+        if !outbox.is_empty() {
+            // SAFETY: sleeps only.
+            unsafe { libc::poll(null_mut(), 0, AGAIN_MS) };
+        }
+    }
 }

@@ -3,7 +3,10 @@
 //! The lock around all that this library knows, and what a fork does to it.
 //!
 //! Who has the lock has all signals blocked. So a handler may start requests whatever it interrupts,
-//! and may leave by siglongjmp(); and fork() may be called in a handler.
+//! and may leave by siglongjmp().
+//!
+//! A fork does not wait for the lock: another thread may have it, and what the child finds may be half
+//! done. The child begins anew.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -13,20 +16,18 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::engine::Engine;
 
-/// pthread's, not Rust's: the lock is taken before a fork and given back after it, twice.
+/// pthread's, not Rust's: the child makes another of it.
 struct Global {
     mutex: UnsafeCell<libc::pthread_mutex_t>,
     engine: UnsafeCell<Engine>,
-    signals: UnsafeCell<MaybeUninit<libc::sigset_t>>,
 }
 
-// SAFETY: `mutex` is for all threads; the others are only touched by who has it.
+// SAFETY: `mutex` is for all threads; the engine is only touched by who has it.
 unsafe impl Sync for Global {}
 
 static GLOBAL: Global = Global {
     mutex: UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER),
     engine: UnsafeCell::new(Engine::new()),
-    signals: UnsafeCell::new(MaybeUninit::uninit()),
 };
 
 /// Blocks all signals that a thread can block; returns those that were. (Not the ones that libc
@@ -55,15 +56,17 @@ pub(super) struct Guard {
 /// Takes the lock.
 pub(super) fn lock() -> Guard {
     static FORKS: AtomicBool = AtomicBool::new(false);
+    if !FORKS.load(Ordering::Acquire) {
+        // Before the lock is taken for the first time: there must be no child that does not know.
+        // Two threads may both do it, and the child begins anew twice. (ENOMEM: tried again.)
+        // SAFETY: the function is there as long as the library is, which is not unloaded.
+        let error = unsafe { libc::pthread_atfork(None, None, Some(child)) };
+        FORKS.store(error == 0, Ordering::Release);
+    }
     let signals = block_signals();
     // SAFETY: a mutex of the default kind, which this thread does not hold: signals are blocked while
     // it does.
     unsafe { libc::pthread_mutex_lock(GLOBAL.mutex.get()) };
-    if !FORKS.load(Ordering::Relaxed) {
-        // SAFETY: the functions are there as long as the library is. (ENOMEM: tried again.)
-        let error = unsafe { libc::pthread_atfork(Some(before), Some(parent), Some(child)) };
-        FORKS.store(error == 0, Ordering::Relaxed);
-    }
     Guard { signals }
 }
 
@@ -92,26 +95,20 @@ impl DerefMut for Guard {
     }
 }
 
-extern "C" fn before() {
-    let signals = block_signals();
-    // SAFETY: as in `lock`; with the mutex `signals` is ours.
-    unsafe {
-        libc::pthread_mutex_lock(GLOBAL.mutex.get());
-        (*GLOBAL.signals.get()).write(signals);
-    }
-}
-
-extern "C" fn parent() {
-    // SAFETY: `before` took the mutex and wrote the set.
-    let signals = unsafe { (*GLOBAL.signals.get()).assume_init() };
-    // SAFETY: `before` took it, in this thread.
-    unsafe { libc::pthread_mutex_unlock(GLOBAL.mutex.get()) };
-    restore_signals(&signals);
-}
-
 /// The parent's requests are not the child's: POSIX has it inherit none.
 extern "C" fn child() {
-    // SAFETY: `before` took the mutex, so the engine is ours and whole.
-    unsafe { (*GLOBAL.engine.get()).forget() };
-    parent();
+    let engine = GLOBAL.engine.get();
+    let signals = block_signals();
+    // SAFETY: a child has one thread, so nobody else has the mutex or the engine. If the mutex is
+    // free, what it guards is whole. If not, no more is done with it than to write over it.
+    unsafe {
+        if libc::pthread_mutex_trylock(GLOBAL.mutex.get()) == 0 {
+            drop(engine.replace(Engine::new()));
+        } else {
+            engine.write(Engine::new());
+        }
+        GLOBAL.mutex.get().write(libc::PTHREAD_MUTEX_INITIALIZER);
+    }
+    Engine::close_of_parent();
+    restore_signals(&signals);
 }

@@ -65,7 +65,6 @@ mod c {
 
 use core::ffi::c_int;
 use core::slice;
-use std::sync::Arc;
 
 use c::{aiocb, aioinit, sigevent};
 use kaio_sys::uapi::{IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC, IOCB_CMD_PREAD, IOCB_CMD_PWRITE};
@@ -85,6 +84,7 @@ const PRIORITY_MAX: c_int = 20;
 const NO_COMMAND: u32 = 0xffff;
 
 const INVALID: Errno = Errno::new(libc::EINVAL);
+const NO_ROOM: Errno = Errno::new(libc::EAGAIN);
 
 /// What a function of libc returns.
 fn answer(ret: Result<c_int>) -> c_int {
@@ -113,7 +113,7 @@ fn ready(engine: &mut Engine) -> core::result::Result<(), Trouble> {
     engine.ready().map_err(|e| match policy::is_refusal(e) {
         true => Trouble::Absent(e),
         // Descriptors, memory or contexts have run out.
-        false => Trouble::Error(Errno::new(libc::EAGAIN)),
+        false => Trouble::Error(NO_ROOM),
     })
 }
 
@@ -257,7 +257,7 @@ pub unsafe extern "C" fn aio_return(block: *mut aiocb) -> isize {
 /// # Safety
 ///
 /// `list` has `nent` pointers, each null or to a control block; `timeout` is null or a time.
-pub unsafe extern "C-unwind" fn aio_suspend(
+pub unsafe extern "C" fn aio_suspend(
     list: *const *const aiocb,
     nent: c_int,
     timeout: *const libc::timespec,
@@ -353,9 +353,10 @@ unsafe fn list_io(
         // SAFETY: the caller's promise.
         false => unsafe { Notice::new(event) }?,
     };
-    let group = Arc::new(Group::new(notice));
+    let group = Group::new(notice)?;
     let mut failed = false;
     let mut new = Vec::new();
+    new.try_reserve_exact(nent).map_err(|_| NO_ROOM)?;
     // SAFETY: the caller's promise.
     for &block in unsafe { entries(list, nent) } {
         // SAFETY: the caller's promise.
@@ -385,8 +386,9 @@ unsafe fn list_io(
     if !new.is_empty() || !notice.is_none() {
         let mut engine = lock();
         ready(&mut engine)?;
+        let place = engine.reserve_notice()?;
         queued = engine.start_all(new);
-        engine.tell(group.end(failed));
+        engine.tell(place, group.end(failed));
     } else {
         group.end(failed); // nobody is to be told
     }

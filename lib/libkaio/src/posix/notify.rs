@@ -5,6 +5,7 @@
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
 use core::ptr::null_mut;
+use std::alloc::{alloc, dealloc, Layout};
 
 use kaio_sys::syscall::syscall;
 use kaio_sys::{Errno, Result};
@@ -145,8 +146,13 @@ struct Task {
 }
 
 extern "C" fn run_task(task: *mut c_void) -> *mut c_void {
+    let given = task.cast::<Task>();
     // SAFETY: from `call`, which gave it away.
-    let task = *unsafe { Box::from_raw(task.cast::<Task>()) };
+    let task = unsafe {
+        let task = given.read();
+        dealloc(given.cast(), Layout::new::<Task>());
+        task
+    };
     let mut signals = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the set is filled before it is used; the thread is this one. As glibc does: the
     // thread that made this one has all signals blocked.
@@ -172,11 +178,19 @@ fn call(
         // SAFETY: POSIX has the program keep the attributes until it was called.
         unsafe { c::pthread_attr_getdetachstate(attributes.cast(), &mut state) };
     }
-    let task = Box::into_raw(Box::new(Task {
-        function,
-        value,
-        detach: state == libc::PTHREAD_CREATE_JOINABLE,
-    }));
+    // SAFETY: it has a size.
+    let task = unsafe { alloc(Layout::new::<Task>()) }.cast::<Task>();
+    if task.is_null() {
+        return Err(Errno::new(libc::EAGAIN));
+    }
+    // SAFETY: new, and of this layout.
+    unsafe {
+        task.write(Task {
+            function,
+            value,
+            detach: state == libc::PTHREAD_CREATE_JOINABLE,
+        });
+    }
     let mut thread = 0;
     // SAFETY: `task` is given to the thread, and the attributes are the program's.
     let error = unsafe { libc::pthread_create(&mut thread, attributes, run_task, task.cast()) };
@@ -184,6 +198,52 @@ fn call(
         return Ok(());
     }
     // SAFETY: there is no thread that has it.
-    drop(unsafe { Box::from_raw(task) });
+    unsafe { dealloc(task.cast(), Layout::new::<Task>()) };
     Err(Errno::new(error))
+}
+
+/// What the helper has taken, to tell it without the lock.
+pub(super) struct Outbox {
+    notices: [Notice; Self::SIZE],
+    count: usize,
+}
+
+impl Outbox {
+    const SIZE: usize = 32;
+
+    pub(super) const fn new() -> Self {
+        Self {
+            notices: [Notice::None; Self::SIZE],
+            count: 0,
+        }
+    }
+
+    pub(super) fn room(&self) -> usize {
+        Self::SIZE - self.count
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// There is room.
+    pub(super) fn put(&mut self, notice: Notice) {
+        if let Some(at) = self.notices.get_mut(self.count) {
+            *at = notice;
+            self.count += 1;
+        }
+    }
+
+    /// Tells what can be told now. The rest stays.
+    pub(super) fn deliver(&mut self) {
+        let all = core::mem::replace(self, Self::new());
+        for notice in all.notices.into_iter().take(all.count) {
+            if notice
+                .deliver()
+                .is_err_and(|e| matches!(e.get(), libc::EAGAIN | libc::ENOMEM))
+            {
+                self.put(notice);
+            }
+        }
+    }
 }

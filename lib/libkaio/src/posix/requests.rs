@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! The requests that are under way, and for each descriptor the order in which they came.
+//! The requests that are under way, for each descriptor in the order in which they came, and what the
+//! program is to be told of those that have ended.
 //!
 //! A table that grows and does not shrink, in pieces that do not move: the kernel knows a request by
-//! the address of its iocb. Once there is room nothing is allocated for a request.
+//! the address of its iocb. A place in it is all that a request ever needs: what has been started can
+//! end, and be told, without memory.
 
-use std::sync::Arc;
+use core::array;
 
-use kaio_sys::uapi::iocb;
+use kaio_sys::uapi::{iocb, IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC};
+use kaio_sys::{Errno, Result};
 
 use super::control::Control;
 use super::lists::Group;
-use super::notify::Notice;
+use super::notify::{Notice, Outbox};
 
-/// The number of a request in the table.
+/// The number of a place in the table.
 pub(super) type Index = u32;
 
 /// Where a request is.
@@ -23,6 +26,8 @@ pub(super) enum Place {
     Held,
     /// In this context, by its number.
     Kernel(usize),
+    /// In a context that was lost, and that the helper of this number may still hold.
+    Lost(usize),
 }
 
 pub(super) struct Request {
@@ -30,8 +35,10 @@ pub(super) struct Request {
     pub(super) control: Control,
     pub(super) file: i32,
     pub(super) notice: Notice,
-    pub(super) group: Option<Arc<Group>>,
+    pub(super) group: Option<Group>,
     pub(super) place: Place,
+    /// It is cancelled, and its event is not there yet.
+    pub(super) cancelling: bool,
 }
 
 impl Request {
@@ -41,27 +48,24 @@ impl Request {
 
     /// fsync or fdatasync.
     pub(super) fn is_sync(&self) -> bool {
-        use kaio_sys::uapi::{IOCB_CMD_FDSYNC, IOCB_CMD_FSYNC};
         self.is(IOCB_CMD_FSYNC) || self.is(IOCB_CMD_FDSYNC)
     }
 }
 
-const PIECE: usize = 64;
-/// Descriptors share a list if they are the same modulo this.
-const LISTS: usize = 256;
+/// What can be told of one request: its own end, and that of its list.
+pub(super) type Notices = [Notice; 2];
+
+const NONE: Notices = [Notice::None; 2];
 
 struct Slot {
     request: Option<Request>,
-    /// Neighbours in the list of the descriptor; of a free slot, `next` is the next free one.
+    /// Of a request that has ended.
+    notices: Notices,
+    /// Neighbours in the list of the descriptor; `next` also in the list of the free places, and of
+    /// those whose end is to be told.
     previous: Option<Index>,
     next: Option<Index>,
 }
-
-const EMPTY: Slot = Slot {
-    request: None,
-    previous: None,
-    next: None,
-};
 
 #[derive(Clone, Copy)]
 struct List {
@@ -69,105 +73,129 @@ struct List {
     last: Option<Index>,
 }
 
+const EMPTY: List = List {
+    first: None,
+    last: None,
+};
+
+const PIECE: usize = 64;
+/// Descriptors share a list if they are the same modulo this.
+const LISTS: usize = 256;
+
 pub(super) struct Requests {
     pieces: Vec<Box<[Slot; PIECE]>>,
     free: Option<Index>,
     lists: [List; LISTS],
+    to_tell: List,
     count: usize,
 }
 
 impl Requests {
     pub(super) const fn new() -> Self {
-        let none = List {
-            first: None,
-            last: None,
-        };
         Self {
             pieces: Vec::new(),
             free: None,
-            lists: [none; LISTS],
+            lists: [EMPTY; LISTS],
+            to_tell: EMPTY,
             count: 0,
         }
     }
 
+    /// How many are under way.
     pub(super) fn count(&self) -> usize {
         self.count
     }
 
-    fn slot(&mut self, index: Index) -> Option<&mut Slot> {
+    /// Places in the table: indices are below that.
+    pub(super) fn places(&self) -> Index {
+        (self.pieces.len() * PIECE) as Index
+    }
+
+    fn slot(&self, index: Index) -> Option<&Slot> {
+        let index = index as usize;
+        self.pieces.get(index / PIECE)?.get(index % PIECE)
+    }
+
+    fn slot_mut(&mut self, index: Index) -> Option<&mut Slot> {
         let index = index as usize;
         self.pieces.get_mut(index / PIECE)?.get_mut(index % PIECE)
     }
 
     pub(super) fn get(&self, index: Index) -> Option<&Request> {
-        let slot = self.pieces.get(index as usize / PIECE)?;
-        slot.get(index as usize % PIECE)?.request.as_ref()
+        self.slot(index)?.request.as_ref()
     }
 
     pub(super) fn get_mut(&mut self, index: Index) -> Option<&mut Request> {
-        self.slot(index)?.request.as_mut()
+        self.slot_mut(index)?.request.as_mut()
     }
 
     fn list(&mut self, file: i32) -> &mut List {
-        // In bounds: it is a remainder.
         &mut self.lists[file as u32 as usize % LISTS]
     }
 
-    fn grow(&mut self) {
-        let first = (self.pieces.len() * PIECE) as Index;
-        let mut piece = Box::new([EMPTY; PIECE]);
-        for (slot, next) in piece.iter_mut().zip(first + 1..) {
-            slot.next = Some(next);
+    /// Another piece. `EAGAIN`: there is no memory.
+    fn grow(&mut self) -> Result<()> {
+        const NO_MEMORY: Errno = Errno::new(libc::EAGAIN);
+        let first = self.places();
+        let mut piece = Vec::new();
+        piece.try_reserve_exact(PIECE).map_err(|_| NO_MEMORY)?;
+        self.pieces.try_reserve(1).map_err(|_| NO_MEMORY)?;
+        let slots: [Slot; PIECE] = array::from_fn(|at| Slot {
+            request: None,
+            notices: NONE,
+            previous: None,
+            next: (at + 1 < PIECE).then_some(first + at as Index + 1),
+        });
+        piece.extend(slots);
+        // It has just the capacity, so nothing is allocated, and just the length.
+        if let Ok(piece) = piece.into_boxed_slice().try_into() {
+            self.pieces.push(piece);
+            self.free = Some(first);
         }
-        // The last one of the piece ends the list: it is only used up when there is no other.
-        if let Some(slot) = piece.last_mut() {
-            slot.next = self.free;
+        Ok(())
+    }
+
+    /// A place for a request, or for something to tell.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: there is no memory.
+    pub(super) fn reserve(&mut self) -> Result<Index> {
+        if self.free.is_none() {
+            self.grow()?;
         }
-        self.pieces.push(piece);
-        self.free = Some(first);
+        let index = self.free.ok_or(Errno::new(libc::EAGAIN))?;
+        self.free = self.slot(index).and_then(|slot| slot.next);
+        Ok(index)
     }
 
     /// Puts a request last among those of its descriptor.
-    pub(super) fn add(&mut self, request: Request) -> Index {
+    pub(super) fn put(&mut self, index: Index, request: Request) {
         let file = request.file;
-        let index = loop {
-            match self.free {
-                Some(index) => break index,
-                None => self.grow(),
-            }
-        };
         let last = self.list(file).last;
-        let mut next_free = None;
-        if let Some(slot) = self.slot(index) {
-            next_free = slot.next;
-            *slot = Slot {
-                request: Some(request),
-                previous: last,
-                next: None,
-            };
+        if let Some(slot) = self.slot_mut(index) {
+            slot.request = Some(request);
+            slot.previous = last;
+            slot.next = None;
         }
-        self.free = next_free;
-        match last.and_then(|last| self.slot(last)) {
+        match last.and_then(|last| self.slot_mut(last)) {
             Some(slot) => slot.next = Some(index),
             None => self.list(file).first = Some(index),
         }
         self.list(file).last = Some(index);
         self.count += 1;
-        index
     }
 
-    pub(super) fn remove(&mut self, index: Index) -> Option<Request> {
-        let free = self.free;
-        let slot = self.slot(index)?;
+    /// Takes a request that has ended out of its list. Its place is kept: see [`Self::give_back`].
+    pub(super) fn take(&mut self, index: Index) -> Option<Request> {
+        let slot = self.slot_mut(index)?;
         let request = slot.request.take()?;
         let (previous, next) = (slot.previous, slot.next);
-        slot.next = free;
-        self.free = Some(index);
-        match previous.and_then(|i| self.slot(i)) {
+        match previous.and_then(|i| self.slot_mut(i)) {
             Some(slot) => slot.next = next,
             None => self.list(request.file).first = next,
         }
-        match next.and_then(|i| self.slot(i)) {
+        match next.and_then(|i| self.slot_mut(i)) {
             Some(slot) => slot.previous = previous,
             None => self.list(request.file).last = previous,
         }
@@ -175,52 +203,66 @@ impl Requests {
         Some(request)
     }
 
-    /// The first request of a descriptor that comes after `after`, in the order they were made.
-    fn next_of(&self, file: i32, after: Option<Index>) -> Option<Index> {
-        let neighbour = |index: Index| {
-            let slot = self.pieces.get(index as usize / PIECE)?;
-            slot.get(index as usize % PIECE)?.next
+    /// A place is free, once this has been told.
+    pub(super) fn give_back(&mut self, index: Index, notices: Notices) {
+        let silent = notices.iter().all(Notice::is_none);
+        let free = self.free;
+        let Some(slot) = self.slot_mut(index) else {
+            return;
         };
-        let mut next = match after {
-            Some(index) => neighbour(index),
-            None => self.lists[file as u32 as usize % LISTS].first,
-        };
-        while let Some(index) = next {
-            if self.get(index)?.file == file {
-                return Some(index);
-            }
-            next = neighbour(index);
+        slot.notices = notices;
+        slot.next = if silent { free } else { None };
+        if silent {
+            self.free = Some(index);
+            return;
         }
-        None
+        match self.to_tell.last.and_then(|last| self.slot_mut(last)) {
+            Some(slot) => slot.next = Some(index),
+            None => self.to_tell.first = Some(index),
+        }
+        self.to_tell.last = Some(index);
+    }
+
+    /// Whether there is something to tell.
+    pub(super) fn has_notices(&self) -> bool {
+        self.to_tell.first.is_some()
+    }
+
+    /// Fills `outbox` with what is to be told.
+    pub(super) fn take_notices(&mut self, outbox: &mut Outbox) {
+        while outbox.room() >= NONE.len() {
+            let Some(index) = self.to_tell.first else {
+                break;
+            };
+            let Some(slot) = self.slot(index) else {
+                break;
+            };
+            slot.notices.iter().for_each(|&notice| outbox.put(notice));
+            self.to_tell.first = slot.next;
+            if self.to_tell.first.is_none() {
+                self.to_tell.last = None;
+            }
+            self.give_back(index, NONE);
+        }
     }
 
     /// The request of the same descriptor that was made just before.
     pub(super) fn before(&self, index: Index) -> Option<Index> {
-        let file = self.get(index)?.file;
-        let mut at = index;
-        loop {
-            let slot = self.pieces.get(at as usize / PIECE)?;
-            at = slot.get(at as usize % PIECE)?.previous?;
-            if self.get(at)?.file == file {
-                return Some(at);
+        self.last_from(self.slot(index)?.previous, self.get(index)?.file)
+    }
+
+    /// The last request of a descriptor.
+    pub(super) fn last_of(&self, file: i32) -> Option<Index> {
+        self.last_from(self.lists[file as u32 as usize % LISTS].last, file)
+    }
+
+    fn last_from(&self, mut at: Option<Index>, file: i32) -> Option<Index> {
+        while let Some(index) = at {
+            if self.get(index)?.file == file {
+                return Some(index);
             }
+            at = self.slot(index)?.previous;
         }
-    }
-
-    /// The requests of a descriptor, in the order they were made.
-    pub(super) fn of(&self, file: i32) -> impl Iterator<Item = (Index, &Request)> {
-        let mut last = None;
-        std::iter::from_fn(move || {
-            last = self.next_of(file, last);
-            let index = last?;
-            Some((index, self.get(index)?))
-        })
-        .fuse()
-    }
-
-    /// All of them, in no order.
-    pub(super) fn indices(&self) -> Vec<Index> {
-        let all = 0..(self.pieces.len() * PIECE) as Index;
-        all.filter(|&i| self.get(i).is_some()).collect()
+        None
     }
 }

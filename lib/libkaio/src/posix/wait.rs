@@ -105,8 +105,9 @@ fn sleep(seen: u32, end: Option<&libc::timespec>, cancelable: bool) -> Result<()
     let mut kind = 0;
     SLEEPERS.fetch_add(1, Ordering::SeqCst);
     if cancelable {
-        // SAFETY: the thread may end anywhere from here on: it holds nothing, and no value in these
-        // frames must be dropped.
+        // SAFETY: the thread may end anywhere from here on. It holds nothing, and the frames that are
+        // unwound then have nothing to drop, which is what Rust asks of frames that a thread's end
+        // passes (RFC 2945).
         unsafe { pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS as c_int, &mut kind) };
     }
     // SAFETY: the kernel only reads our word and the time.

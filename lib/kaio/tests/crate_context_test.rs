@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+//! Operations, their results and buffers; batches; a context that is full.
+
+mod tap;
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use kaio::{flags, AlignedBuf, Context, Op};
+use tap::{stat, Scratch, PATIENCE};
+
+fn errno(result: io::Result<usize>) -> i32 {
+    result.expect_err("an error").raw_os_error().expect("errno")
+}
+
+fn context() -> Context {
+    Context::new(16).expect("a context")
+}
+
+fn read_fills_the_buffer_it_was_given() {
+    let context = context();
+    let scratch = Scratch::new("read", b"hello, world");
+    let buf = vec![b'-'; 16];
+    let address = buf.as_ptr();
+    let (result, buf) = context.submit(Op::read(&scratch.file, buf, 7)).wait();
+    assert_eq!(result.unwrap(), 5);
+    assert_eq!(buf, b"world-----------");
+    assert_eq!(buf.as_ptr(), address);
+    assert_eq!(stat(&context, "submitted"), 1);
+    assert_eq!(stat(&context, "completed"), 1);
+}
+
+fn write_writes_the_whole_buffer() {
+    let context = context();
+    let scratch = Scratch::new("write", b"");
+    let (result, buf) = context.submit(Op::write(&scratch.file, "hello", 3)).wait();
+    assert_eq!(result.unwrap(), 5);
+    assert_eq!(buf, "hello");
+    assert_eq!(fs::read(&scratch.path).unwrap(), b"\0\0\0hello");
+    assert_eq!(stat(&context, "submitted"), 1);
+}
+
+fn read_vectored_fills_one_after_the_other() {
+    let context = context();
+    let scratch = Scratch::new("readv", b"0123456789");
+    let bufs = vec![vec![0; 3], vec![0; 1], vec![0; 6]];
+    let (result, bufs) = context
+        .submit(Op::read_vectored(&scratch.file, bufs, 0))
+        .wait();
+    assert_eq!(result.unwrap(), 10);
+    assert_eq!(bufs, [&b"012"[..], b"3", b"456789"]);
+}
+
+fn write_vectored_writes_one_after_the_other() {
+    let context = context();
+    let scratch = Scratch::new("writev", b"");
+    let bufs = vec!["ab", "", "cde"];
+    let (result, _) = context
+        .submit(Op::write_vectored(&scratch.file, bufs, 0))
+        .wait();
+    assert_eq!(result.unwrap(), 5);
+    assert_eq!(fs::read(&scratch.path).unwrap(), b"abcde");
+}
+
+fn aligned_buffer_does_for_direct_io() {
+    let context = context();
+    let scratch = Scratch::new("direct", &[7; 8192]);
+    let direct = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(&scratch.path)
+        .unwrap();
+    let buf = AlignedBuf::new(8192, 4096);
+    let (result, buf) = context.submit(Op::read(&direct, buf, 0)).wait();
+    assert_eq!(result.unwrap(), 8192);
+    assert!(buf.iter().all(|byte| *byte == 7));
+    // A buffer that is not aligned would not have done.
+    let (result, _) = context.submit(Op::read(&direct, vec![0; 511], 0)).wait();
+    assert_eq!(errno(result), libc::EINVAL);
+}
+
+fn fsync_of_a_file() {
+    let context = context();
+    let scratch = Scratch::new("fsync", b"x");
+    let (result, ()) = context.submit(Op::fsync(&scratch.file)).wait();
+    assert_eq!(result.unwrap(), 0);
+}
+
+fn fdatasync_of_a_file() {
+    let context = context();
+    let scratch = Scratch::new("fdatasync", b"x");
+    let (result, ()) = context.submit(Op::fdatasync(&scratch.file)).wait();
+    assert_eq!(result.unwrap(), 0);
+}
+
+fn fsync_of_a_pipe_is_refused() {
+    let (reader, _writer) = tap::pipe();
+    let (result, ()) = context().submit(Op::fsync(&reader)).wait();
+    assert_eq!(errno(result), libc::EINVAL);
+}
+
+fn noop_completes_with_0() {
+    let context = context();
+    let scratch = Scratch::new("noop", b"");
+    assert_eq!(context.submit(Op::noop(&scratch.file)).wait().0.unwrap(), 0);
+    assert_eq!(stat(&context, "completed"), 1);
+}
+
+fn poll_gives_the_events_that_there_are() {
+    let context = context();
+    let (a, mut b) = UnixStream::pair().unwrap();
+    let events = (libc::POLLIN | libc::POLLPRI) as u16;
+    let pending = context.submit(Op::poll(&a, events));
+    assert!(!pending.is_complete());
+    b.write_all(b"x").unwrap();
+    assert_eq!(pending.wait().0.unwrap(), libc::POLLIN as usize);
+}
+
+fn refused_request_gives_its_buffer_back() {
+    let scratch = Scratch::new("refused", b"x");
+    let writeonly = File::options().write(true).open(&scratch.path).unwrap();
+    let pending = context().submit(Op::read(&writeonly, vec![1, 2, 3], 0));
+    assert!(pending.is_complete());
+    let (result, buf) = pending.wait();
+    assert_eq!(errno(result), libc::EBADF);
+    assert_eq!(buf, [1, 2, 3]);
+}
+
+fn unknown_flag_is_refused() {
+    let scratch = Scratch::new("flag", b"x");
+    let op = Op::read(&scratch.file, vec![0; 1], 0).flags(1 << 30);
+    assert_eq!(errno(context().submit(op).wait().0), libc::EOPNOTSUPP);
+}
+
+fn append_flag_appends() {
+    let context = context();
+    let scratch = Scratch::new("append", b"ab");
+    let op = Op::write(&scratch.file, "c", 0).flags(flags::RWF_APPEND);
+    assert_eq!(context.submit(op).wait().0.unwrap(), 1);
+    assert_eq!(fs::read(&scratch.path).unwrap(), b"abc");
+}
+
+fn nowait_flag_does_not_wait() {
+    let (reader, _writer) = tap::pipe();
+    let op = Op::read(&reader, vec![0; 1], 0).flags(flags::RWF_NOWAIT);
+    let error = context().submit(op).wait().0.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+}
+
+fn priority_that_is_none_is_refused() {
+    let scratch = Scratch::new("priority", b"x");
+    let op = Op::read(&scratch.file, vec![0; 1], 0).priority(6 << 13);
+    assert_eq!(errno(context().submit(op).wait().0), libc::EINVAL);
+}
+
+fn priority_that_is_one_is_accepted() {
+    let scratch = Scratch::new("priority", b"x");
+    let op = Op::read(&scratch.file, vec![0; 1], 0).priority((2 << 13) | 7);
+    assert_eq!(context().submit(op).wait().0.unwrap(), 1);
+}
+
+fn offset_past_i64_is_refused() {
+    let scratch = Scratch::new("offset", b"x");
+    let op = Op::read(&scratch.file, vec![0; 1], u64::MAX);
+    assert_eq!(errno(context().submit(op).wait().0), libc::EINVAL);
+}
+
+fn file_may_be_closed_after_submission() {
+    let context = context();
+    let (a, mut b) = UnixStream::pair().unwrap();
+    let pending = context.submit(Op::read(&a, vec![0; 2], 0));
+    drop(a);
+    b.write_all(b"hi").unwrap();
+    let (result, buf) = pending.wait();
+    assert_eq!(result.unwrap(), 2);
+    assert_eq!(buf, b"hi");
+}
+
+fn full_context_refuses_and_gives_the_buffer_back() {
+    let context = Context::new(1).unwrap();
+    let (reader, mut writer) = tap::pipe();
+    let pending: Vec<_> = (0..context.capacity())
+        .map(|_| context.submit(Op::read(&reader, vec![0; 1], 0)))
+        .collect();
+    assert_eq!(context.in_flight(), context.capacity());
+    let (result, buf) = context.submit(Op::read(&reader, vec![9], 0)).wait();
+    assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert_eq!(buf, [9]);
+    // What completes makes room, without anybody having to reap.
+    writer.write_all(b"x").unwrap();
+    assert!(tap::readable(&context, PATIENCE));
+    let one_more = context.submit(Op::noop(&reader));
+    assert_eq!(one_more.wait().0.unwrap(), 0);
+    drop(pending);
+}
+
+fn batch_submits_all() {
+    let context = context();
+    let scratch = Scratch::new("batch", b"");
+    let mut batch = context.batch();
+    let first = batch.push(Op::write(&scratch.file, "ab", 0));
+    let second = batch.push(Op::write(&scratch.file, String::from("cd"), 2));
+    let sync = batch.push(Op::fsync(&scratch.file));
+    assert_eq!(stat(&context, "submitted"), 0);
+    assert_eq!(batch.len(), 3);
+    assert_eq!(batch.submit(), 3);
+    assert!(batch.is_empty());
+    assert_eq!(first.wait().0.unwrap(), 2);
+    assert_eq!(second.wait().0.unwrap(), 2);
+    assert_eq!(sync.wait().0.unwrap(), 0);
+    assert_eq!(fs::read(&scratch.path).unwrap(), b"abcd");
+}
+
+fn batch_goes_on_after_one_that_is_refused() {
+    let context = context();
+    let scratch = Scratch::new("batch-refused", b"x");
+    let (reader, _writer) = tap::pipe();
+    let mut batch = context.batch();
+    let first = batch.push(Op::noop(&scratch.file));
+    let bad = batch.push(Op::fsync(&reader));
+    let last = batch.push(Op::read(&scratch.file, vec![0], 0));
+    assert_eq!(batch.submit(), 2);
+    assert_eq!(first.wait().0.unwrap(), 0);
+    assert_eq!(errno(bad.wait().0), libc::EINVAL);
+    let (result, buf) = last.wait();
+    assert_eq!((result.unwrap(), &buf[..]), (1, &b"x"[..]));
+}
+
+fn batch_keeps_what_there_is_no_room_for() {
+    let context = Context::new(1).unwrap();
+    let scratch = Scratch::new("batch-full", b"");
+    let count = context.capacity() + 2;
+    let mut batch = context.batch();
+    let pending: Vec<_> = (0..count)
+        .map(|_| batch.push(Op::noop(&scratch.file)))
+        .collect();
+    assert_eq!(batch.submit(), count - 2);
+    assert_eq!(batch.len(), 2);
+    assert_eq!(batch.submit(), 2);
+    for pending in pending {
+        assert_eq!(pending.wait().0.unwrap(), 0);
+    }
+}
+
+fn dropped_batch_cancels_what_it_has() {
+    let context = context();
+    let scratch = Scratch::new("batch-dropped", b"");
+    let mut batch = context.batch();
+    let pending = batch.push(Op::write(&scratch.file, "x", 0));
+    drop(batch);
+    assert_eq!(errno(pending.wait().0), libc::ECANCELED);
+    assert_eq!(stat(&context, "submitted"), 0);
+}
+
+fn submit_and_wait_waits_for_so_many() {
+    let context = context();
+    let scratch = Scratch::new("wait", &[1; 4096]);
+    let (reader, _writer) = tap::pipe();
+    let mut batch = context.batch();
+    let blocked = batch.push(Op::read(&reader, vec![0; 1], 0));
+    let reads: Vec<_> = (0..3)
+        .map(|_| batch.push(Op::read(&scratch.file, vec![0; 4096], 0)))
+        .collect();
+    assert_eq!(batch.submit_and_wait(3), 4);
+    assert!(reads.iter().all(|pending| pending.is_complete()));
+    assert!(!blocked.is_complete());
+}
+
+fn submit_and_wait_does_not_wait_for_what_was_refused() {
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let mut batch = context.batch();
+    let bad = batch.push(Op::fsync(&reader));
+    let good = batch.push(Op::noop(&reader));
+    assert_eq!(batch.submit_and_wait(2), 1);
+    assert!(bad.is_complete() && good.is_complete());
+}
+
+fn submit_and_wait_does_not_wait_if_refusals_are_enough() {
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let mut batch = context.batch();
+    let bad = batch.push(Op::fsync(&reader));
+    let blocked = batch.push(Op::read(&reader, vec![0; 1], 0));
+    assert_eq!(batch.submit_and_wait(1), 1);
+    assert!(bad.is_complete() && !blocked.is_complete());
+}
+
+fn submit_and_wait_for_more_than_there_are() {
+    let context = context();
+    let scratch = Scratch::new("wait-more", b"");
+    let mut batch = context.batch();
+    let pending = batch.push(Op::noop(&scratch.file));
+    assert_eq!(batch.submit_and_wait(100), 1);
+    assert!(pending.is_complete());
+}
+
+fn wait_of_an_idle_context_returns() {
+    assert_eq!(context().wait(None), 0);
+}
+
+fn wait_returns_when_the_time_is_over() {
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let _pending = context.submit(Op::read(&reader, vec![0; 1], 0));
+    assert_eq!(context.wait(Some(Duration::from_millis(5))), 0);
+    assert_eq!(context.in_flight(), 1);
+}
+
+fn wait_reaps() {
+    let context = context();
+    let (reader, mut writer) = tap::pipe();
+    let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
+    writer.write_all(b"x").unwrap();
+    assert_eq!(context.wait(Some(PATIENCE)), 1);
+    assert!(pending.is_complete());
+    assert_eq!(context.in_flight(), 0);
+}
+
+fn capacity_is_at_least_what_was_asked() {
+    for entries in [1, 126, 127, 128, 1000] {
+        let context = Context::new(entries).unwrap();
+        assert!(context.capacity() >= entries as usize);
+    }
+}
+
+fn context_of_0_is_refused() {
+    let error = Context::new(0).expect_err("no room at all");
+    assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+}
+
+fn query_counts_this_context() {
+    let context = Context::new(77).unwrap();
+    let query = context.query().unwrap();
+    assert_eq!(query.version, 1);
+    assert!(query.nr >= 77 && query.user_nr >= 77 && query.max_nr >= query.nr);
+    assert_ne!(query.rw_flags & flags::RWF_NOWAIT as u64, 0);
+    assert_ne!(query.opcodes & 1, 0);
+}
+
+tests! {
+    read_fills_the_buffer_it_was_given,
+    write_writes_the_whole_buffer,
+    read_vectored_fills_one_after_the_other,
+    write_vectored_writes_one_after_the_other,
+    aligned_buffer_does_for_direct_io,
+    fsync_of_a_file,
+    fdatasync_of_a_file,
+    fsync_of_a_pipe_is_refused,
+    noop_completes_with_0,
+    poll_gives_the_events_that_there_are,
+    refused_request_gives_its_buffer_back,
+    unknown_flag_is_refused,
+    append_flag_appends,
+    nowait_flag_does_not_wait,
+    priority_that_is_none_is_refused,
+    priority_that_is_one_is_accepted,
+    offset_past_i64_is_refused,
+    file_may_be_closed_after_submission,
+    full_context_refuses_and_gives_the_buffer_back,
+    batch_submits_all,
+    batch_goes_on_after_one_that_is_refused,
+    batch_keeps_what_there_is_no_room_for,
+    dropped_batch_cancels_what_it_has,
+    submit_and_wait_waits_for_so_many,
+    submit_and_wait_does_not_wait_for_what_was_refused,
+    submit_and_wait_does_not_wait_if_refusals_are_enough,
+    submit_and_wait_for_more_than_there_are,
+    wait_of_an_idle_context_returns,
+    wait_returns_when_the_time_is_over,
+    wait_reaps,
+    capacity_is_at_least_what_was_asked,
+    context_of_0_is_refused,
+    query_counts_this_context,
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+//! Requests as futures: who wakes them, and what a reactor sees.
+
+mod tap;
+
+use std::future::Future;
+use std::io::Write;
+use std::pin::{pin, Pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::task::{self, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use kaio::{Context, Op};
+use tap::{readable, wait_until, PATIENCE};
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Counter(AtomicUsize);
+
+impl Wake for Counter {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Counter {
+    fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, counter: &Arc<Counter>) -> Poll<F::Output> {
+    let waker = Waker::from(counter.clone());
+    future.poll(&mut task::Context::from_waker(&waker))
+}
+
+fn ready<T>(poll: Poll<T>) -> T {
+    match poll {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("it is not ready"),
+    }
+}
+
+fn complete_request_is_ready_at_once() {
+    let context = Context::new(8).unwrap();
+    let (reader, _writer) = tap::pipe();
+    let future = pin!(context.submit(Op::noop(&reader)));
+    let (result, ()) = ready(poll(future, &Arc::default()));
+    assert_eq!(result.unwrap(), 0);
+}
+
+/// The way of a future, from a pipe that is empty, through the descriptor that a reactor watches.
+fn goes_through(context: Context) {
+    let counter = Arc::new(Counter::default());
+    let (reader, mut writer) = tap::pipe();
+    let mut future = pin!(context.submit(Op::read(&reader, vec![0; 3], 0)));
+    assert!(poll(future.as_mut(), &counter).is_pending());
+    assert!(!readable(&context, AT_ONCE));
+
+    writer.write_all(b"abc").unwrap();
+    assert!(readable(&context, PATIENCE));
+    assert_eq!(counter.count(), 0);
+    assert_eq!(context.reap(), 1);
+    assert_eq!(counter.count(), 1);
+    assert!(!readable(&context, AT_ONCE));
+
+    let (result, buf) = ready(poll(future, &counter));
+    assert_eq!(result.unwrap(), 3);
+    assert_eq!(buf, b"abc");
+}
+
+fn device_tells_a_reactor() {
+    goes_through(Context::new(8).unwrap());
+}
+
+fn eventfd_tells_a_reactor() {
+    goes_through(Context::with_eventfd(8).unwrap());
+}
+
+fn only_the_last_waker_is_woken() {
+    let context = Context::new(8).unwrap();
+    let (first, last) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
+    let (reader, mut writer) = tap::pipe();
+    let mut future = pin!(context.submit(Op::read(&reader, vec![0; 1], 0)));
+    assert!(poll(future.as_mut(), &first).is_pending());
+    assert!(poll(future.as_mut(), &last).is_pending());
+    writer.write_all(b"x").unwrap();
+    assert_eq!(context.wait(Some(PATIENCE)), 1);
+    assert_eq!((first.count(), last.count()), (0, 1));
+}
+
+fn thread_that_waits_wakes_futures() {
+    let context = Context::new(8).unwrap();
+    let counter = Arc::new(Counter::default());
+    let (reader, mut writer) = tap::pipe();
+    let (other_reader, mut other_writer) = tap::pipe();
+    let mut future = pin!(context.submit(Op::read(&reader, vec![0; 1], 0)));
+    let blocking = context.submit(Op::read(&other_reader, vec![0; 1], 0));
+    assert!(poll(future.as_mut(), &counter).is_pending());
+    let thread = thread::spawn(move || blocking.wait().0.unwrap());
+    writer.write_all(b"x").unwrap();
+    // Either it sleeps and takes the event, or the event is there when it begins to.
+    assert!(wait_until(|| counter.count() == 1));
+    assert_eq!(ready(poll(future, &counter)).0.unwrap(), 1);
+    other_writer.write_all(b"x").unwrap();
+    assert_eq!(thread.join().unwrap(), 1);
+}
+
+fn dropped_future_is_cancelled() {
+    let context = Context::new(8).unwrap();
+    let (reader, mut writer) = tap::pipe();
+    {
+        let future = pin!(context.submit(Op::read(&reader, vec![0; 1], 0)));
+        assert!(poll(future, &Arc::default()).is_pending());
+    }
+    assert_eq!(context.in_flight(), 0);
+    // It takes nothing from those that come after it.
+    writer.write_all(b"x").unwrap();
+    let (result, buf) = context.submit(Op::read(&reader, vec![0; 1], 0)).wait();
+    assert_eq!((result.unwrap(), &buf[..]), (1, &b"x"[..]));
+}
+
+fn future_of_a_batch_is_ready_after_it_was_submitted() {
+    let context = Context::new(8).unwrap();
+    let counter = Arc::new(Counter::default());
+    let (reader, _writer) = tap::pipe();
+    let mut batch = context.batch();
+    let mut future = pin!(batch.push(Op::noop(&reader)));
+    assert!(poll(future.as_mut(), &counter).is_pending());
+    assert_eq!(batch.submit(), 1);
+    assert_eq!(ready(poll(future, &counter)).0.unwrap(), 0);
+}
+
+fn future_of_a_dropped_batch_is_woken() {
+    let context = Context::new(8).unwrap();
+    let counter = Arc::new(Counter::default());
+    let (reader, _writer) = tap::pipe();
+    let mut batch = context.batch();
+    let mut future = pin!(batch.push(Op::noop(&reader)));
+    assert!(poll(future.as_mut(), &counter).is_pending());
+    drop(batch);
+    assert_eq!(counter.count(), 1);
+    let error = ready(poll(future, &counter)).0.unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::ECANCELED));
+}
+
+tests! {
+    complete_request_is_ready_at_once,
+    device_tells_a_reactor,
+    eventfd_tells_a_reactor,
+    only_the_last_waker_is_woken,
+    thread_that_waits_wakes_futures,
+    dropped_future_is_cancelled,
+    future_of_a_batch_is_ready_after_it_was_submitted,
+    future_of_a_dropped_batch_is_woken,
+}

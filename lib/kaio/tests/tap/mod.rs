@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+
+//! What the tests share: they print TAP, and no test hangs the others. The guest has no libtest.
+
+// Each program uses a part of it.
+#![allow(dead_code)]
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::panic;
+use std::path::PathBuf;
+use std::process::{self, ExitCode};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Nothing that is right takes so long, even emulated and with KASAN.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs the tests, and prints a line for each.
+pub fn run(tests: &[(&str, fn())]) -> ExitCode {
+    println!("TAP version 13\n1..{}", tests.len());
+    let mut status = ExitCode::SUCCESS;
+    for (number, (name, test)) in (1..).zip(tests) {
+        let (send, over) = mpsc::channel();
+        let test = *test;
+        thread::spawn(move || {
+            let result = panic::catch_unwind(test);
+            let _ = send.send(result.is_ok());
+        });
+        match over.recv_timeout(2 * PATIENCE) {
+            Ok(true) => println!("ok {number} {name}"),
+            Ok(false) => {
+                println!("not ok {number} {name}");
+                status = ExitCode::FAILURE;
+            }
+            Err(_) => {
+                // Its thread cannot be ended, and may hold what the next test needs.
+                println!("not ok {number} {name}\n# it hangs");
+                process::exit(1);
+            }
+        }
+    }
+    status
+}
+
+/// `main` that runs these functions.
+#[macro_export]
+macro_rules! tests {
+    ($($test:ident,)*) => {
+        fn main() -> std::process::ExitCode {
+            tap::run(&[$((stringify!($test), $test),)*])
+        }
+    };
+}
+
+/// Whether `ready` became true in time.
+pub fn wait_until(mut ready: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE;
+    while !ready() {
+        if Instant::now() > end {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
+}
+
+/// A counter of an open file of the device, from its fdinfo.
+pub fn stat(device: &impl AsFd, name: &str) -> u64 {
+    let path = format!("/proc/self/fdinfo/{}", device.as_fd().as_raw_fd());
+    let text = fs::read_to_string(path).expect("fdinfo");
+    let key = format!("kaio-{name}:");
+    let line = text.lines().find_map(|line| line.strip_prefix(&key));
+    let value = line.unwrap_or_else(|| panic!("no {key} in {text}"));
+    value.trim().parse().expect("a number")
+}
+
+/// A file of this test alone; it has gone when the value has.
+pub struct Scratch {
+    pub path: PathBuf,
+    pub file: File,
+}
+
+impl Scratch {
+    /// On the disk, where `O_DIRECT` works. It holds `content`.
+    pub fn new(name: &str, content: &[u8]) -> Self {
+        let path = PathBuf::from(format!("/mnt/{name}.{}", process::id()));
+        fs::write(&path, content).expect("a file on the disk");
+        let file = File::options().read(true).write(true).open(&path);
+        let file = file.expect("the file again");
+        Self { path, file }
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A pipe. (`std::io::pipe` is newer than our oldest compiler.)
+pub fn pipe() -> (File, File) {
+    let mut ends = [-1; 2];
+    // SAFETY: there is room for both.
+    let failed = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: they were made for us.
+    ends.map(|fd| unsafe { File::from_raw_fd(fd) }).into()
+}
+
+/// Whether the descriptor becomes readable within the time.
+pub fn readable(fd: &impl AsFd, timeout: Duration) -> bool {
+    let mut poll = libc::pollfd {
+        fd: fd.as_fd().as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which lives until the call returns.
+    let count = unsafe { libc::poll(&mut poll, 1, timeout.as_millis() as i32) };
+    assert!(count >= 0, "{}", std::io::Error::last_os_error());
+    count == 1 && poll.revents & libc::POLLIN != 0
+}

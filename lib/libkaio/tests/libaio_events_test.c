@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * Taking events: from the ring without a system call, and never what is not ours.
+ */
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "libaio_fixture.h"
+
+/*
+ * From here on a system call other than read, write and exit kills the process.
+ * A child that is asked to do that ends with stop().
+ */
+static void no_more_system_calls(void)
+{
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
+}
+
+static void __attribute__((noreturn)) stop(int status)
+{
+	for (;;)
+		syscall(SYS_exit, status);
+}
+
+TEST_F(aio, events_that_are_there_need_no_system_call)
+{
+	struct iocb iocbs[8];
+	pid_t pid;
+
+	ASSERT_EQ(io_destroy(self->ctx), 0);
+	self->ctx = NULL;
+	pid = fork();
+	if (!pid) {
+		int ret;
+
+		if (io_setup(64, &self->ctx) || submit_ready(self->ctx, iocbs, 8, self->pipe[1]) != 8)
+			_exit(10);
+		/* The buffer gets known. */
+		if (io_getevents(self->ctx, 1, 1, self->events, &patience) != 1)
+			_exit(11);
+		no_more_system_calls();
+		ret = io_getevents(self->ctx, 1, 3, self->events, NULL);
+		if (ret == 3)
+			ret += io_getevents(self->ctx, 4, 8, self->events, &patience);
+		stop(ret == 7 ? 0 : 20 + ret);
+	}
+	EXPECT_EQ(join(pid), 0);
+}
+
+TEST_F(aio, an_empty_ring_needs_no_system_call_if_there_is_no_time)
+{
+	pid_t pid;
+
+	ASSERT_EQ(io_destroy(self->ctx), 0);
+	self->ctx = NULL;
+	pid = fork();
+	if (!pid) {
+		if (io_setup(64, &self->ctx) ||
+		    io_getevents(self->ctx, 0, 1, self->events, &no_time))
+			_exit(10);
+		no_more_system_calls();
+		stop(io_getevents(self->ctx, 1, 1, self->events, &no_time));
+	}
+	EXPECT_EQ(join(pid), 0);
+}
+
+TEST_F(aio, the_end_of_the_ring_is_passed)
+{
+	struct iocb iocbs[64];
+	int round, i;
+
+	for (round = 0; round < 40; round++) {
+		ASSERT_EQ(submit_ready(self->ctx, iocbs, 50, self->pipe[1]), 50);
+		ASSERT_EQ(io_getevents(self->ctx, 50, 64, self->events, &patience), 50);
+		for (i = 0; i < 50; i++)
+			ASSERT_EQ(self->events[i].data, &iocbs[i]);
+	}
+}
+
+TEST_F(aio, no_more_than_were_asked_for)
+{
+	struct iocb iocbs[5];
+
+	ASSERT_EQ(submit_ready(self->ctx, iocbs, 5, self->pipe[1]), 5);
+	memset(self->events, 0x55, sizeof(self->events));
+	EXPECT_EQ(io_getevents(self->ctx, 0, 2, self->events, &no_time), 2);
+	EXPECT_EQ(*(unsigned char *)&self->events[2], 0x55);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 64, self->events, &patience), 3);
+}
+
+TEST_F(aio, a_time_that_is_over_gives_what_there_is)
+{
+	struct timespec time = { .tv_nsec = 20000000 }, before, after;
+	struct iocb other;
+
+	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
+	ASSERT_EQ(submit_poll(self->ctx, &other, self->pipe[0]), 1);
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	EXPECT_EQ(io_getevents(self->ctx, 2, 2, self->events, &time), 1);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	EXPECT_GE((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec,
+		  20000000);
+}
+
+TEST_F(aio, strange_times_are_taken)
+{
+	struct timespec past = { .tv_sec = -1 }, end = { .tv_sec = INT64_MAX };
+	struct timespec carry = { .tv_nsec = 1000000000 };
+
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &past), 0);
+	EXPECT_EQ(io_getevents(self->ctx, 0, 1, self->events, &carry), 0);
+	EXPECT_EQ(io_getevents(self->ctx, 0, 1, self->events, &end), 0);
+	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &end), 1);
+}
+
+/* Natively the buffered write of such a program is complete when it was submitted. */
+TEST_F(aio, without_a_minimum_the_next_event_is_worth_the_time)
+{
+	struct iocb *iocb = &self->iocb;
+	pid_t pid;
+
+	io_prep_pread(iocb, self->pipe[0], self->buf, 1, 0);
+	ASSERT_EQ(io_submit(self->ctx, 1, &iocb), 1);
+	pid = fork();
+	if (!pid) {
+		usleep(50000);
+		_exit(write(self->pipe[1], "x", 1) != 1);
+	}
+	EXPECT_EQ(io_getevents(self->ctx, 0, 1, self->events, &patience), 1);
+	EXPECT_EQ(join(pid), 0);
+}
+
+TEST_F(aio, without_a_minimum_or_a_request_nobody_waits)
+{
+	struct timespec before, after;
+
+	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
+	ASSERT_EQ(io_getevents(self->ctx, 1, 1, self->events, &patience), 1);
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	EXPECT_EQ(io_getevents(self->ctx, 0, 1, self->events, &patience), 0);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	EXPECT_LT(after.tv_sec - before.tv_sec, patience.tv_sec / 2);
+}
+
+TEST_F(aio, without_a_minimum_or_a_time_nobody_waits)
+{
+	ASSERT_EQ(submit_poll(self->ctx, &self->iocb, self->pipe[0]), 1);
+	EXPECT_EQ(io_getevents(self->ctx, 0, 1, self->events, NULL), 0);
+}
+
+TEST_F(aio, numbers_that_make_no_sense)
+{
+	EXPECT_EQ(io_getevents(self->ctx, -1, 1, self->events, &no_time), -EINVAL);
+	EXPECT_EQ(io_getevents(self->ctx, 0, -1, self->events, &no_time), -EINVAL);
+	EXPECT_EQ(io_getevents(self->ctx, 2, 1, self->events, &no_time), -EINVAL);
+}
+
+TEST_F(aio, a_bad_time_comes_before_everything)
+{
+	void *page = no_page();
+
+	ASSERT_NE(page, NULL);
+	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, page), -EFAULT);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, KERNEL_POINTER), -EFAULT);
+	EXPECT_EQ(io_getevents((io_context_t)8, 1, 1, self->events, page), -EFAULT);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &patience), 1);
+}
+
+TEST_F(aio, a_bad_buffer_loses_no_event)
+{
+	char *page = no_page();
+
+	ASSERT_NE(page, NULL);
+	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, NULL, NULL), -EFAULT);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, (void *)page, NULL), -EFAULT);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, KERNEL_POINTER, NULL), -EFAULT);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, (void *)-8, NULL), -EFAULT);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, (void *)(page + PAGE - 8), NULL), -EFAULT);
+	ASSERT_EQ(io_getevents(self->ctx, 1, 1, self->events, NULL), 1);
+	EXPECT_EQ(self->events[0].data, &self->iocb);
+}
+
+TEST_F(aio, a_buffer_that_ends_too_early_is_efault)
+{
+	struct iocb iocbs[4];
+	struct io_event *events;
+	char *pages;
+
+	pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(pages, MAP_FAILED);
+	ASSERT_EQ(mprotect(pages + PAGE, PAGE, PROT_NONE), 0);
+	events = (struct io_event *)(pages + PAGE) - 2;
+	ASSERT_EQ(submit_ready(self->ctx, iocbs, 4, self->pipe[1]), 4);
+	EXPECT_EQ(io_getevents(self->ctx, 4, 4, events, NULL), -EFAULT);
+	EXPECT_EQ(io_getevents(self->ctx, 2, 2, events, NULL), 2);
+	EXPECT_EQ(io_getevents(self->ctx, 2, 2, self->events, NULL), 2);
+	EXPECT_EQ(self->events[0].data, &iocbs[2]);
+}
+
+TEST_F(aio, an_event_across_two_pages)
+{
+	struct iocb iocbs[4];
+	struct io_event *events;
+	char *pages;
+
+	pages = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(pages, MAP_FAILED);
+	events = (struct io_event *)(pages + PAGE - 40);
+	ASSERT_EQ(submit_ready(self->ctx, iocbs, 4, self->pipe[1]), 4);
+	ASSERT_EQ(io_getevents(self->ctx, 4, 4, events, NULL), 4);
+	EXPECT_EQ(events[0].data, &iocbs[0]);
+	EXPECT_EQ(events[1].data, &iocbs[1]);
+	EXPECT_EQ(events[3].data, &iocbs[3]);
+}
+
+/* Real libaio reads at such an address. */
+TEST_F(aio, garbage_is_no_context)
+{
+	static char zeroes[2 * PAGE];
+	io_context_t garbage[] = {
+		NULL, (io_context_t)8, (io_context_t)-1, KERNEL_POINTER, no_page(),
+		(io_context_t)zeroes, (io_context_t)((char *)self->ctx + 32),
+		(io_context_t)((char *)self->ctx + PAGE),
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(garbage) / sizeof(*garbage); i++) {
+		EXPECT_EQ(io_getevents(garbage[i], 0, 1, self->events, &no_time), -EINVAL);
+		EXPECT_EQ(io_getevents(garbage[i], 1, 1, self->events, NULL), -EINVAL);
+		EXPECT_EQ(io_pgetevents(garbage[i], 1, 1, self->events, NULL, NULL), -EINVAL);
+		EXPECT_EQ(io_submit(garbage[i], 0, NULL), -EINVAL);
+		EXPECT_EQ(io_destroy(garbage[i]), -EINVAL);
+	}
+}
+
+TEST_F(aio, a_destroyed_context_is_none)
+{
+	io_context_t ctx = self->ctx;
+
+	ASSERT_EQ(submit_ready(ctx, &self->iocb, 1, self->pipe[1]), 1);
+	ASSERT_EQ(io_destroy(ctx), 0);
+	self->ctx = NULL;
+	EXPECT_EQ(io_getevents(ctx, 0, 1, self->events, &no_time), -EINVAL);
+	EXPECT_EQ(io_getevents(ctx, 1, 1, self->events, NULL), -EINVAL);
+	EXPECT_EQ(io_destroy(ctx), -EINVAL);
+}
+
+TEST_F(aio, contexts_at_one_address_are_not_mixed_up)
+{
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		io_context_t ctx = NULL;
+
+		ASSERT_EQ(io_setup(1, &ctx), 0);
+		ASSERT_EQ(submit_ready(ctx, &self->iocb, 1, self->pipe[1]), 1);
+		if (i % 2)
+			ASSERT_EQ(io_getevents(ctx, 1, 1, self->events, NULL), 1);
+		ASSERT_EQ(io_destroy(ctx), 0);
+	}
+}
+
+/* More than our table has room for: the others work, too. */
+TEST(many_contexts)
+{
+	enum { MANY = 1500 };
+	static io_context_t ctx[MANY];
+	struct io_event event;
+	struct iocb iocb;
+	int fds[2], i;
+
+	ASSERT_EQ(pipe(fds), 0);
+	for (i = 0; i < MANY; i++)
+		ASSERT_EQ(io_setup(1, &ctx[i]), 0);
+	for (i = 0; i < MANY; i++) {
+		ASSERT_EQ(submit_ready(ctx[i], &iocb, 1, fds[1]), 1);
+		ASSERT_EQ(io_getevents(ctx[i], 1, 1, &event, &patience), 1);
+		ASSERT_EQ(event.data, &iocb);
+	}
+	for (i = 0; i < MANY; i++)
+		ASSERT_EQ(io_destroy(ctx[i]), 0);
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+static void catch(int sig)
+{
+	struct sigaction action = { .sa_handler = nothing };
+
+	sigaction(sig, &action, NULL);
+}
+
+TEST_F(aio, a_signal_ends_a_wait)
+{
+	struct itimerspec soon = { .it_value.tv_nsec = 20000000, .it_interval.tv_nsec = 20000000 };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	timer_t timer;
+
+	catch(SIGALRM);
+	ASSERT_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+	ASSERT_EQ(timer_settime(timer, 0, &soon, NULL), 0);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &patience), -EINTR);
+	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
+	EXPECT_EQ(io_getevents(self->ctx, 2, 2, self->events, &patience), 1);
+	timer_delete(timer);
+}
+
+TEST_F(aio, pgetevents_opens_the_mask_while_it_waits)
+{
+	sigset_t blocked, open, now;
+
+	catch(SIGUSR1);
+	sigemptyset(&open);
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGUSR1);
+	ASSERT_EQ(sigprocmask(SIG_BLOCK, &blocked, NULL), 0);
+	ASSERT_EQ(raise(SIGUSR1), 0);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &no_time), 0);
+	EXPECT_EQ(io_pgetevents(self->ctx, 1, 1, self->events, &patience, &open), -EINTR);
+	ASSERT_EQ(sigprocmask(SIG_BLOCK, NULL, &now), 0);
+	EXPECT_EQ(sigismember(&now, SIGUSR1), 1);
+}
+
+TEST_F(aio, pgetevents_takes_events)
+{
+	struct iocb iocbs[3];
+	sigset_t open;
+
+	sigemptyset(&open);
+	ASSERT_EQ(submit_ready(self->ctx, iocbs, 3, self->pipe[1]), 3);
+	EXPECT_EQ(io_pgetevents(self->ctx, 1, 1, self->events, &patience, &open), 1);
+	EXPECT_EQ(io_pgetevents(self->ctx, 1, 2, self->events, NULL, NULL), 2);
+	EXPECT_EQ(self->events[1].data, &iocbs[2]);
+	EXPECT_EQ(io_pgetevents(self->ctx, 1, 1, self->events, NULL, KERNEL_POINTER), -EFAULT);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * What the tests of libaio's ABI share: a context, a file, requests.
+ */
+#ifndef KAIO_LIBAIO_FIXTURE_H
+#define KAIO_LIBAIO_FIXTURE_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libaio.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "drop.h"
+#include "kselftest_harness.h"
+
+#define PAGE	4096
+/* Kernel memory: no program's. */
+#define KERNEL_POINTER	((void *)0xffffffff81000000)
+
+/* Nothing that is right takes so long. */
+static struct timespec __attribute__((unused)) patience = { .tv_sec = 20 };
+static struct timespec __attribute__((unused)) no_time;
+
+/* A page that can be neither read nor written. */
+static inline void *no_page(void)
+{
+	void *page = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return page == MAP_FAILED ? NULL : page;
+}
+
+/* A pipe, whose reads and polls wait until somebody writes. */
+FIXTURE(aio)
+{
+	io_context_t ctx;
+	int pipe[2];
+	char buf[64];
+	struct iocb iocb;
+	struct io_event events[64];
+};
+
+FIXTURE_SETUP(aio)
+{
+	self->ctx = NULL;
+	ASSERT_EQ(io_setup(64, &self->ctx), 0);
+	ASSERT_EQ(pipe(self->pipe), 0);
+}
+
+FIXTURE_TEARDOWN(aio)
+{
+	if (self->ctx)
+		EXPECT_EQ(io_destroy(self->ctx), 0);
+}
+
+static inline int submit_poll(io_context_t ctx, struct iocb *iocb, int fd)
+{
+	io_prep_poll(iocb, fd, POLLIN);
+	iocb->data = iocb;
+	return io_submit(ctx, 1, &iocb);
+}
+
+/* Requests that are complete at once: polls of a pipe that can be written. */
+static inline int submit_ready(io_context_t ctx, struct iocb *iocb, int nr, int fd)
+{
+	struct iocb *list[64];
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		io_prep_poll(&iocb[i], fd, POLLOUT);
+		iocb[i].data = &iocb[i];
+		list[i] = &iocb[i];
+	}
+	return io_submit(ctx, nr, list);
+}
+
+/* Status of a child: 0 if it exited with 0, else what waitpid() says. */
+static inline int join(pid_t pid)
+{
+	int status = -1;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return status;
+}
+
+#endif /* KAIO_LIBAIO_FIXTURE_H */

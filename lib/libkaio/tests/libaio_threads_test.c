@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * One context, several threads: each event is taken once, and nobody is left behind.
+ */
+#include <signal.h>
+#include <stdatomic.h>
+
+#include "libaio_fixture.h"
+
+#define TAKERS		4
+#define REQUESTS	20000
+
+static struct {
+	io_context_t ctx;
+	atomic_uint taken[REQUESTS];
+	atomic_int total;
+	atomic_int errors;
+} shared;
+
+/* Some wait for several events, some for one, some look now and then. */
+static void *taker(void *arg)
+{
+	long min = (long)arg;
+	struct timespec a_moment = { .tv_nsec = 5000000 };
+	struct io_event events[16];
+	int i, got;
+
+	while (atomic_load(&shared.total) < REQUESTS) {
+		got = io_getevents(shared.ctx, min, 16, events, min ? &a_moment : &no_time);
+		if (got < 0) {
+			atomic_fetch_add(&shared.errors, 1);
+			break;
+		}
+		for (i = 0; i < got; i++)
+			atomic_fetch_add(&shared.taken[(uintptr_t)events[i].data], 1);
+		atomic_fetch_add(&shared.total, got);
+		if (!got && !min)
+			sched_yield();
+	}
+	return NULL;
+}
+
+TEST_F(aio, each_event_is_taken_once)
+{
+	static struct iocb iocbs[REQUESTS];
+	pthread_t threads[TAKERS];
+	uintptr_t i;
+	int ret;
+
+	shared.ctx = self->ctx;
+	for (i = 0; i < TAKERS; i++)
+		ASSERT_EQ(pthread_create(&threads[i], NULL, taker, (void *)(i % 3)), 0);
+	for (i = 0; i < REQUESTS; i++) {
+		struct iocb *iocb = &iocbs[i];
+
+		io_prep_poll(iocb, self->pipe[1], POLLOUT);
+		iocb->data = (void *)i;
+		do
+			ret = io_submit(self->ctx, 1, &iocb);
+		while (ret == -EAGAIN && !sched_yield());
+		ASSERT_EQ(ret, 1);
+	}
+	for (i = 0; i < TAKERS; i++)
+		ASSERT_EQ(pthread_join(threads[i], NULL), 0);
+	EXPECT_EQ(atomic_load(&shared.errors), 0);
+	for (i = 0; i < REQUESTS; i++)
+		ASSERT_EQ(atomic_load(&shared.taken[i]), 1) TH_LOG("request %lu", i);
+}
+
+static void *wait_for_ever(void *arg)
+{
+	struct io_event event;
+
+	(void)arg;
+	return (void *)(long)io_getevents(shared.ctx, 1, 1, &event, NULL);
+}
+
+/* Whether thread @tid sleeps. */
+static bool sleeps(pid_t tid)
+{
+	char path[64], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state == 'S';
+}
+
+static void until_sleeping(void)
+{
+	struct timespec a_moment = { .tv_nsec = 1000000 };
+	struct dirent *entry;
+	bool all;
+	DIR *dir;
+	int i;
+
+	for (i = 0; i < 5000; i++) {
+		all = true;
+		dir = opendir("/proc/self/task");
+		while (dir && (entry = readdir(dir)))
+			if (atoi(entry->d_name) && atoi(entry->d_name) != getpid())
+				all = all && sleeps(atoi(entry->d_name));
+		closedir(dir);
+		if (all)
+			return;
+		nanosleep(&a_moment, NULL);
+	}
+}
+
+TEST_F(aio, destroy_wakes_who_waits)
+{
+	pthread_t threads[3];
+	void *ret;
+	int i;
+
+	shared.ctx = self->ctx;
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(pthread_create(&threads[i], NULL, wait_for_ever, NULL), 0);
+	until_sleeping();
+	ASSERT_EQ(io_destroy(self->ctx), 0);
+	self->ctx = NULL;
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(pthread_join(threads[i], &ret), 0);
+		EXPECT_EQ((long)ret, -EINVAL);
+	}
+}
+
+/* Each of those that wait gets one; nobody takes two and lets another sleep. */
+TEST_F(aio, as_many_events_as_waiters)
+{
+	struct iocb iocbs[3];
+	pthread_t threads[3];
+	void *ret;
+	int i;
+
+	shared.ctx = self->ctx;
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(pthread_create(&threads[i], NULL, wait_for_ever, NULL), 0);
+	until_sleeping();
+	ASSERT_EQ(submit_ready(self->ctx, iocbs, 3, self->pipe[1]), 3);
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(pthread_join(threads[i], &ret), 0);
+		EXPECT_EQ((long)ret, 1);
+	}
+}
+
+static atomic_bool ended;
+
+static void *take_until_the_end(void *arg)
+{
+	struct io_event events[4];
+	int got = 0;
+
+	(void)arg;
+	while (!atomic_load(&ended) && got >= 0)
+		got = io_getevents(shared.ctx, 0, 4, events, &no_time);
+	return (void *)(long)got;
+}
+
+/* Whoever reads the ring while it is unmapped dies. */
+TEST_F(aio, destroy_while_others_reap)
+{
+	pthread_t threads[2];
+	void *ret;
+	int round, i;
+
+	for (round = 0; round < 50; round++) {
+		io_context_t ctx = NULL;
+
+		ASSERT_EQ(io_setup(8, &ctx), 0);
+		ASSERT_EQ(submit_ready(ctx, &self->iocb, 1, self->pipe[1]), 1);
+		shared.ctx = ctx;
+		for (i = 0; i < 2; i++)
+			ASSERT_EQ(pthread_create(&threads[i], NULL, take_until_the_end, NULL), 0);
+		sched_yield();
+		ASSERT_EQ(io_destroy(ctx), 0);
+		for (i = 0; i < 2; i++) {
+			ASSERT_EQ(pthread_join(threads[i], &ret), 0);
+			ASSERT_EQ((long)ret, -EINVAL);
+		}
+	}
+}
+
+static atomic_int handled, wrong;
+
+static void take_in_handler(int sig)
+{
+	struct io_event event;
+	int ret = io_getevents(shared.ctx, 0, 1, &event, &no_time);
+
+	(void)sig;
+	/* EAGAIN: what it interrupted is taking events itself. */
+	if (ret < 0 && ret != -EAGAIN)
+		atomic_fetch_add(&wrong, 1);
+	if (ret > 0)
+		atomic_fetch_add(&shared.total, ret);
+	atomic_fetch_add(&handled, 1);
+}
+
+/* A handler that takes events does not wait for what it interrupted. */
+TEST_F(aio, a_signal_handler_may_take_events)
+{
+	struct itimerspec often = { .it_value.tv_nsec = 200000, .it_interval.tv_nsec = 200000 };
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	struct sigaction action = { .sa_handler = take_in_handler };
+	int i, got, submitted = 0;
+	timer_t timer;
+
+	shared.ctx = self->ctx;
+	atomic_store(&shared.total, 0);
+	ASSERT_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	ASSERT_EQ(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+	ASSERT_EQ(timer_settime(timer, 0, &often, NULL), 0);
+	for (i = 0; i < 100000 && atomic_load(&handled) < 500; i++) {
+		if (submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]) == 1)
+			submitted++;
+		got = io_getevents(self->ctx, 0, 4, self->events, &no_time);
+		ASSERT_GE(got, 0);
+		atomic_fetch_add(&shared.total, got);
+	}
+	timer_delete(timer);
+	while ((got = io_getevents(self->ctx, 0, 4, self->events, &no_time)) > 0)
+		atomic_fetch_add(&shared.total, got);
+	EXPECT_GE(atomic_load(&handled), 500);
+	EXPECT_EQ(atomic_load(&wrong), 0);
+	EXPECT_EQ(atomic_load(&shared.total), submitted);
+}
+
+TEST_HARNESS_MAIN

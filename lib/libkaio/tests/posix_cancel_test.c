@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * aio_cancel.
+ */
+#include "posix_common.h"
+
+#define SIGNAL	(SIGRTMIN + 3)
+#define NR	8
+
+static char buf[NR][PAGE];
+
+/* Reads that wait for an empty pipe. */
+FIXTURE(cancel)
+{
+	int fds[2];
+	struct aiocb cb[NR];
+};
+
+FIXTURE_SETUP(cancel)
+{
+	int i;
+
+	see_signals(_metadata, SIGNAL);
+	empty_pipe(_metadata, self->fds);
+	for (i = 0; i < NR; i++) {
+		self->cb[i] = block_of(self->fds[0], buf[i], 5, 0);
+		self->cb[i].aio_sigevent.sigev_value.sival_int = i;
+		self->cb[i].aio_sigevent.sigev_signo = SIGNAL;
+	}
+}
+
+FIXTURE_TEARDOWN(cancel)
+{
+}
+
+TEST_F(cancel, one)
+{
+	read_waits(_metadata, &self->cb[0]);
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], &self->cb[0]));
+	EXPECT_EQ(ECANCELED, aio_error(&self->cb[0]));
+	EXPECT_EQ(-1, aio_return(&self->cb[0]));
+	EXPECT_EQ(0, through_kaio("inflight"));
+}
+
+/* Others of the descriptor are not touched, whichever it is. */
+TEST_F(cancel, one_of_many)
+{
+	int i;
+
+	for (i = 0; i < 3; i++)
+		read_waits(_metadata, &self->cb[i]);
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], &self->cb[1]));
+	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
+	EXPECT_EQ(ECANCELED, aio_error(&self->cb[1]));
+	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[2]));
+	ASSERT_EQ(10, write(self->fds[1], "helloworld", 10));
+	EXPECT_EQ(5, result_of(&self->cb[0]));
+	EXPECT_EQ(5, result_of(&self->cb[2]));
+	EXPECT_EQ(0, memcmp(buf[0], "hello", 5));
+	EXPECT_EQ(0, memcmp(buf[2], "world", 5));
+}
+
+TEST_F(cancel, all_of_descriptor)
+{
+	int i, other[2];
+
+	empty_pipe(_metadata, other);
+	self->cb[NR - 1].aio_fildes = other[0];
+	for (i = 0; i < NR; i++)
+		read_waits(_metadata, &self->cb[i]);
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], NULL));
+	for (i = 0; i < NR - 1; i++)
+		EXPECT_EQ(ECANCELED, aio_error(&self->cb[i]));
+	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[NR - 1]));
+	EXPECT_EQ(1, through_kaio("inflight"));
+}
+
+/* 256 descriptors apart: the library looks them up modulo that. */
+TEST_F(cancel, not_of_like_descriptor)
+{
+	const int like = fcntl(self->fds[0], F_DUPFD_CLOEXEC, self->fds[0] + 256);
+
+	ASSERT_EQ(self->fds[0] + 256, like);
+	self->cb[1].aio_fildes = like;
+	read_waits(_metadata, &self->cb[0]);
+	read_waits(_metadata, &self->cb[1]);
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(like, NULL));
+	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
+	EXPECT_EQ(ECANCELED, aio_error(&self->cb[1]));
+}
+
+TEST_F(cancel, write_of_full_pipe)
+{
+	fill_fd(self->fds[1]);
+	self->cb[0].aio_fildes = self->fds[1];
+	ASSERT_EQ(0, aio_write(&self->cb[0]));
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(self->fds[1], &self->cb[0]));
+	EXPECT_EQ(ECANCELED, aio_error(&self->cb[0]));
+}
+
+/* One that is held back in the library. */
+TEST_F(cancel, fsync_that_waits)
+{
+	read_waits(_metadata, &self->cb[0]);
+	ASSERT_EQ(0, aio_fsync(O_SYNC, &self->cb[1]));
+	ASSERT_EQ(EINPROGRESS, aio_error(&self->cb[1]));
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], &self->cb[1]));
+	EXPECT_EQ(ECANCELED, aio_error(&self->cb[1]));
+	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
+}
+
+TEST_F(cancel, signal)
+{
+	self->cb[0].aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	read_waits(_metadata, &self->cb[0]);
+	ASSERT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], &self->cb[0]));
+	ASSERT_TRUE(wait_until(times_seen() == 1));
+	EXPECT_EQ(SI_ASYNCIO, seen.info.si_code);
+	EXPECT_EQ(0, seen.info.si_value.sival_int);
+	EXPECT_TRUE(no_more_signals(1));
+}
+
+TEST_F(cancel, signal_for_each)
+{
+	sigset_t set;
+	siginfo_t info;
+	__u32 told = 0;
+	int i;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGNAL);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	for (i = 0; i < NR; i++) {
+		self->cb[i].aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+		read_waits(_metadata, &self->cb[i]);
+	}
+	ASSERT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], NULL));
+	for (i = 0; i < NR; i++) {
+		ASSERT_EQ(SIGNAL, sigtimedwait(&set, &info, &patience));
+		told |= 1U << info.si_value.sival_int;
+	}
+	EXPECT_EQ((1U << NR) - 1, told);
+}
+
+static long suspend(void *arg)
+{
+	return aio_suspend(arg, 1, &patience) ? -errno : 0;
+}
+
+TEST_F(cancel, wakes_suspend)
+{
+	const struct aiocb *list[] = { &self->cb[0] };
+	struct sleeper sleeper;
+
+	read_waits(_metadata, &self->cb[0]);
+	ASSERT_TRUE(fall_asleep(&sleeper, suspend, list));
+	ASSERT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], NULL));
+	EXPECT_EQ(0, woken(&sleeper));
+}
+
+/* The block can be used again at once. */
+TEST_F(cancel, and_again)
+{
+	int i;
+
+	for (i = 0; i < 200; i++) {
+		ASSERT_EQ(0, aio_read(&self->cb[0]));
+		ASSERT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], &self->cb[0]));
+		ASSERT_EQ(ECANCELED, aio_error(&self->cb[0]));
+	}
+	ASSERT_EQ(0, aio_read(&self->cb[0]));
+	ASSERT_EQ(5, write(self->fds[1], "hello", 5));
+	EXPECT_EQ(5, result_of(&self->cb[0]));
+}
+
+/*
+ * What is not cancelled.
+ */
+TEST_F(cancel, complete)
+{
+	read_waits(_metadata, &self->cb[0]);
+	ASSERT_EQ(5, write(self->fds[1], "hello", 5));
+	ASSERT_EQ(5, result_of(&self->cb[0]));
+	EXPECT_EQ(AIO_ALLDONE, aio_cancel(self->fds[0], &self->cb[0]));
+	EXPECT_EQ(AIO_ALLDONE, aio_cancel(self->fds[0], NULL));
+	EXPECT_EQ(0, aio_error(&self->cb[0]));
+	EXPECT_EQ(5, aio_return(&self->cb[0]));
+}
+
+TEST_F(cancel, nothing_there)
+{
+	EXPECT_EQ(AIO_ALLDONE, aio_cancel(self->fds[0], NULL));
+}
+
+TEST_F(cancel, in_hardware)
+{
+	const int file = open_mock(_metadata, KAIO_MOCK_DISK);
+	struct aiocb cb = block_of(file, buf[0], 5, 0);
+
+	if (file < 0)
+		return;
+	ASSERT_EQ(0, mock_program(file, 1, IN | OUT,
+				  { .complete = KAIO_MOCK_TOLD, .result = 5 }));
+	ASSERT_EQ(0, aio_read(&cb));
+	ASSERT_TRUE(wait_until(mock_info(file).queued == 1));
+	EXPECT_EQ(AIO_NOTCANCELED, aio_cancel(file, &cb));
+	EXPECT_EQ(AIO_NOTCANCELED, aio_cancel(file, NULL));
+	EXPECT_EQ(EINPROGRESS, aio_error(&cb));
+	ASSERT_EQ(0, mock_complete(file, 5));
+	EXPECT_EQ(5, result_of(&cb));
+}
+
+TEST_F(cancel, bad_descriptor)
+{
+	EXPECT_EQ(-1, aio_cancel(-1, NULL));
+	EXPECT_EQ(EBADF, errno);
+}
+
+TEST_F(cancel, descriptor_of_another)
+{
+	read_waits(_metadata, &self->cb[0]);
+	EXPECT_EQ(-1, aio_cancel(self->fds[1], &self->cb[0]));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
+}
+
+/* Both ways at once, many times: each request ends once, one way. */
+static void *write_all(void *arg)
+{
+	const int *fds = arg;
+	int i, left;
+
+	for (i = 0; i < 300; i++) {
+		if (write(fds[1], "hello", 5) != 5)
+			return arg;
+		/* The next read finds the pipe empty, and waits. */
+		while (!ioctl(fds[0], FIONREAD, &left) && left)
+			;
+		dawdle(i);
+	}
+	return NULL;
+}
+
+TEST_F(cancel, races_with_completion)
+{
+	int i, done = 0, cancelled = 0;
+	pthread_t thread;
+	void *ret;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_all, self->fds));
+	for (i = 0; done < 300; i++) {
+		ASSERT_LT(i, 1000000);
+		ASSERT_EQ(0, aio_read(&self->cb[0]));
+		aio_cancel(self->fds[0], &self->cb[0]);
+		switch (error_of(&self->cb[0])) {
+		case 0:
+			ASSERT_EQ(5, aio_return(&self->cb[0]));
+			done++;
+			break;
+		case ECANCELED:
+			cancelled++;
+			break;
+		default:
+			ASSERT_EQ(0, aio_error(&self->cb[0]));
+		}
+	}
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_EQ(NULL, ret);
+	EXPECT_LT(0, cancelled);
+	EXPECT_EQ(0, through_kaio("inflight"));
+}
+
+TEST_HARNESS_MAIN

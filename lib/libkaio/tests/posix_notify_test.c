@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * aio_sigevent: how a program is told that a request is complete.
+ */
+#include "posix_common.h"
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define SIGNAL	(SIGRTMIN + 3)
+
+static char buf[PAGE];
+
+/* A write of one page. */
+FIXTURE(notify)
+{
+	struct aiocb cb;
+};
+
+FIXTURE_SETUP(notify)
+{
+	self->cb = block_of(open_temp(MEM_DIR, 0), buf, PAGE, 0);
+	self->cb.aio_sigevent.sigev_signo = SIGNAL;
+	see_signals(_metadata, SIGNAL);
+}
+
+FIXTURE_TEARDOWN(notify)
+{
+	EXPECT_LT(0, through_kaio("submitted"));
+}
+
+TEST_F(notify, none)
+{
+	self->cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	EXPECT_TRUE(no_more_signals(0));
+}
+
+TEST_F(notify, signal)
+{
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	self->cb.aio_sigevent.sigev_value.sival_ptr = &self->cb;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_TRUE(wait_until(times_seen() == 1));
+	EXPECT_EQ(SIGNAL, seen.info.si_signo);
+	EXPECT_EQ(SI_ASYNCIO, seen.info.si_code);
+	EXPECT_EQ(&self->cb, seen.info.si_value.sival_ptr);
+	EXPECT_EQ(getpid(), seen.info.si_pid);
+	EXPECT_EQ(getuid(), seen.info.si_uid);
+	/* The helper of the library takes no signals. */
+	EXPECT_EQ(getpid(), seen.tid);
+	EXPECT_TRUE(no_more_signals(1));
+}
+
+/* When the signal comes the result is there. */
+static struct aiocb *finished;
+static int error_seen = -1;
+static ssize_t value_seen;
+
+static void look(int signo)
+{
+	(void)signo;
+	error_seen = aio_error(finished);
+	value_seen = aio_return(finished);
+	__atomic_add_fetch(&seen.count, 1, __ATOMIC_RELEASE);
+}
+
+TEST_F(notify, result_before_signal)
+{
+	signal(SIGNAL, look);
+	finished = &self->cb;
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_TRUE(wait_until(times_seen() == 1));
+	EXPECT_EQ(0, error_seen);
+	EXPECT_EQ((ssize_t)PAGE, value_seen);
+}
+
+TEST_F(notify, signal_of_failure)
+{
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	self->cb.aio_offset = -1;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_TRUE(wait_until(times_seen() == 1));
+	EXPECT_EQ(EINVAL, aio_error(&self->cb));
+	/* It failed within the call: something must go through for the fixture. */
+	self->cb.aio_offset = 0;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_TRUE(wait_until(times_seen() == 2));
+}
+
+TEST_F(notify, signal_of_fsync)
+{
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	ASSERT_EQ(0, aio_fsync(O_SYNC, &self->cb));
+	ASSERT_TRUE(wait_until(times_seen() == 1));
+	EXPECT_EQ(0, aio_error(&self->cb));
+}
+
+/* Real-time signals queue: one for each request. */
+TEST_F(notify, signal_for_each)
+{
+	struct aiocb cbs[50];
+	sigset_t set;
+	siginfo_t info;
+	bool told[50] = {};
+	int i;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGNAL);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	for (i = 0; i < 50; i++) {
+		cbs[i] = self->cb;
+		cbs[i].aio_sigevent.sigev_value.sival_int = i;
+		ASSERT_EQ(0, aio_write(&cbs[i]));
+	}
+	for (i = 0; i < 50; i++) {
+		ASSERT_EQ(SIGNAL, sigtimedwait(&set, &info, &patience));
+		ASSERT_FALSE(told[info.si_value.sival_int]);
+		told[info.si_value.sival_int] = true;
+	}
+}
+
+/* More than may be queued: they come later, with their values. */
+TEST_F(notify, no_signal_is_lost)
+{
+	const struct rlimit limit = { 3, 3 };
+	struct aiocb cbs[20];
+	sigset_t set;
+	siginfo_t info;
+	__u32 told = 0;
+	int i;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGNAL);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	ASSERT_EQ(0, setrlimit(RLIMIT_SIGPENDING, &limit));
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	for (i = 0; i < 20; i++) {
+		cbs[i] = self->cb;
+		cbs[i].aio_sigevent.sigev_value.sival_int = i;
+		ASSERT_EQ(0, aio_write(&cbs[i]));
+	}
+	for (i = 0; i < 20; i++)
+		ASSERT_EQ((ssize_t)PAGE, result_of(&cbs[i]));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(SIGNAL, sigtimedwait(&set, &info, &patience));
+		told |= 1U << info.si_value.sival_int;
+	}
+	EXPECT_EQ((1U << 20) - 1, told);
+}
+
+/*
+ * SIGEV_THREAD_ID
+ */
+struct listener {
+	pthread_t thread;
+	pid_t tid;
+	int got;
+	siginfo_t info;
+};
+
+static void *listen_for(void *arg)
+{
+	struct listener *listener = arg;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGNAL);
+	__atomic_store_n(&listener->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	listener->got = sigtimedwait(&set, &listener->info, &patience);
+	return NULL;
+}
+
+TEST_F(notify, signal_to_thread)
+{
+	struct listener listeners[2] = {};
+	sigset_t set;
+	int i;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGNAL);
+	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &set, NULL));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_create(&listeners[i].thread, NULL, listen_for,
+					    &listeners[i]));
+		ASSERT_TRUE(wait_until(__atomic_load_n(&listeners[i].tid,
+						       __ATOMIC_ACQUIRE)));
+		ASSERT_TRUE(wait_until(task_sleeps(getpid(), listeners[i].tid)));
+	}
+	self->cb.aio_sigevent.sigev_notify = SIGEV_THREAD_ID;
+	self->cb.aio_sigevent.sigev_notify_thread_id = listeners[1].tid;
+	self->cb.aio_sigevent.sigev_value.sival_int = 17;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_EQ(0, pthread_join(listeners[1].thread, NULL));
+	EXPECT_EQ(SIGNAL, listeners[1].got);
+	EXPECT_EQ(SI_ASYNCIO, listeners[1].info.si_code);
+	EXPECT_EQ(17, listeners[1].info.si_value.sival_int);
+	/* The other one still waits: give it its signal. */
+	EXPECT_TRUE(task_sleeps(getpid(), listeners[0].tid));
+	ASSERT_EQ(0, pthread_kill(listeners[0].thread, SIGNAL));
+	ASSERT_EQ(0, pthread_join(listeners[0].thread, NULL));
+	EXPECT_NE(SI_ASYNCIO, listeners[0].info.si_code);
+}
+
+/* A thread that is gone is told nothing, and nobody else is. */
+TEST_F(notify, signal_to_no_thread)
+{
+	self->cb.aio_sigevent.sigev_notify = SIGEV_THREAD_ID;
+	self->cb.aio_sigevent.sigev_notify_thread_id = 0x3fffffff;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	EXPECT_TRUE(no_more_signals(0));
+	ASSERT_EQ(0, aio_write(&self->cb));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
+}
+
+/*
+ * SIGEV_THREAD
+ */
+struct call {
+	int count;
+	union sigval value;
+	pid_t tid;
+	int error;
+	size_t stack;
+	bool detached;
+	bool signals;
+	struct aiocb *cb;
+};
+
+static struct call call;
+
+static void called(union sigval value)
+{
+	pthread_attr_t attr;
+	sigset_t set;
+	int state;
+
+	call.value = value;
+	call.tid = syscall(SYS_gettid);
+	call.error = call.cb ? aio_error(call.cb) : 0;
+	pthread_getattr_np(pthread_self(), &attr);
+	pthread_attr_getstacksize(&attr, &call.stack);
+	pthread_attr_getdetachstate(&attr, &state);
+	call.detached = state == PTHREAD_CREATE_DETACHED;
+	pthread_attr_destroy(&attr);
+	pthread_sigmask(SIG_BLOCK, NULL, &set);
+	call.signals = !sigismember(&set, SIGUSR1) && !sigismember(&set, SIGNAL);
+	__atomic_add_fetch(&call.count, 1, __ATOMIC_RELEASE);
+}
+
+#define calls() __atomic_load_n(&call.count, __ATOMIC_ACQUIRE)
+
+static void ask_for_call(struct aiocb *cb, pthread_attr_t *attr)
+{
+	call.cb = cb;
+	cb->aio_sigevent.sigev_notify = SIGEV_THREAD;
+	cb->aio_sigevent.sigev_notify_function = called;
+	cb->aio_sigevent.sigev_notify_attributes = attr;
+	cb->aio_sigevent.sigev_value.sival_ptr = cb;
+}
+
+TEST_F(notify, thread)
+{
+	ask_for_call(&self->cb, NULL);
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_TRUE(wait_until(calls() == 1));
+	EXPECT_EQ(&self->cb, call.value.sival_ptr);
+	EXPECT_EQ(0, call.error);
+	EXPECT_NE(getpid(), call.tid);
+	EXPECT_TRUE(call.detached);
+	EXPECT_TRUE(call.signals);
+	/* It ends; what is left is the helper at most. */
+	EXPECT_TRUE(wait_until(threads() <= 2));
+}
+
+/* Each call has a thread of its own: one that sleeps holds up nothing. */
+static int pipe_to_sleep_on;
+
+static void sleep_on(union sigval value)
+{
+	char c;
+
+	if (read(pipe_to_sleep_on, &c, 1) == 1)
+		called(value);
+}
+
+TEST_F(notify, thread_that_sleeps)
+{
+	struct aiocb cb = self->cb;
+	int fds[2];
+
+	empty_pipe(_metadata, fds);
+	pipe_to_sleep_on = fds[0];
+	ask_for_call(&self->cb, NULL);
+	self->cb.aio_sigevent.sigev_notify_function = sleep_on;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+	ASSERT_EQ(0, aio_write(&cb));
+	ASSERT_EQ((ssize_t)PAGE, result_of(&cb));
+	EXPECT_EQ(0, calls());
+	ASSERT_EQ(1, write(fds[1], "x", 1));
+	EXPECT_TRUE(wait_until(calls() == 1));
+}
+
+TEST_F(notify, thread_with_attributes)
+{
+	pthread_attr_t attr;
+
+	ASSERT_EQ(0, pthread_attr_init(&attr));
+	ASSERT_EQ(0, pthread_attr_setstacksize(&attr, 3 << 20));
+	ask_for_call(&self->cb, &attr);
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_TRUE(wait_until(calls() == 1));
+	EXPECT_EQ(3U << 20, call.stack);
+	/* Nobody could join it. */
+	EXPECT_TRUE(call.detached);
+}
+
+TEST_F(notify, thread_without_function)
+{
+	ask_for_call(&self->cb, NULL);
+	self->cb.aio_sigevent.sigev_notify_function = NULL;
+	EXPECT_EQ(-1, aio_write(&self->cb));
+	EXPECT_EQ(EINVAL, errno);
+	self->cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
+}
+
+/* No thread can be made for a while: the call comes when one can. */
+TEST_F(notify, no_call_is_lost)
+{
+	struct rlimit limit;
+
+	ask_for_call(&self->cb, NULL);
+	self->cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+	ASSERT_EQ(0, aio_write(&self->cb)); /* the helper is there */
+	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	/* Room for no stack. */
+	ASSERT_EQ(0, getrlimit(RLIMIT_AS, &limit));
+	limit.rlim_cur = PAGE;
+	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &limit));
+	self->cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	usleep(50000);
+	EXPECT_EQ(0, calls());
+	limit.rlim_cur = limit.rlim_max;
+	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &limit));
+	EXPECT_TRUE(wait_until(calls() == 1));
+}
+
+TEST_HARNESS_MAIN

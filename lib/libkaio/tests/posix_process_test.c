@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * POSIX AIO and the rest of the process: fork, exec, threads, descriptors.
+ */
+#include "posix_common.h"
+
+static char buf[PAGE];
+
+static bool can_write(void)
+{
+	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
+
+	return !aio_write(&cb) && result_of(&cb) == (ssize_t)PAGE;
+}
+
+/* What the child says of itself: 0 if all is well. */
+static int child_says(pid_t child)
+{
+	int status = -1;
+
+	waitpid(child, &status, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/*
+ * fork
+ */
+TEST(child_of_user)
+{
+	pid_t child;
+
+	ASSERT_TRUE(can_write());
+	child = fork();
+	if (!child)
+		_exit(can_write() && through_kaio("submitted") == 1 ? 0 : 1);
+	EXPECT_EQ(0, child_says(child));
+	EXPECT_TRUE(can_write());
+	EXPECT_EQ(2, through_kaio("submitted"));
+}
+
+/* The parent's requests are its own, also those that are under way. */
+TEST(child_while_requests_wait)
+{
+	struct aiocb cb;
+	int fds[2];
+	pid_t child;
+
+	empty_pipe(_metadata, fds);
+	cb = block_of(fds[0], buf, 5, 0);
+	read_waits(_metadata, &cb);
+	child = fork();
+	if (!child)
+		_exit(aio_cancel(fds[0], NULL) == AIO_ALLDONE && can_write() ? 0 : 1);
+	EXPECT_EQ(0, child_says(child));
+	EXPECT_EQ(EINPROGRESS, aio_error(&cb));
+	ASSERT_EQ(5, write(fds[1], "hello", 5));
+	EXPECT_EQ(5, result_of(&cb));
+}
+
+TEST(grandchild)
+{
+	pid_t child;
+
+	ASSERT_TRUE(can_write());
+	child = fork();
+	if (!child) {
+		if (!can_write())
+			_exit(2);
+		child = fork();
+		if (!child)
+			_exit(can_write() ? 0 : 3);
+		_exit(child_says(child) || !can_write() ? 4 : 0);
+	}
+	EXPECT_EQ(0, child_says(child));
+}
+
+/* The child does not keep the parent's contexts. */
+TEST(child_has_no_descriptor)
+{
+	pid_t child;
+
+	ASSERT_TRUE(can_write());
+	child = fork();
+	if (!child)
+		_exit(kaio_fd() == -1 ? 0 : 1);
+	EXPECT_EQ(0, child_says(child));
+}
+
+/* While other threads start requests: what they hold is not held in the child. */
+static bool stop;
+
+static void *write_often(void *arg)
+{
+	struct aiocb cb = block_of(open_temp(MEM_DIR, 0), buf, PAGE, 0);
+
+	(void)arg;
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+		if (aio_write(&cb) || result_of(&cb) != (ssize_t)PAGE)
+			return &stop;
+	return NULL;
+}
+
+TEST(fork_while_threads_work)
+{
+	pthread_t thread[2];
+	pid_t child;
+	void *ret;
+	int i;
+
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, write_often, NULL));
+	for (i = 0; i < 20; i++) {
+		child = fork();
+		if (!child) {
+			alarm(PATIENCE_SECONDS);
+			_exit(can_write() ? 0 : 1);
+		}
+		ASSERT_EQ(0, child_says(child));
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_join(thread[i], &ret));
+		EXPECT_EQ(NULL, ret);
+	}
+}
+
+/*
+ * Threads
+ */
+#define NR_THREADS	4
+#define NR_EACH		200
+
+static void *read_and_write(void *arg)
+{
+	const int fd = *(int *)arg;
+	char mine[64], back[64];
+	struct aiocb cb;
+	int i;
+
+	for (i = 0; i < NR_EACH; i++) {
+		fill_pattern(mine, sizeof(mine), fd, i);
+		cb = block_of(fd, mine, sizeof(mine), i * sizeof(mine));
+		if (aio_write(&cb) || result_of(&cb) != sizeof(mine))
+			return arg;
+		cb = block_of(fd, back, sizeof(back), i * sizeof(mine));
+		if (aio_read(&cb) || result_of(&cb) != sizeof(mine) ||
+		    memcmp(mine, back, sizeof(mine)))
+			return arg;
+	}
+	return NULL;
+}
+
+TEST(many_threads)
+{
+	pthread_t thread[NR_THREADS];
+	int fds[NR_THREADS];
+	void *ret;
+	int i;
+
+	for (i = 0; i < NR_THREADS; i++) {
+		fds[i] = open_temp(DISK_DIR, 0);
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, read_and_write,
+					    &fds[i]));
+	}
+	for (i = 0; i < NR_THREADS; i++) {
+		ASSERT_EQ(0, pthread_join(thread[i], &ret));
+		EXPECT_EQ(NULL, ret);
+	}
+	EXPECT_EQ(2 * NR_THREADS * NR_EACH, through_kaio("submitted"));
+	EXPECT_EQ(0, through_kaio("inflight"));
+}
+
+/* The thread that asked for it may end. */
+static void *ask(void *arg)
+{
+	return aio_read(arg) ? arg : NULL;
+}
+
+TEST(thread_ends)
+{
+	struct aiocb cb;
+	pthread_t thread;
+	int fds[2];
+	void *ret;
+
+	empty_pipe(_metadata, fds);
+	cb = block_of(fds[0], buf, 5, 0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, ask, &cb));
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	ASSERT_EQ(NULL, ret);
+	ASSERT_EQ(EINPROGRESS, aio_error(&cb));
+	ASSERT_EQ(5, write(fds[1], "hello", 5));
+	EXPECT_EQ(5, result_of(&cb));
+}
+
+/* libc tells every thread of it, the helper too, and waits. */
+TEST(change_of_user)
+{
+	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
+
+	ASSERT_TRUE(can_write());
+	ASSERT_EQ(2, threads());
+	ASSERT_EQ(0, setresuid(1000, 1000, 1000));
+	ASSERT_EQ(0, aio_write(&cb));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&cb));
+}
+
+/* A program that uses no AIO has nothing of ours. */
+TEST(nothing_at_load)
+{
+	EXPECT_EQ(1, threads());
+	EXPECT_EQ(-1, kaio_fd());
+}
+
+/* When there is nothing to do for a while, there is no thread either. */
+TEST(idle)
+{
+	const struct aioinit init = { .aio_threads = 1, .aio_num = 1,
+				      .aio_idle_time = 1 };
+
+	aio_init(&init);
+	ASSERT_TRUE(can_write());
+	EXPECT_EQ(2, threads());
+	EXPECT_TRUE(wait_until(threads() == 1));
+	EXPECT_TRUE(can_write());
+	EXPECT_EQ(2, through_kaio("submitted"));
+}
+
+/* A request under way keeps it. */
+TEST(not_idle)
+{
+	const struct aioinit init = { .aio_idle_time = 1 };
+	struct aiocb cb;
+	int fds[2];
+
+	aio_init(&init);
+	empty_pipe(_metadata, fds);
+	cb = block_of(fds[0], buf, 5, 0);
+	read_waits(_metadata, &cb);
+	sleep(2);
+	EXPECT_EQ(2, threads());
+	ASSERT_EQ(5, write(fds[1], "hello", 5));
+	EXPECT_EQ(5, result_of(&cb));
+}
+
+/* How much is asked for at once is only a hint. */
+TEST(init_of_anything)
+{
+	struct aioinit init;
+
+	memset(&init, 0xff, sizeof(init));
+	aio_init(&init);
+	EXPECT_TRUE(can_write());
+	memset(&init, 0x7f, sizeof(init));
+	aio_init(&init);
+	EXPECT_TRUE(can_write());
+}
+
+/*
+ * A program closes descriptors that are not its own.
+ */
+TEST(all_closed)
+{
+	ASSERT_TRUE(can_write());
+	ASSERT_EQ(0, close_range(3, ~0U, 0));
+	ASSERT_EQ(-1, kaio_fd());
+	EXPECT_TRUE(can_write());
+	EXPECT_EQ(1, through_kaio("submitted"));
+}
+
+TEST(all_closed_and_used)
+{
+	int fd;
+
+	ASSERT_TRUE(can_write());
+	fd = kaio_fd();
+	ASSERT_EQ(fd, dup2(open_temp(MEM_DIR, 0), fd));
+	EXPECT_TRUE(can_write());
+	EXPECT_NE(fd, kaio_fd());
+	EXPECT_EQ(1, through_kaio("submitted"));
+}
+
+/* What was under way ends: nobody waits for ever. */
+TEST(all_closed_while_requests_wait)
+{
+	struct aiocb cb;
+	int fds[2];
+
+	empty_pipe(_metadata, fds);
+	cb = block_of(fds[0], buf, 5, 0);
+	read_waits(_metadata, &cb);
+	close(kaio_fd());
+	EXPECT_TRUE(can_write());
+	EXPECT_EQ(ECANCELED, error_of(&cb));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: LGPL-2.1-or-later
+/*
+ * syscall(): AIO's numbers go to the module, all others to the kernel as they are.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "drop.h"
+#include "kselftest_harness.h"
+
+#define PAGE	4096
+
+static struct timespec patience = { .tv_sec = 20 };
+
+/* What io_pgetevents(2) wants as its last argument. */
+struct sig {
+	const sigset_t *mask;
+	size_t size;
+};
+
+FIXTURE(raw)
+{
+	aio_context_t ctx;
+	int pipe[2];
+	struct iocb iocb;
+	struct iocb *list[1];
+	struct io_event event;
+};
+
+FIXTURE_SETUP(raw)
+{
+	self->ctx = 0;
+	self->list[0] = &self->iocb;
+	ASSERT_EQ(pipe(self->pipe), 0);
+	ASSERT_EQ(syscall(SYS_io_setup, 4, &self->ctx), 0);
+}
+
+FIXTURE_TEARDOWN(raw)
+{
+	if (self->ctx)
+		EXPECT_EQ(syscall(SYS_io_destroy, self->ctx), 0);
+}
+
+static struct iocb poll_of(int fd, int events)
+{
+	return (struct iocb) {
+		.aio_lio_opcode = IOCB_CMD_POLL,
+		.aio_fildes = fd,
+		.aio_buf = events,
+		.aio_data = 4711,
+	};
+}
+
+TEST_F(raw, requests_reach_the_module)
+{
+	self->iocb = poll_of(self->pipe[1], POLLOUT);
+	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	ASSERT_EQ(syscall(SYS_io_getevents, self->ctx, 1L, 1L, &self->event, &patience), 1);
+	EXPECT_EQ(self->event.data, 4711);
+	EXPECT_EQ(kaio_count("submitted"), 1);
+}
+
+TEST_F(raw, pgetevents_reads_where_the_mask_is)
+{
+	sigset_t open;
+	struct sig sig = { &open, 8 };
+
+	sigemptyset(&open);
+	self->iocb = poll_of(self->pipe[1], POLLOUT);
+	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	ASSERT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, &sig), 1);
+	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	ASSERT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, NULL), 1);
+	EXPECT_EQ(self->event.data, 4711);
+}
+
+TEST_F(raw, pgetevents_of_a_bad_mask)
+{
+	sigset_t open;
+	struct sig short_one = { &open, 4 };
+
+	sigemptyset(&open);
+	EXPECT_EQ(syscall(SYS_io_pgetevents, self->ctx, 0L, 1L, &self->event, &patience, (void *)8),
+		  -1);
+	EXPECT_EQ(errno, EFAULT);
+	EXPECT_EQ(syscall(SYS_io_pgetevents, self->ctx, 0L, 1L, &self->event, &patience, &short_one),
+		  -1);
+	EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(raw, cancel_is_in_progress)
+{
+	self->iocb = poll_of(self->pipe[0], POLLIN);
+	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	EXPECT_EQ(syscall(SYS_io_cancel, self->ctx, &self->iocb, &self->event), -1);
+	EXPECT_EQ(errno, EINPROGRESS);
+	EXPECT_EQ(syscall(SYS_io_getevents, self->ctx, 1L, 1L, &self->event, &patience), 1);
+}
+
+TEST_F(raw, errors_are_in_errno)
+{
+	EXPECT_EQ(syscall(SYS_io_setup, 0, &self->ctx), -1);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(syscall(SYS_io_setup, 1, NULL), -1);
+	EXPECT_EQ(errno, EFAULT);
+	EXPECT_EQ(syscall(SYS_io_submit, 8L, 1L, self->list), -1);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(syscall(SYS_io_destroy, 8L), -1);
+	EXPECT_EQ(errno, EINVAL);
+}
+
+TEST(other_calls_go_to_the_kernel)
+{
+	char buf[4] = "abc", path[] = "/proc/self/no-such-file";
+	struct iovec iov = { buf, 3 };
+	int fds[2];
+
+	EXPECT_EQ(syscall(SYS_getpid), getpid());
+	EXPECT_EQ(syscall(SYS_getppid), getppid());
+	EXPECT_EQ(syscall(SYS_openat, AT_FDCWD, path, O_RDONLY), -1);
+	EXPECT_EQ(errno, ENOENT);
+	EXPECT_EQ(syscall(100000), -1);
+	EXPECT_EQ(errno, ENOSYS);
+	ASSERT_EQ(pipe(fds), 0);
+	EXPECT_EQ(syscall(SYS_writev, fds[1], &iov, 1), 3);
+	EXPECT_EQ(syscall(SYS_read, fds[0], buf, 4), 3);
+}
+
+TEST(success_leaves_errno_as_it_is)
+{
+	errno = 4711;
+	EXPECT_EQ(syscall(SYS_getpid), getpid());
+	EXPECT_EQ(errno, 4711);
+}
+
+/* Of a file with four pages the third one: the sixth argument arrives. */
+TEST(all_six_arguments_arrive)
+{
+	char path[] = "six.XXXXXX", *page;
+	int fd = mkstemp(path), i;
+
+	ASSERT_GE(fd, 0);
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(pwrite(fd, &(char){ '0' + i }, 1, i * PAGE), 1);
+	page = (char *)syscall(SYS_mmap, NULL, (size_t)PAGE, PROT_READ, MAP_PRIVATE, fd, 2L * PAGE);
+	ASSERT_NE(page, MAP_FAILED);
+	EXPECT_EQ(*page, '2');
+	unlink(path);
+}
+
+/* An address with all bits set in its upper half is no error: only -4095 to -1 are. */
+TEST(large_results_are_no_errors)
+{
+	int fd = memfd_create("large", 0);
+	off_t far = INT64_MAX;
+
+	ASSERT_GE(fd, 0);
+	EXPECT_EQ(syscall(SYS_lseek, fd, far, SEEK_SET), far);
+}
+
+static int join(pid_t pid)
+{
+	int status = -1;
+
+	return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+TEST(fork_returns_twice)
+{
+	pid_t pid = syscall(SYS_fork);
+
+	if (!pid)
+		_exit(0);
+	ASSERT_GT(pid, 0);
+	EXPECT_EQ(join(pid), 0);
+}
+
+/* Overwrites the stack below its caller's frame. */
+static void __attribute__((noinline)) trample(void)
+{
+	volatile char waste[2048];
+	size_t i;
+
+	for (i = 0; i < sizeof(waste); i++)
+		waste[i] = 0x55;
+}
+
+/* The child returns first, on its parent's stack, and calls other functions. */
+TEST(vfork_returns_twice_on_one_stack)
+{
+	pid_t pid = syscall(SYS_vfork);
+
+	if (!pid) {
+		trample();
+		syscall(SYS_exit, 3);
+	}
+	ASSERT_GT(pid, 0);
+	EXPECT_EQ(join(pid), 3 << 8);
+}
+
+TEST(clone_that_shares_the_stack_returns_twice)
+{
+	pid_t pid = syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0L);
+
+	if (!pid) {
+		trample();
+		syscall(SYS_exit, 4);
+	}
+	ASSERT_GT(pid, 0);
+	EXPECT_EQ(join(pid), 4 << 8);
+}
+
+TEST(a_vfork_that_fails_says_so)
+{
+	pid_t pid = syscall(SYS_clone, CLONE_THREAD | SIGCHLD, NULL, NULL, NULL, 0L);
+
+	EXPECT_EQ(pid, -1);
+	EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_F(raw, a_child_of_vfork_shares_the_contexts)
+{
+	pid_t pid = syscall(SYS_vfork);
+
+	if (!pid)
+		syscall(SYS_exit, syscall(SYS_io_submit, self->ctx, 0L, self->list) != 0);
+	EXPECT_EQ(join(pid), 0);
+}
+
+TEST_HARNESS_MAIN
