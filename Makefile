@@ -46,6 +46,9 @@ programs: ## only the tests of real programs (fio, QEMU, ...); T=NAME for one
 test-full: ## what is too long for test: ten times the work for real programs
 	@$(ENTER) scripts/test full
 
+bench: ## measure kaio beside AIO, io_uring and POSIX AIO: build/bench; BOOTS=1
+	@$(ENTER) scripts/bench all "BOOTS=$(BOOTS)"
+
 vm: ## a shell in the guest, with the module loaded; K=debug: the debug kernel
 	@$(ENTER) scripts/vm shell $(K)
 
@@ -69,4 +72,4 @@ help: ## this list
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
 
-.PHONY: all run test kunit selftests droptests lib install programs test-full vm check clean clean-cache help
+.PHONY: all run test kunit selftests droptests lib install programs test-full bench vm check clean clean-cache help

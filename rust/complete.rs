@@ -5,23 +5,31 @@
 
 use crate::{
     obj::kiocb::Kiocb,
-    sys::request::Active, //
+    sys::{
+        request::Active,
+        uapi::IoEvent, //
+    },
 };
 
 /// Completes a request with bytes or a negative errno.
 pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     // Who finds it to cancel it will see an event.
     req.unlist();
+    let obj = req.key();
     let kiocb = req.data();
-    kiocb.ki_res.res = res;
-    kiocb.slot.post(&kiocb.ki_res);
+    kiocb.place.post(&IoEvent {
+        data: kiocb.ki_user_data,
+        obj,
+        res,
+        res2: 0,
+    });
     // Events of a line come in its order; and who has seen this one finds the line free.
     req.leave_line();
     let kiocb = req.data();
     if let Some(eventfd) = &kiocb.ki_eventfd {
         eventfd.signal();
     }
-    let ctx = kiocb.slot.ctx();
+    let ctx = kiocb.place.ctx();
     ctx.table().stats.completed();
     ctx.wait().wake();
     ctx.table().readers().wake();

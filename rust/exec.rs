@@ -12,6 +12,7 @@
 //! The classic kick handler was delayed unless somebody waited in getevents; this one never is.
 
 use kernel::{
+    prelude::*,
     sync::Arc,
     workqueue::{
         Queue,
@@ -33,9 +34,11 @@ use crate::{
             Verdict, //
         },
     },
+    stats::Stats,
     sys::{
         errno,
         file::File,
+        lease::Lease,
         lists::{
             Index,
             Next,
@@ -45,17 +48,67 @@ use crate::{
         mm, poll,
         request::{
             Active,
+            Pool,
             Queued,
             Request, //
         },
+        submitter::Submitter,
     },
 };
 
 /// Requests that the kick handler runs before other contexts' handlers get their turn.
 const BATCH: u32 = 128;
 
+/// What the requests of one submit call share, and what the first of them have taught.
+pub(crate) struct Batch<'a> {
+    stats: &'a Stats,
+    pub(crate) submitter: Submitter,
+    /// The file on a disk that the last transfer was about, and whether to write to it.
+    target: (usize, bool),
+    /// How many more transfers to try there.
+    room: u32,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(ctx: &'a Kioctx) -> Result<Self> {
+        Ok(Self {
+            stats: &ctx.table().stats,
+            submitter: ctx.submitter()?,
+            target: (0, false),
+            room: 0,
+        })
+    }
+
+    /// Runs a request for the first time.
+    ///
+    /// What a disk would not start now is left to a worker, untried: what comes after as many
+    /// transfers as the device can have in hand, or after one that could not be done without waiting
+    /// (no tags, no blocks allocated yet).
+    pub(crate) fn start(&mut self, req: Active<Kiocb>) {
+        let Some(target) = req.view().disk_target() else {
+            run(req, How::Submit);
+            return;
+        };
+        if target != self.target {
+            self.target = target;
+            self.room = req.view().room();
+        }
+        let Some(room) = self.room.checked_sub(1) else {
+            defer(req, How::Submit);
+            return;
+        };
+        let deferred = self.stats.deferred();
+        run(req, How::Submit);
+        // Block devices say so from within the call, as if they were drivers (`driver_done`).
+        self.room = match self.stats.deferred() == deferred {
+            true => room,
+            false => 0,
+        };
+    }
+}
+
 /// Runs a request until it is out of our hands.
-pub(crate) fn run(mut req: Active<Kiocb>, how: How) {
+fn run(mut req: Active<Kiocb>, how: How) {
     loop {
         if req.is_cancelled() {
             // Its drop ends it.
@@ -89,7 +142,7 @@ fn line_up(req: Active<Kiocb>, how: How) {
         defer(req, how);
         return;
     }
-    req.view().slot.ctx().table().stats.parked();
+    req.view().place.ctx().table().stats.parked();
     if let Some(req) = wait_in_line(req) {
         // Its turn has come meanwhile.
         req.kick();
@@ -117,7 +170,7 @@ fn carry_out(verdict: Verdict, how: How) -> Option<Active<Kiocb>> {
         Verdict::Done(mut req, res) => {
             let kiocb = req.data();
             match how {
-                How::Submit => kiocb.slot.ctx().table().stats.inline(),
+                How::Submit => kiocb.place.ctx().table().stats.inline(),
                 // Programs expect a file that they closed to be closed once they have the event
                 // (exec, umount). Not sockets, which may linger when others wait for their turn.
                 How::Kick if !kiocb.ki_filp.on_disk() => {}
@@ -155,7 +208,7 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
     }
     // It may have to wait for ever.
     req.unpledge();
-    req.view().slot.ctx().table().stats.parked();
+    req.view().place.ctx().table().stats.parked();
     // One of a line waits for the file, the others for it.
     let mut req = match req.view().transfer.is_some() {
         true => wait_in_line(req)?,
@@ -218,7 +271,7 @@ fn park(mut req: Active<Kiocb>, how: How) -> Option<Active<Kiocb>> {
 /// to do it, who is woken once for many.
 fn defer(mut req: Active<Kiocb>, how: How) {
     let kiocb = req.data();
-    let ctx = kiocb.slot.ctx();
+    let ctx = kiocb.place.ctx();
     ctx.table().stats.queued();
     // A write is done even if its submitter exits before its turn: its memory is held until then.
     // A read that nobody waits for is not worth that.
@@ -250,7 +303,7 @@ fn defer(mut req: Active<Kiocb>, how: How) {
     if req.list() || pledged {
         match how {
             How::Submit => {
-                let lease = req.view().slot.lease();
+                let lease = req.view().place.lease();
                 Kioctx::enqueue(&lease, req.queue(), Next::HandOn);
             }
             How::Kick | How::Work => req.defer(),
@@ -261,7 +314,7 @@ fn defer(mut req: Active<Kiocb>, how: How) {
 impl Request for Kiocb {
     fn cancelled(mut active: Active<Self>) {
         let kiocb = active.data();
-        kiocb.slot.ctx().table().stats.cancelled();
+        kiocb.place.ctx().table().stats.cancelled();
         let res = kiocb.cancelled_res();
         complete(active, res);
     }
@@ -269,7 +322,7 @@ impl Request for Kiocb {
     fn driver_done(mut active: Active<Self>, ret: isize) {
         match (active.data().ki_op.driver_done)(active, ret) {
             Verdict::Done(mut req, res) => {
-                req.data().slot.ctx().table().stats.irq();
+                req.data().place.ctx().table().stats.irq();
                 complete(req, res);
             }
             Verdict::Defer(req) | Verdict::Park(req) => defer(req, How::Submit),
@@ -285,7 +338,7 @@ impl Request for Kiocb {
             queued.enqueue();
             return;
         }
-        let lease = kiocb.slot.lease();
+        let lease = kiocb.place.lease();
         lease.table().stats.kicked();
         Kioctx::enqueue(&lease, queued, Next::Run);
     }
@@ -298,7 +351,7 @@ impl Request for Kiocb {
         }
         let needs_memory = kiocb.transfer.is_some();
         let submitter = kiocb.submitter.clone();
-        let ctx = kiocb.slot.ctx();
+        let ctx = kiocb.place.ctx();
         let users = match kiocb.users.take() {
             Some(users) => Some(users),
             None if ctx.is_dead() || !needs_memory => None,
@@ -317,22 +370,32 @@ impl Request for Kiocb {
     }
 
     fn index(&self) -> &Index<Self> {
-        self.slot.ctx().index()
+        self.place.ctx().index()
     }
 
     fn order(&self) -> &Order<Self> {
         match self.ki_filp.on_disk() {
-            true => self.slot.ctx().table().user().writes(),
-            false => self.slot.ctx().order(),
+            true => self.place.ctx().table().user().writes(),
+            false => self.place.ctx().order(),
         }
     }
 
     fn run_list(&self) -> &RunList<Self> {
-        self.slot.ctx().run_list()
+        self.place.ctx().run_list()
+    }
+
+    type Home = Lease<Kioctx>;
+
+    fn home(&self) -> Lease<Kioctx> {
+        self.place.lease()
+    }
+
+    fn pool(home: &Lease<Kioctx>) -> &Pool<Self> {
+        home.pool()
     }
 
     fn workers(&self) -> &Queue {
-        self.slot.ctx().table().user().work_queue()
+        self.place.ctx().table().user().work_queue()
     }
 }
 
@@ -381,8 +444,9 @@ fn run_kicked(ctx: &Kioctx) {
         submitter.run(|| run(req, How::Kick));
     }
     if let Some(queued) = ctx.run_list().pop(Next::Run) {
-        // Goes to the end, and has the handler scheduled.
-        let lease = queued.view().slot.lease();
-        Kioctx::enqueue(&lease, queued, Next::Run);
+        // Goes to the end, and the others have their turn before.
+        let lease = queued.view().place.lease();
+        ctx.run_list().push(queued, Next::Run);
+        Kioctx::schedule(&lease, Next::Run);
     }
 }

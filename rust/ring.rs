@@ -109,14 +109,17 @@ impl Ring {
         self.geometry
     }
 
-    /// Takes a slot for a request: then its event has a place. `false`: the context is full.
-    pub(crate) fn reserve(&self) -> bool {
-        self.slots.lock().reserve(|| self.pages.load_acquire(HEAD))
+    /// Takes slots for up to `want` requests: then their events have a place. Returns how many; 0: the
+    /// context is full.
+    pub(crate) fn reserve(&self, want: u32) -> u32 {
+        self.slots
+            .lock()
+            .reserve(want, || self.pages.load_acquire(HEAD))
     }
 
-    /// Gives back a slot for which no event will come.
-    pub(crate) fn unreserve(&self) {
-        self.slots.lock().unreserve();
+    /// Gives back `count` slots for which no event will come.
+    pub(crate) fn unreserve(&self, count: u32) {
+        self.slots.lock().unreserve(count);
     }
 
     /// Puts an event in the place that its request reserved. Any context.

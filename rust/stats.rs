@@ -71,6 +71,11 @@ counters! {
 }
 
 impl Stats {
+    /// Times a request was handed to a worker.
+    pub(crate) fn deferred(&self) -> u64 {
+        self.queued.load(Relaxed)
+    }
+
     /// Requests in flight.
     pub(crate) fn inflight(&self) -> u64 {
         // Completed first: a request that completes in between counts as in flight.

@@ -4,6 +4,8 @@
 //!
 //! The order of the checks is that of `io_submit_one()` of fs/aio.c, errno by errno.
 
+use core::mem::MaybeUninit;
+
 use kernel::{
     prelude::*,
     sync::Arc,
@@ -11,23 +13,24 @@ use kernel::{
 };
 
 use crate::{
-    exec,
+    exec::Batch,
     obj::{
         kiocb::{
             Kiocb,
-            Slot, //
+            Slots, //
         },
-        kioctx::Kioctx,
-        op::How,
+        kioctx::Kioctx, //
     },
     ops,
     pure::args,
     sys::{
         eventfd::EventFd,
         file::File,
-        lease::Lease,
-        request::Prepared,
-        submitter::Submitter,
+        plug::plugged,
+        request::{
+            Prepared,
+            Stock, //
+        },
         uapi::{
             self,
             Iocb, //
@@ -36,13 +39,27 @@ use crate::{
     },
 };
 
+/// Fewer requests are not worth a plug, as in fs/aio.c.
+const PLUG_THRESHOLD: u64 = 2;
+
 /// Starts up to `nr` requests; returns how many, and why not the next one.
 pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) -> (u64, Result) {
     let nr = u64::try_from(nr).unwrap_or(0);
     let nr = nr.min(u64::from(ctx.ring().geometry().nr()));
+    match nr > PLUG_THRESHOLD {
+        true => plugged(|| submit_all(ctx, iocbpp, nr, compat)),
+        false => submit_all(ctx, iocbpp, nr, compat),
+    }
+}
+
+fn submit_all(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: u64, compat: bool) -> (u64, Result) {
+    let mut call = match Call::new(ctx, nr) {
+        Ok(call) => call,
+        Err(e) => return (0, Err(e)),
+    };
     for k in 0..nr {
         let iocb = read_pointer(iocbpp, k as usize, compat);
-        if let Err(e) = iocb.and_then(|iocb| submit_one(ctx, iocb)) {
+        if let Err(e) = iocb.and_then(|iocb| call.submit_one(iocb, (nr - k) as u32)) {
             return (k, Err(e));
         }
     }
@@ -51,53 +68,73 @@ pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) 
 
 /// The caller's pointer number `k`, which is as wide as its pointers are.
 fn read_pointer(iocbpp: UserPtr, k: usize, compat: bool) -> Result<usize> {
-    if compat {
-        let iocb: u32 = user::read(iocbpp.wrapping_byte_add(k * size_of::<u32>()))?;
-        Ok(iocb as usize)
+    let width = if compat {
+        size_of::<u32>()
     } else {
-        let iocb: u64 = user::read(iocbpp.wrapping_byte_add(k * size_of::<u64>()))?;
-        Ok(iocb as usize)
+        size_of::<u64>()
+    };
+    let at = iocbpp.wrapping_byte_add(k * width).as_const_ptr() as usize;
+    if compat {
+        Ok(user::read_u32(at)? as usize)
+    } else {
+        Ok(user::read_u64(at)? as usize)
     }
 }
 
-fn submit_one(ctx: &Arc<Kioctx>, uiocb: usize) -> Result {
-    let iocb: Iocb = user::read(UserPtr::from_addr(uiocb))?;
-    if iocb.aio_reserved2 != 0 || !args::iocb_len_ok(iocb.aio_nbytes) {
-        return Err(EINVAL);
+/// What is done once for all requests of a call.
+struct Call<'a> {
+    ctx: &'a Kioctx,
+    iocb: MaybeUninit<Iocb>,
+    stock: Stock<'a, Kiocb>,
+    slots: Slots,
+    batch: Batch<'a>,
+}
+
+impl<'a> Call<'a> {
+    fn new(ctx: &'a Arc<Kioctx>, nr: u64) -> Result<Self> {
+        Ok(Self {
+            ctx,
+            iocb: MaybeUninit::uninit(),
+            stock: Stock::new(ctx.pool(), nr as usize),
+            slots: Slots::new(ctx)?,
+            batch: Batch::new(ctx)?,
+        })
     }
-    // A context that was killed meanwhile is like one that was never there.
-    let lease = Lease::new(ctx).filter(|ctx| !ctx.is_dead()).ok_or(EINVAL)?;
-    let slot = Slot::reserve(lease)?;
-    let file = File::get(iocb.aio_fildes)?;
-    let eventfd = if iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0 {
-        Some(EventFd::get(iocb.aio_resfd)?)
-    } else {
-        None
-    };
-    let key = UserPtr::from_addr(uiocb).wrapping_byte_add(core::mem::offset_of!(Iocb, aio_key));
-    user::write(key, &uapi::KIOCB_KEY)?;
 
-    let op = ops::find(iocb.aio_lio_opcode).ok_or(EINVAL)?;
-    let kiocb = Kiocb {
-        ki_op: op,
-        ki_filp: file,
-        ki_eventfd: eventfd,
-        submitter: Submitter::current(),
-        users: None,
-        transfer: None,
-        events: 0,
-        ki_res: uapi::IoEvent {
-            data: iocb.aio_data,
-            obj: uiocb as u64,
-            res: 0,
-            res2: 0,
-        },
-        slot,
-    };
-    let mut req = Prepared::new(uiocb as u64, kiocb)?;
-    (op.prep)(&iocb, &mut req)?;
+    /// Starts the request at `uiocb`, one of `want` that are still to come.
+    fn submit_one(&mut self, uiocb: usize, want: u32) -> Result {
+        let iocb = user::read_iocb(uiocb, &mut self.iocb)?;
+        if iocb.aio_reserved2 != 0 || !args::iocb_len_ok(iocb.aio_nbytes) {
+            return Err(EINVAL);
+        }
+        let place = self.slots.take(want)?;
+        let file = File::get(iocb.aio_fildes)?;
+        let eventfd = if iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0 {
+            Some(EventFd::get(iocb.aio_resfd)?)
+        } else {
+            None
+        };
+        let key = uiocb.wrapping_add(core::mem::offset_of!(Iocb, aio_key));
+        user::write_u32(key, uapi::KIOCB_KEY)?;
 
-    ctx.table().stats.submitted();
-    exec::run(req.start(), How::Submit);
-    Ok(())
+        let op = ops::find(iocb.aio_lio_opcode).ok_or(EINVAL)?;
+        let submitter = self.batch.submitter.clone();
+        let kiocb = init!(Kiocb {
+            ki_op: op,
+            ki_filp: file,
+            ki_eventfd: eventfd,
+            submitter,
+            users: None,
+            transfer: None,
+            events: 0,
+            ki_user_data: iocb.aio_data,
+            place,
+        });
+        let mut req = Prepared::new(uiocb as u64, &mut self.stock, kiocb)?;
+        (op.prep)(iocb, &mut req)?;
+
+        self.ctx.table().stats.submitted();
+        self.batch.start(req.start());
+        Ok(())
+    }
 }

@@ -171,13 +171,14 @@ TEST_F_TIMEOUT(race, cancel_against_kick, 120)
 	struct iocb iocb;
 	long ret;
 
-	for (i = 0; i < 2 * ROUNDS; i++) {
+	/* On a busy machine one side may need more time before it ever wins. */
+	for (i = 0; i < 2 * ROUNDS || (i < 40 * ROUNDS && (!done || done == i)); i++) {
 		ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
 		mock_pread(m, &iocb, 5);
 		ASSERT_EQ(1, mock_submit(m, &iocb));
 		ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
 		ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_IRQ, IN, IN));
-		linger(i * 250);
+		linger(i % (2 * ROUNDS) * 250 * (1 + i / (2 * ROUNDS)));
 		ret = mock_cancel(m, &iocb);
 		expect_one(_metadata, m, &iocb, &event);
 		/* During the run: it ends as the run does. */
@@ -192,7 +193,7 @@ TEST_F_TIMEOUT(race, cancel_against_kick, 120)
 	}
 	/* It was a race. */
 	EXPECT_LT(0, done);
-	EXPECT_GT(2 * ROUNDS, done);
+	EXPECT_GT(i, done);
 }
 
 /* A write that is cancelled says how much of it was written: no more, no less. */

@@ -3,7 +3,10 @@
 //! The request: what `struct aio_kiocb` of fs/aio.c holds, and of the classic `struct kiocb` what
 //! a retry needs (`ki_retry`, `ki_pos`, `ki_left`, `private`).
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 use crate::{
     obj::{
@@ -36,15 +39,45 @@ pub(crate) struct Slot {
     posted: bool,
 }
 
-impl Slot {
-    /// `EAGAIN`: the context holds as many requests as it can.
-    pub(crate) fn reserve(ctx: Lease<Kioctx>) -> Result<Self> {
-        if !ctx.ring().reserve() {
-            return Err(EAGAIN);
-        }
-        Ok(Self { ctx, posted: false })
+/// Places that a submit call has reserved and not given to requests yet. They go back when it ends.
+pub(crate) struct Slots {
+    ctx: Lease<Kioctx>,
+    left: u32,
+}
+
+impl Slots {
+    /// `EINVAL`: the context has ended.
+    pub(crate) fn new(ctx: &Arc<Kioctx>) -> Result<Self> {
+        let ctx = Lease::new(ctx).ok_or(EINVAL)?;
+        Ok(Self { ctx, left: 0 })
     }
 
+    /// For one request, of `want` that are still to come. `EAGAIN`: the context holds as many as it
+    /// can. `EINVAL`: it was killed meanwhile, and is as if it had never been there.
+    pub(crate) fn take(&mut self, want: u32) -> Result<Slot> {
+        if self.ctx.is_dead() {
+            return Err(EINVAL);
+        }
+        if self.left == 0 {
+            self.left = self.ctx.ring().reserve(want);
+        }
+        self.left = self.left.checked_sub(1).ok_or(EAGAIN)?;
+        Ok(Slot {
+            ctx: self.ctx.again(),
+            posted: false,
+        })
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        if self.left > 0 {
+            self.ctx.ring().unreserve(self.left);
+        }
+    }
+}
+
+impl Slot {
     pub(crate) fn ctx(&self) -> &Kioctx {
         &self.ctx
     }
@@ -65,7 +98,7 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         if !self.posted {
-            self.ctx.ring().unreserve();
+            self.ctx.ring().unreserve(1);
         }
     }
 }
@@ -114,9 +147,10 @@ pub(crate) struct Kiocb {
     pub(crate) transfer: Option<Transfer>,
     /// The poll events that it waits for, if it waits for any.
     pub(crate) events: u32,
-    pub(crate) ki_res: IoEvent,
+    /// `aio_data`.
+    pub(crate) ki_user_data: u64,
     // Last: the rest has gone before the context, and the module, may.
-    pub(crate) slot: Slot,
+    pub(crate) place: Slot,
 }
 
 impl Kiocb {
@@ -146,6 +180,22 @@ impl Kiocb {
             t if t.pollable => Some(file.address() | usize::from(t.write)),
             t if t.write && file.regular() && in_turn => Some(file.identity()),
             _ => None,
+        }
+    }
+
+    /// The file and the direction of a transfer that a disk may be able to do without waiting.
+    pub(crate) fn disk_target(&self) -> Option<(usize, bool)> {
+        let transfer = self.transfer.as_ref()?;
+        let tried = transfer.try_first && !transfer.pages && !transfer.impatient;
+        (tried && self.ki_filp.on_disk() && self.ki_filp.nowait())
+            .then(|| (self.ki_filp.identity(), transfer.write))
+    }
+
+    /// How many like this one it makes sense to start at once.
+    pub(crate) fn room(&self) -> u32 {
+        match &self.transfer {
+            Some(transfer) if transfer.flags & iocb::DIRECT != 0 => self.ki_filp.tags(),
+            _ => u32::MAX,
         }
     }
 

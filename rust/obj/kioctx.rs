@@ -54,11 +54,15 @@ use crate::{
             Mm, //
         },
         pages::SharedPages,
-        request::Queued,
+        request::{
+            Pool,
+            Queued, //
+        },
         ring_file::{
             self,
             Mapped, //
         },
+        submitter::Submitter,
         task::Program,
         wait::WaitQueue,
     },
@@ -67,6 +71,10 @@ use crate::{
 /// The work items of a context.
 pub(crate) const KICK: u64 = 0;
 pub(crate) const HAND_ON: u64 = 1;
+
+/// Requests of which a context keeps the memory. With KASAN it gives most of it back, so that its use
+/// after that is seen.
+const POOL: u32 = if cfg!(CONFIG_KASAN) { 1 } else { 512 };
 
 #[pin_data]
 pub(crate) struct Kioctx {
@@ -95,6 +103,12 @@ pub(crate) struct Kioctx {
     /// Requests that wait for the same file to be ready.
     #[pin]
     order: Order<Kiocb>,
+    /// Memory for requests.
+    #[pin]
+    pool: Pool<Kiocb>,
+    /// Who submitted last: most often it is the same one.
+    #[pin]
+    submitter: IrqLock<Option<Submitter>>,
     /// Kicked and deferred requests, and the work items of those who look at it: the kick handler,
     /// and who wakes workers, which must not wait for a kick handler that waits for a page fault.
     #[pin]
@@ -122,6 +136,7 @@ impl Kioctx {
         let ring = Ring::new(geometry)?;
         let index = Index::new(geometry.capacity())?;
         let order = Order::new(geometry.capacity())?;
+        let pool = Pool::new(geometry.capacity().min(POOL) as usize)?;
         let mm = Mm::current()?;
         let ctx = Arc::pin_init(
             try_pin_init!(Self {
@@ -136,6 +151,8 @@ impl Kioctx {
                 wait <- WaitQueue::new(),
                 index <- index,
                 order <- order,
+                pool <- pool,
+                submitter <- new_irq_lock!(None, "kaio_submitter"),
                 run_list <- RunList::new(),
                 kick_work <- new_work!("kaio kick handler"),
                 hand_on_work <- new_work!("kaio hand on"),
@@ -171,9 +188,31 @@ impl Kioctx {
         &self.order
     }
 
+    pub(crate) fn pool(&self) -> &Pool<Kiocb> {
+        &self.pool
+    }
+
+    /// The current task, as the submitter of requests.
+    pub(crate) fn submitter(&self) -> Result<Submitter> {
+        let last = self.submitter.lock().clone();
+        let now = Submitter::current(last.as_ref())?;
+        if !last.is_some_and(|last| last.is(&now)) {
+            let old = self.submitter.lock().replace(now.clone());
+            // Not under the lock.
+            drop(old);
+        }
+        Ok(now)
+    }
+
     /// Puts a request on the run list, and has it looked at. Any context.
     pub(crate) fn enqueue(lease: &Lease<Self>, queued: Queued<Kiocb>, next: Next) {
-        lease.run_list.push(queued, next);
+        if lease.run_list.push(queued, next) {
+            Self::schedule(lease, next);
+        }
+    }
+
+    /// Has the run list looked at. Who does so looks until there is nothing on it, or calls this.
+    pub(crate) fn schedule(lease: &Lease<Self>, next: Next) {
         let user = lease.table.user();
         // If it was scheduled already it will look. The lease sees to it that the reference which
         // then comes back is not the last.

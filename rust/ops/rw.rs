@@ -90,14 +90,11 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     let ioprio = (iocb.aio_flags & uapi::IOCB_FLAG_IOPRIO != 0).then_some(iocb.aio_reqprio as u16);
     let eventfd = iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0;
     let pos = iocb.aio_offset;
-    let flags = req.prep_iocb(pos, iocb.aio_rw_flags as u32, write, eventfd, ioprio)?;
-    let nowait = req.wants_nowait();
-    let try_first = req.may_try(write);
-    let pages = !write && !nowait && req.reads_pages();
-    let priority = req.ioprio();
-    req.data().submitter.set_ioprio(priority);
+    let asked = req.prep_iocb(pos, iocb.aio_rw_flags as u32, write, eventfd, ioprio)?;
+    let kiocb = req.data();
+    kiocb.submitter.set_ioprio(asked.ioprio);
 
-    let file = &req.data().ki_filp;
+    let file = &kiocb.ki_filp;
     let (mode, method) = if write {
         (file.writable(), file.has_write())
     } else {
@@ -121,7 +118,7 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         true => file.plain_write(),
         false => file.plain_read(),
     };
-    if nowait && plain {
+    if asked.nowait && plain {
         return Err(errno::not_supported());
     }
     let takes_nowait = file.nowait() && !plain;
@@ -129,11 +126,11 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         buffers,
         write,
         pos,
-        flags,
+        flags: asked.flags,
         done: 0,
-        impatient: nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
-        try_first,
-        pages,
+        impatient: asked.nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
+        try_first: asked.try_first,
+        pages: asked.pages,
         nowait: takes_nowait,
         tried: !write || !file.character(),
         effort: Effort::NoWait,
@@ -141,7 +138,6 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         ready: false,
         rounds: 0,
     };
-    let kiocb = req.data();
     kiocb.transfer = Some(transfer);
     kiocb.events = poll::events_for(write);
     Ok(())
@@ -329,7 +325,7 @@ fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
             Outcome::Over(res) => return Verdict::Done(req, res),
             Outcome::NotYet if pollable => return park(req, how),
             // It got its turn, was interrupted, and nobody is left to hear of it.
-            Outcome::NotYet if how == How::Work && req.view().slot.ctx().is_dead() => {
+            Outcome::NotYet if how == How::Work && req.view().place.ctx().is_dead() => {
                 return Verdict::Cancelled(req);
             }
             Outcome::NotYet => return Verdict::Defer(req),

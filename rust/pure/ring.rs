@@ -123,24 +123,29 @@ impl Slots {
         }
     }
 
-    /// Takes a slot for a new request; `false` if the context is full. `head` is asked for only
-    /// if it matters.
-    pub(crate) fn reserve(&mut self, head: impl FnOnce() -> u32) -> bool {
-        if self.reserved + self.posted >= self.geometry.capacity() {
+    /// Takes slots for `want` new requests, or as many as there are; returns how many. `head` is
+    /// asked for only if it matters.
+    pub(crate) fn reserve(&mut self, want: u32, head: impl FnOnce() -> u32) -> u32 {
+        let mut free = self.free();
+        if free < want {
             // A head that lies can only say that its own events were taken.
             self.posted = self.posted.min(self.geometry.used(head(), self.tail));
-            if self.reserved + self.posted >= self.geometry.capacity() {
-                return false;
-            }
+            free = self.free();
         }
-        // INVARIANT: just checked.
-        self.reserved += 1;
-        true
+        let taken = want.min(free);
+        // INVARIANT: no more than was free.
+        self.reserved += taken;
+        taken
     }
 
-    /// Gives back a slot for which no event will come.
-    pub(crate) fn unreserve(&mut self) {
-        self.reserved = self.reserved.saturating_sub(1);
+    fn free(&self) -> u32 {
+        let taken = self.reserved.saturating_add(self.posted);
+        self.geometry.capacity().saturating_sub(taken)
+    }
+
+    /// Gives back `count` slots for which no event will come.
+    pub(crate) fn unreserve(&mut self, count: u32) {
+        self.reserved = self.reserved.saturating_sub(count);
     }
 
     /// Turns a reserved slot into an event: returns its place. The tail is then [`Self::tail`].

@@ -7,6 +7,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/backing-dev.h>
 #include <linux/blk-cgroup.h>
+#include <linux/blk-mq.h>
 #include <linux/capability.h>
 #include <linux/cgroup.h>
 #include <linux/cred.h>
@@ -201,8 +202,29 @@ static bool kaio_socket_raises_sigpipe(struct file *file)
 	       (sk->sk_family == AF_UNIX || sk->sk_family == AF_INET || sk->sk_family == AF_INET6);
 }
 
+/* What only some kinds of files are asked; most requests are about regular files. */
+static u32 kaio_special_traits(struct file *file, umode_t type)
+{
+	u32 traits = 0;
+
+	if (S_ISCHR(type))
+		traits |= KAIO_FILE_CHAR;
+	if (S_ISFIFO(type))
+		traits |= KAIO_FILE_FIFO;
+	if (S_ISFIFO(type) || kaio_socket_raises_sigpipe(file))
+		traits |= KAIO_FILE_SIGPIPE;
+	if ((file->f_mode & FMODE_NOWAIT) && !kaio_socket_has_mutex(file))
+		traits |= KAIO_FILE_NOWAIT;
+	if (file->f_op->read && kaio_file_is_plain(file))
+		traits |= KAIO_FILE_HAS_READ;
+	if (file->f_op->write && kaio_file_is_plain(file))
+		traits |= KAIO_FILE_HAS_WRITE;
+	return traits;
+}
+
 u32 kaio_file_traits(struct file *file)
 {
+	const struct file_operations *fop = file->f_op;
 	const umode_t type = file_inode(file)->i_mode;
 	u32 traits = 0;
 
@@ -210,34 +232,25 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_READ;
 	if (file->f_mode & FMODE_WRITE)
 		traits |= KAIO_FILE_WRITE;
-	if (file->f_op->read_iter || (file->f_op->read && kaio_file_is_plain(file)))
-		traits |= KAIO_FILE_HAS_READ;
-	if (file->f_op->write_iter || (file->f_op->write && kaio_file_is_plain(file)))
-		traits |= KAIO_FILE_HAS_WRITE;
-	if (!file->f_op->read_iter)
-		traits |= KAIO_FILE_PLAIN_READ;
-	if (!file->f_op->write_iter)
-		traits |= KAIO_FILE_PLAIN_WRITE;
-	if (S_ISCHR(type))
-		traits |= KAIO_FILE_CHAR;
-	if (file->f_op->fsync)
+	traits |= fop->read_iter ? KAIO_FILE_HAS_READ : KAIO_FILE_PLAIN_READ;
+	traits |= fop->write_iter ? KAIO_FILE_HAS_WRITE : KAIO_FILE_PLAIN_WRITE;
+	if (fop->fsync)
 		traits |= KAIO_FILE_HAS_FSYNC;
-	if ((file->f_mode & FMODE_NOWAIT) && !kaio_socket_has_mutex(file))
-		traits |= KAIO_FILE_NOWAIT;
-	if (file_can_poll(file))
+	if (fop->poll)
 		traits |= KAIO_FILE_POLL;
-	if (S_ISREG(type) || S_ISBLK(type))
-		traits |= KAIO_FILE_DISK;
-	if (S_ISREG(type))
-		traits |= KAIO_FILE_REGULAR;
 	if (file_inode(file)->i_sb->s_magic == FUSE_SUPER_MAGIC)
 		traits |= KAIO_FILE_ASKS;
 	if (file->f_flags & O_NONBLOCK)
 		traits |= KAIO_FILE_NONBLOCK;
-	if (S_ISFIFO(type))
-		traits |= KAIO_FILE_FIFO;
-	if (S_ISFIFO(type) || kaio_socket_raises_sigpipe(file))
-		traits |= KAIO_FILE_SIGPIPE;
+	if (S_ISREG(type) || S_ISBLK(type)) {
+		traits |= KAIO_FILE_DISK;
+		if (S_ISREG(type))
+			traits |= KAIO_FILE_REGULAR;
+		if (file->f_mode & FMODE_NOWAIT)
+			return traits | KAIO_FILE_NOWAIT;
+	} else {
+		traits |= kaio_special_traits(file, type);
+	}
 	if (kaio_file_is_of_task(file))
 		traits |= KAIO_FILE_OF_TASK;
 	return traits;
@@ -251,6 +264,16 @@ unsigned long kaio_file_identity(struct file *file)
 bool kaio_at_eof(struct file *file, loff_t pos)
 {
 	return pos >= i_size_read(file->f_mapping->host);
+}
+
+/* How many requests the device below can have in hand; U32_MAX if nobody knows. */
+u32 kaio_file_tags(struct file *file)
+{
+	struct inode *inode = file->f_mapping->host;
+	struct block_device *bdev = S_ISBLK(inode->i_mode) ? I_BDEV(inode) : inode->i_sb->s_bdev;
+	struct blk_mq_tag_set *set = bdev ? bdev_get_queue(bdev)->tag_set : NULL;
+
+	return set ? set->queue_depth * set->nr_hw_queues : U32_MAX;
 }
 
 /*
@@ -286,43 +309,12 @@ static int kaio_set_ioprio(struct kiocb *iocb, u16 ioprio)
 	return 0;
 }
 
-/* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
-int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd, const u16 *ioprio)
-{
-	int ret;
-
-	memset(iocb, 0, sizeof(*iocb));
-	iocb->ki_filp = file;
-	iocb->ki_pos = pos;
-	iocb->ki_flags = file->f_iocb_flags;
-	iocb->ki_ioprio = get_current_ioprio();
-	if (eventfd)
-		iocb->ki_flags |= IOCB_EVENTFD;
-	if (ioprio) {
-		ret = kaio_set_ioprio(iocb, *ioprio);
-		if (ret)
-			return ret;
-	}
-	ret = kiocb_set_rw_flags(iocb, (__force rwf_t)rw_flags, write ? WRITE : READ);
-	if (ret)
-		return ret;
-	/* Nobody is going to poll for this I/O. */
-	iocb->ki_flags &= ~IOCB_HIPRI;
-	return 0;
-}
-
-bool kaio_iocb_nowait(const struct kiocb *iocb)
-{
-	return iocb->ki_flags & IOCB_NOWAIT;
-}
-
 /*
  * Whether to try without waiting first. As io_uring: a buffered write to a file
  * only if its file system says so (others answer EINVAL), and not if it then has
  * to be written out.
  */
-bool kaio_iocb_may_try(const struct kiocb *iocb, bool write)
+static bool kaio_may_try(const struct kiocb *iocb, bool write)
 {
 	const umode_t type = file_inode(iocb->ki_filp)->i_mode;
 
@@ -336,12 +328,44 @@ bool kaio_iocb_may_try(const struct kiocb *iocb, bool write)
  * Whether a cold read can be left to whoever unlocks the page. The file system
  * then also knows what is in memory without touching a disk (IOCB_NOIO).
  */
-bool kaio_iocb_reads_pages(const struct kiocb *iocb)
+static bool kaio_reads_pages(const struct kiocb *iocb)
 {
 	const struct file *file = iocb->ki_filp;
 
 	return (file->f_mode & FMODE_NOWAIT) && (file->f_op->fop_flags & FOP_BUFFER_RASYNC) &&
 	       !(iocb->ki_flags & IOCB_DIRECT);
+}
+
+/* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
+int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
+		   bool write, bool eventfd, const u16 *ioprio, struct kaio_prepared *found)
+{
+	int ret;
+
+	*iocb = (struct kiocb) {
+		.ki_filp	= file,
+		.ki_pos		= pos,
+		.ki_flags	= file->f_iocb_flags,
+		.ki_ioprio	= get_current_ioprio(),
+	};
+	if (eventfd)
+		iocb->ki_flags |= IOCB_EVENTFD;
+	if (ioprio) {
+		ret = kaio_set_ioprio(iocb, *ioprio);
+		if (ret)
+			return ret;
+	}
+	ret = kiocb_set_rw_flags(iocb, (__force rwf_t)rw_flags, write ? WRITE : READ);
+	if (ret)
+		return ret;
+	/* Nobody is going to poll for this I/O. */
+	iocb->ki_flags &= ~IOCB_HIPRI;
+	found->flags = iocb->ki_flags;
+	found->ioprio = iocb->ki_ioprio;
+	found->nowait = iocb->ki_flags & IOCB_NOWAIT;
+	found->try_first = kaio_may_try(iocb, write);
+	found->pages = !write && !found->nowait && kaio_reads_pages(iocb);
+	return 0;
 }
 
 bool kaio_page_unlocked(struct wait_queue_entry *entry, void *key)
@@ -560,7 +584,6 @@ void kaio_submitter_capture(struct kaio_submitter *s)
 {
 	s->cred = get_current_cred();
 	s->fsize_limit = rlimit(RLIMIT_FSIZE);
-	s->ioprio = get_current_ioprio();
 #ifdef CONFIG_BLK_CGROUP
 	s->blkcg = task_get_css(current, io_cgrp_id);
 #else
@@ -569,15 +592,21 @@ void kaio_submitter_capture(struct kaio_submitter *s)
 	s->memcg = get_mem_cgroup_from_mm(current->mm);
 }
 
-void kaio_submitter_get(struct kaio_submitter *s)
+/* Whether a capture of the current task would find just this. */
+bool kaio_submitter_is_current(const struct kaio_submitter *s)
 {
-	get_cred(s->cred);
-	if (s->blkcg)
-		css_get(s->blkcg);
-#ifdef CONFIG_MEMCG
-	if (s->memcg)
-		css_get(&s->memcg->css);
+	bool same = s->cred == current_cred() && s->fsize_limit == rlimit(RLIMIT_FSIZE);
+
+	rcu_read_lock();
+#ifdef CONFIG_BLK_CGROUP
+	same = same && s->blkcg == task_css(current, io_cgrp_id);
 #endif
+#ifdef CONFIG_MEMCG
+	same = same && (mem_cgroup_disabled() ||
+			s->memcg == mem_cgroup_from_task(rcu_dereference(current->mm->owner)));
+#endif
+	rcu_read_unlock();
+	return same;
 }
 
 void kaio_submitter_put(struct kaio_submitter *s)
@@ -588,17 +617,23 @@ void kaio_submitter_put(struct kaio_submitter *s)
 	mem_cgroup_put(s->memcg);
 }
 
-void kaio_submitter_enter(struct kaio_submitter *s, struct kaio_submitter_saved *saved)
+u16 kaio_current_ioprio(void)
+{
+	return get_current_ioprio();
+}
+
+void kaio_submitter_enter(const struct kaio_submitter *s, u16 ioprio,
+			  struct kaio_submitter_saved *saved)
 {
 	/* With the kworker's own rights: it may have any priority. */
-	if (s->ioprio != get_current_ioprio())
-		set_task_ioprio(current, s->ioprio);
+	if (ioprio != get_current_ioprio())
+		set_task_ioprio(current, ioprio);
 	saved->cred = override_creds(s->cred);
 	saved->memcg = set_active_memcg(s->memcg);
 	kthread_associate_blkcg(s->blkcg);
 }
 
-void kaio_submitter_leave(struct kaio_submitter *s, struct kaio_submitter_saved *saved)
+void kaio_submitter_leave(struct kaio_submitter_saved *saved)
 {
 	kthread_associate_blkcg(NULL);
 	set_active_memcg(saved->memcg);
@@ -861,4 +896,38 @@ void kaio_grace(void)
 void kaio_eventfd_signal(struct eventfd_ctx *ctx)
 {
 	eventfd_signal(ctx);
+}
+
+/* Memory of the caller's. */
+
+bool kaio_read_iocb(struct iocb *to, unsigned long from)
+{
+	const u64 __user *words = (const u64 __user *)from;
+	u64 *copy = (u64 *)to;
+
+	BUILD_BUG_ON(sizeof(*to) != 8 * sizeof(u64));
+	if (!user_read_access_begin(words, sizeof(*to)))
+		return false;
+	for (int i = 0; i < 8; i++)
+		unsafe_get_user(copy[i], &words[i], fault);
+	user_read_access_end();
+	return true;
+fault:
+	user_read_access_end();
+	return false;
+}
+
+bool kaio_read_u64(u64 *to, unsigned long from)
+{
+	return !get_user(*to, (const u64 __user *)from);
+}
+
+bool kaio_read_u32(u32 *to, unsigned long from)
+{
+	return !get_user(*to, (const u32 __user *)from);
+}
+
+bool kaio_write_u32(unsigned long to, u32 value)
+{
+	return !put_user(value, (u32 __user *)to);
 }

@@ -71,14 +71,19 @@ enum kaio_file_traits {
 u32 kaio_file_traits(struct file *file);
 bool kaio_at_eof(struct file *file, loff_t pos);
 unsigned long kaio_file_identity(struct file *file);
+u32 kaio_file_tags(struct file *file);
 void kaio_fput_now(struct file *file);
 
 /* rust/sys/iocb.rs: a struct kiocb, filled in and run. */
+struct kaio_prepared {
+	int		flags;		/* ki_flags, with which each attempt begins */
+	u16		ioprio;		/* asked for, or the caller's */
+	bool		nowait;		/* the caller asked for RWF_NOWAIT */
+	bool		try_first;	/* an attempt without waiting makes sense */
+	bool		pages;		/* a cold read can be left to who unlocks the page */
+};
 int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd, const u16 *ioprio);
-bool kaio_iocb_nowait(const struct kiocb *iocb);
-bool kaio_iocb_may_try(const struct kiocb *iocb, bool write);
-bool kaio_iocb_reads_pages(const struct kiocb *iocb);
+		   bool write, bool eventfd, const u16 *ioprio, struct kaio_prepared *found);
 struct kaio_attempt {
 	loff_t		pos;
 	unsigned long	fsize_limit;	/* of the submitter, or RLIM_INFINITY */
@@ -99,17 +104,18 @@ struct kaio_submitter {
 	struct cgroup_subsys_state	*blkcg;
 	struct mem_cgroup		*memcg;
 	unsigned long			fsize_limit;
-	u16				ioprio;
 };
 void kaio_submitter_capture(struct kaio_submitter *s);
-void kaio_submitter_get(struct kaio_submitter *s);
+bool kaio_submitter_is_current(const struct kaio_submitter *s);
 void kaio_submitter_put(struct kaio_submitter *s);
+u16 kaio_current_ioprio(void);
 struct kaio_submitter_saved {
 	const struct cred		*cred;
 	struct mem_cgroup		*memcg;
 };
-void kaio_submitter_enter(struct kaio_submitter *s, struct kaio_submitter_saved *saved);
-void kaio_submitter_leave(struct kaio_submitter *s, struct kaio_submitter_saved *saved);
+void kaio_submitter_enter(const struct kaio_submitter *s, u16 ioprio,
+			  struct kaio_submitter_saved *saved);
+void kaio_submitter_leave(struct kaio_submitter_saved *saved);
 
 /* rust/sys/task.rs */
 u32 kaio_current_uid(void);
@@ -181,5 +187,11 @@ struct kaio_stat { /* fs.kaio-stat, in this order */
 };
 struct ctl_table_header *kaio_sysctl_register(const u64 *nr,
 					      void (*read_stat)(struct kaio_stat *sum));
+
+/* rust/sys/user.rs: of sizes that the compiler knows. */
+bool kaio_read_iocb(struct iocb *to, unsigned long from);
+bool kaio_read_u64(u64 *to, unsigned long from);
+bool kaio_read_u32(u32 *to, unsigned long from);
+bool kaio_write_u32(unsigned long to, u32 value);
 
 #endif /* KAIO_SHIM_H */

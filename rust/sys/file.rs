@@ -126,6 +126,13 @@ impl File {
         unsafe { ffi::kaio_file_identity(self.as_ptr()) }
     }
 
+    /// How many requests its device can have in hand, if that is known: more would wait for one of
+    /// those to end.
+    pub(crate) fn tags(&self) -> u32 {
+        // SAFETY: the file is open.
+        unsafe { ffi::kaio_file_tags(self.as_ptr()) }
+    }
+
     /// What tells open files apart. Even.
     pub(crate) fn address(&self) -> usize {
         self.as_ptr() as usize

@@ -69,6 +69,12 @@ pub(crate) enum Called<R: Request> {
     Gone,
 }
 
+/// An entry on the wait queue of a page, and whose it is.
+pub(super) struct PageWait<R: Request> {
+    raw: Opaque<bindings::wait_page_queue>,
+    request: *const Tracked<R>,
+}
+
 impl Attempt {
     fn as_raw(&self) -> ffi::kaio_attempt {
         let extra = match self.effort {
@@ -89,9 +95,23 @@ impl Attempt {
     }
 }
 
+/// What a transfer asks for, and what its file can do.
+pub(crate) struct Asked {
+    /// `IOCB_*`, with which an attempt begins.
+    pub(crate) flags: i32,
+    /// The I/O priority that was asked for, or the caller's.
+    pub(crate) ioprio: u16,
+    /// `RWF_NOWAIT`.
+    pub(crate) nowait: bool,
+    /// An attempt without waiting makes sense. Most file systems know no buffered writes like that,
+    /// and some say `EINVAL` to them.
+    pub(crate) try_first: bool,
+    /// A cold read of the page cache can be left to whoever unlocks the page (`FOP_BUFFER_RASYNC`).
+    pub(crate) pages: bool,
+}
+
 impl<R: Request> Prepared<R> {
-    /// As `aio_prep_rw()`. `EOPNOTSUPP` for a flag, `EPERM` or `EINVAL` for a priority. Returns the
-    /// flags (`IOCB_*`) with which an attempt begins.
+    /// As `aio_prep_rw()`. `EOPNOTSUPP` for a flag, `EPERM` or `EINVAL` for a priority.
     pub(crate) fn prep_iocb(
         &mut self,
         pos: i64,
@@ -99,49 +119,32 @@ impl<R: Request> Prepared<R> {
         write: bool,
         eventfd: bool,
         ioprio: Option<u16>,
-    ) -> Result<i32> {
+    ) -> Result<Asked> {
         let (data, iocb) = self.parts();
         let file = data.file().as_ptr();
         let ioprio = ioprio.as_ref().map_or(ptr::null(), ptr::from_ref);
+        let mut found = ffi::kaio_prepared {
+            flags: 0,
+            ioprio: 0,
+            nowait: false,
+            try_first: false,
+            pages: false,
+        };
         // SAFETY: nobody else has the request. The file stays in it, so `ki_filp` is valid as long
         // as the kiocb.
         unsafe {
             to_result(ffi::kaio_iocb_prep(
-                iocb, file, pos, rw_flags, write, eventfd, ioprio,
+                iocb, file, pos, rw_flags, write, eventfd, ioprio, &mut found,
             ))?;
             (*iocb).ki_complete = Some(driver_done::<R>);
-            Ok((*iocb).ki_flags)
         }
-    }
-
-    /// Whether an attempt without waiting makes sense; most file systems know no buffered writes
-    /// like that, and some say `EINVAL` to them.
-    pub(crate) fn may_try(&mut self, write: bool) -> bool {
-        let (_, iocb) = self.parts();
-        // SAFETY: nobody else has the request, and its file is open.
-        unsafe { ffi::kaio_iocb_may_try(iocb, write) }
-    }
-
-    /// Whether the file reads into the page cache and lets others wait for a page
-    /// (`FOP_BUFFER_RASYNC`).
-    pub(crate) fn reads_pages(&mut self) -> bool {
-        let (_, iocb) = self.parts();
-        // SAFETY: as above.
-        unsafe { ffi::kaio_iocb_reads_pages(iocb) }
-    }
-
-    /// The caller asked for `RWF_NOWAIT`.
-    pub(crate) fn wants_nowait(&mut self) -> bool {
-        let (_, iocb) = self.parts();
-        // SAFETY: nobody else has the request.
-        unsafe { ffi::kaio_iocb_nowait(iocb) }
-    }
-
-    /// The I/O priority it was given, or the caller's.
-    pub(crate) fn ioprio(&mut self) -> u16 {
-        let (_, iocb) = self.parts();
-        // SAFETY: nobody else has the request.
-        unsafe { (*iocb).ki_ioprio }
+        Ok(Asked {
+            flags: found.flags,
+            ioprio: found.ioprio,
+            nowait: found.nowait,
+            try_first: found.try_first,
+            pages: found.pages,
+        })
     }
 }
 
@@ -153,8 +156,20 @@ impl<R: Request> Active<R> {
         let keep = self.keep();
         let mut raw_attempt = attempt.as_raw();
         if attempt.effort == Effort::Page {
-            raw_attempt.page_wait = keep.page_wait.get();
-            // SAFETY: we are the token holder, so the entry is ours, and in no queue.
+            // SAFETY: we are the token holder, so this is ours.
+            let page_wait = unsafe { &mut *keep.page_wait.get() };
+            if page_wait.is_none() {
+                let new = PageWait {
+                    raw: Opaque::zeroed(),
+                    request: &raw const *keep,
+                };
+                *page_wait = KBox::new(new, GFP_KERNEL_ACCOUNT).ok();
+            }
+            let Some(page_wait) = page_wait else {
+                return Called::Done(self, -(bindings::EAGAIN as isize));
+            };
+            raw_attempt.page_wait = page_wait.raw.get();
+            // SAFETY: as above; the entry is in no queue.
             unsafe { (*raw_attempt.page_wait).wait.func = Some(page_unlocked::<R>) };
         }
         let listed = self.is_listed();
@@ -209,13 +224,13 @@ unsafe extern "C" fn page_unlocked<R: Request>(
     if !unsafe { ffi::kaio_page_unlocked(raw, key) } {
         return 0;
     }
-    // SAFETY: the entry is part of a `wait_page_queue`, which is part of a `Tracked<R>`; the entry
-    // was in the queue, so the call was answered with `Called::Gone`, or will be, and nobody else
-    // takes the token.
+    // SAFETY: the entry is part of a `wait_page_queue`, which is part of a `PageWait<R>`, which its
+    // request keeps; the entry was in the queue, so the call was answered with `Called::Gone`, or will
+    // be, and nobody else takes the token.
     let active = unsafe {
         let page_wait = kernel::container_of!(raw, bindings::wait_page_queue, wait);
-        let tracked = kernel::container_of!(Opaque::cast_from(page_wait), Tracked<R>, page_wait);
-        Active::<R>::take(tracked)
+        let page_wait = kernel::container_of!(Opaque::cast_from(page_wait), PageWait<R>, raw);
+        Active::<R>::take((*page_wait).request)
     };
     active.kick();
     1

@@ -93,15 +93,19 @@ impl<R: Request> RunList<R> {
         })
     }
 
-    pub(crate) fn push(&self, queued: Queued<R>, next: Next) {
+    /// Whether it is the first: others have had somebody told to look.
+    pub(crate) fn push(&self, queued: Queued<R>, next: Next) -> bool {
         let Ok(entry) = ListArc::try_from_arc(queued.into_arc()) else {
             // It is in one queue at a time, and its links belong to this one.
             pr_warn!("a request was kicked twice\n");
-            return;
+            return false;
         };
         let mut lists = self.lists.lock();
         entry.set_next(next);
-        lists.of(next).push_back(entry);
+        let list = lists.of(next);
+        let first = list.is_empty();
+        list.push_back(entry);
+        first
     }
 
     pub(crate) fn pop(&self, next: Next) -> Option<Queued<R>> {

@@ -32,6 +32,7 @@ pub(crate) mod lock;
 pub(crate) mod mm;
 pub(crate) mod module;
 pub(crate) mod pages;
+pub(crate) mod plug;
 pub(crate) mod poll;
 pub(crate) mod queue;
 pub(crate) mod request;

@@ -77,17 +77,18 @@ pub(crate) fn is_hung_up(mask: u32) -> bool {
 
 /// # Invariants
 ///
-/// `head` is null, or the queue on which `entry` is; a wake-up makes it null.
+/// Of an entry that was armed: `head` is null, or the queue on which `entry` is; a wake-up makes it
+/// null. Others are not initialised.
 struct PollEntry {
     entry: Opaque<bindings::wait_queue_entry>,
-    head: UnsafeCell<*mut bindings::wait_queue_head>,
+    head: Opaque<*mut bindings::wait_queue_head>,
 }
 
 impl PollEntry {
     const fn new() -> Self {
         Self {
-            entry: Opaque::zeroed(),
-            head: UnsafeCell::new(ptr::null_mut()),
+            entry: Opaque::uninit(),
+            head: Opaque::uninit(),
         }
     }
 }

@@ -19,7 +19,12 @@
 
 use core::{
     cell::UnsafeCell,
-    mem::ManuallyDrop, //
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
+    pin::Pin,
+    ptr, //
 };
 
 use kernel::{
@@ -42,7 +47,8 @@ use kernel::{
             Relaxed, //
         },
         Arc,
-        ArcBorrow, //
+        ArcBorrow,
+        UniqueArc, //
     },
     types::Opaque,
     workqueue::{
@@ -53,8 +59,11 @@ use kernel::{
     },
 };
 
+use pin_init::Wrapper;
+
 use super::{
     file::File,
+    iocb::PageWait,
     lists::{
         Index,
         Next,
@@ -63,6 +72,10 @@ use super::{
         INDEX,
         ORDER,
         RUN, //
+    },
+    lock::{
+        new_irq_lock,
+        IrqLock, //
     },
     poll::{
         Found,
@@ -99,6 +112,11 @@ pub(crate) trait Request: Send + Sync + Sized + 'static {
     fn run_list(&self) -> &RunList<Self>;
     /// Whose workers it is deferred to.
     fn workers(&self) -> &Queue;
+    /// What keeps [`Self::pool`].
+    type Home;
+    fn home(&self) -> Self::Home;
+    /// Where its memory goes when it has ended.
+    fn pool(home: &Self::Home) -> &Pool<Self>;
 }
 
 /// The state word.
@@ -128,7 +146,7 @@ impl Word for Cell {
 pub(crate) struct Tracked<R: Request> {
     pub(super) iocb: Opaque<bindings::kiocb>,
     /// For a page that is being read; `sys::iocb`.
-    pub(super) page_wait: Opaque<bindings::wait_page_queue>,
+    pub(super) page_wait: UnsafeCell<Option<KBox<PageWait<R>>>>,
     #[pin]
     work: Work<Tracked<R>>,
     #[pin]
@@ -154,6 +172,7 @@ pub(crate) struct Tracked<R: Request> {
     stream: Atomic<usize>,
     /// By which it is found in the index.
     key: u64,
+    #[pin]
     data: UnsafeCell<R>,
 }
 
@@ -333,30 +352,32 @@ impl<R: Request> Queued<R> {
 pub(crate) struct Prepared<R: Request>(Arc<Tracked<R>>);
 
 impl<R: Request> Prepared<R> {
-    /// Allocates a request; `key` is what it is cancelled by.
-    pub(crate) fn new(key: u64, data: R) -> Result<Self> {
-        let this = Arc::pin_init(
-            pin_init!(Tracked {
-                iocb: Opaque::zeroed(),
-                page_wait: Opaque::zeroed(),
-                work <- new_work!("kaio request"),
-                polls <- PollEntries::new(),
-                run_links <- ListLinks::new(),
-                index_links <- ListLinks::new(),
-                order_links <- ListLinks::new(),
-                run_tracker <- AtomicTracker::new(),
-                index_tracker <- AtomicTracker::new(),
-                order_tracker <- AtomicTracker::new(),
-                state: State::new(Cell(Atomic::new(0))),
-                to_hand_on: AtomicFlag::new(false),
-                listed: AtomicFlag::new(false),
-                stream: Atomic::new(0),
-                key,
-                data: UnsafeCell::new(data),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        Ok(Self(this))
+    /// Makes a request of memory from `stock`; `key` is what it is cancelled by.
+    pub(crate) fn new(key: u64, stock: &mut Stock<'_, R>, data: impl Init<R>) -> Result<Self> {
+        let memory = match stock.take() {
+            Some(memory) => memory,
+            None => UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?,
+        };
+        let Ok(this) = memory.pin_init_with(pin_init!(Tracked {
+            // `prep_iocb` fills it in, for those who need one.
+            iocb: Opaque::uninit(),
+            page_wait: UnsafeCell::new(None),
+            work <- new_work!("kaio request"),
+            polls <- PollEntries::new(),
+            run_links <- ListLinks::new(),
+            index_links <- ListLinks::new(),
+            order_links <- ListLinks::new(),
+            run_tracker <- AtomicTracker::new(),
+            index_tracker <- AtomicTracker::new(),
+            order_tracker <- AtomicTracker::new(),
+            state: State::new(Cell(Atomic::new(0))),
+            to_hand_on: AtomicFlag::new(false),
+            listed: AtomicFlag::new(false),
+            stream: Atomic::new(0),
+            key,
+            data <- UnsafeCell::pin_init(data),
+        }));
+        Ok(Self(this.into()))
     }
 
     /// The request goes its way.
@@ -392,6 +413,11 @@ impl<R: Request> Active<R> {
     pub(crate) fn view(&self) -> &R {
         // SAFETY: as above.
         unsafe { &*self.0.data.get() }
+    }
+
+    /// What it is cancelled by.
+    pub(crate) fn key(&self) -> u64 {
+        self.0.key
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -545,7 +571,101 @@ impl<R: Request> Active<R> {
         if !self.0.state.done() {
             pr_warn!("a request completed twice\n");
         }
-        drop(self.into_arc());
+        Pool::give(self.into_arc());
+    }
+}
+
+/// Memory of requests that have ended, for the next ones: the allocator would clear and charge it each
+/// time.
+#[pin_data]
+pub(crate) struct Pool<R: Request> {
+    #[pin]
+    free: IrqLock<KVec<Arc<MaybeUninit<Tracked<R>>>>>,
+}
+
+impl<R: Request> Pool<R> {
+    /// Keeps the memory of `len` requests at most.
+    pub(crate) fn new(len: usize) -> Result<impl PinInit<Self>> {
+        let free = KVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
+        Ok(pin_init!(Self {
+            free <- new_irq_lock!(free, "kaio_pool"),
+        }))
+    }
+
+    /// Ends a request, whose memory stays if nobody else looks at it. Any context.
+    fn give(this: Arc<Tracked<R>>) {
+        let Some(this) = Arc::into_unique_or_drop(this) else {
+            return;
+        };
+        // What it holds goes now, and that may be what keeps the pool.
+        let home = this.shared().home();
+        // SAFETY: it is not moved any more, but dropped where it is.
+        let raw = Arc::into_raw(Arc::from(unsafe { Pin::into_inner_unchecked(this) })).cast_mut();
+        // SAFETY: ours is the only reference.
+        unsafe { ptr::drop_in_place(raw) };
+        // SAFETY: `MaybeUninit` has the layout of what it may hold, which is not used any more.
+        let memory = unsafe { Arc::from_raw(raw.cast::<MaybeUninit<Tracked<R>>>()) };
+        let full = R::pool(&home).free.lock().push_within_capacity(memory);
+        // Not under the lock.
+        drop(full);
+    }
+}
+
+/// How much a [`Stock`] takes at once.
+const STOCK: usize = 16;
+
+/// What a submit call has taken out of a [`Pool`]. What is left goes back when it ends.
+pub(crate) struct Stock<'a, R: Request> {
+    pool: &'a Pool<R>,
+    memory: [Option<Arc<MaybeUninit<Tracked<R>>>>; STOCK],
+    len: usize,
+    /// Requests that are still to come, as far as is known.
+    want: usize,
+}
+
+impl<'a, R: Request> Stock<'a, R> {
+    /// For about `want` requests.
+    pub(crate) fn new(pool: &'a Pool<R>, want: usize) -> Self {
+        Self {
+            pool,
+            memory: [const { None }; STOCK],
+            len: 0,
+            want,
+        }
+    }
+
+    fn take(&mut self) -> Option<UniqueArc<MaybeUninit<Tracked<R>>>> {
+        if self.len == 0 {
+            let mut free = self.pool.free.lock();
+            for place in self.memory.iter_mut().take(self.want.max(1)) {
+                let Some(memory) = free.pop() else {
+                    break;
+                };
+                *place = Some(memory);
+                self.len += 1;
+            }
+        }
+        self.want = self.want.saturating_sub(1);
+        self.len = self.len.checked_sub(1)?;
+        let memory = self.memory.get_mut(self.len)?.take()?;
+        let memory = Arc::into_unique_or_drop(memory)?;
+        // SAFETY: nothing is in it that could have been pinned.
+        Some(unsafe { Pin::into_inner_unchecked(memory) })
+    }
+}
+
+impl<R: Request> Drop for Stock<'_, R> {
+    fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
+        let mut free = self.pool.free.lock();
+        for memory in self.memory.iter_mut() {
+            // What has no room any more goes with `self`, not under the lock.
+            if let Some(Err(full)) = memory.take().map(|m| free.push_within_capacity(m)) {
+                *memory = Some(full.0);
+            }
+        }
     }
 }
 

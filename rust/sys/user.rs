@@ -18,7 +18,13 @@ use kernel::{
     },
 };
 
-use super::uapi::Plain;
+use super::{
+    ffi,
+    uapi::{
+        Iocb,
+        Plain, //
+    },
+};
 
 #[allow(private_bounds)]
 /// Reads a struct. `EFAULT`.
@@ -71,4 +77,43 @@ pub(crate) fn write_sized<T: Plain>(to: UserPtr, size: usize, value: &T) -> Resu
 /// Writes a struct. `EFAULT`.
 pub(crate) fn write<T: Plain>(to: UserPtr, value: &T) -> Result {
     write_sized(to, size_of::<T>(), value)
+}
+
+/// Reads a request. `EFAULT`.
+pub(crate) fn read_iocb(from: usize, to: &mut MaybeUninit<Iocb>) -> Result<&Iocb> {
+    // SAFETY: `to` is as large as the callee's. The address is checked.
+    if !unsafe { ffi::kaio_read_iocb(to.as_mut_ptr().cast(), from) } {
+        return Err(EFAULT);
+    }
+    // SAFETY: all of it was written, and any bytes will do (`Plain`).
+    Ok(unsafe { to.assume_init_ref() })
+}
+
+/// Reads a pointer of the caller's. `EFAULT`.
+pub(crate) fn read_u64(from: usize) -> Result<u64> {
+    let mut value = 0;
+    // SAFETY: `value` is ours. The address is checked.
+    match unsafe { ffi::kaio_read_u64(&mut value, from) } {
+        true => Ok(value),
+        false => Err(EFAULT),
+    }
+}
+
+/// As above, of a 32-bit caller.
+pub(crate) fn read_u32(from: usize) -> Result<u32> {
+    let mut value = 0;
+    // SAFETY: as above.
+    match unsafe { ffi::kaio_read_u32(&mut value, from) } {
+        true => Ok(value),
+        false => Err(EFAULT),
+    }
+}
+
+/// Writes a word. `EFAULT`.
+pub(crate) fn write_u32(to: usize, value: u32) -> Result {
+    // SAFETY: the address is checked.
+    match unsafe { ffi::kaio_write_u32(to, value) } {
+        true => Ok(()),
+        false => Err(EFAULT),
+    }
 }

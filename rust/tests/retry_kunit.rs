@@ -17,9 +17,11 @@ mod suite {
         queue::Owned,
         request::{
             Active,
+            Pool,
             Prepared,
             Queued,
             Request,
+            Stock,
             Stranger, //
         },
     };
@@ -52,6 +54,8 @@ mod suite {
         order: Order<Mock>,
         #[pin]
         run_list: RunList<Mock>,
+        #[pin]
+        pool: Pool<Mock>,
         workers: Owned,
         kicked: Atomic<u32>,
         retried: Atomic<u32>,
@@ -63,12 +67,14 @@ mod suite {
         fn new() -> Result<Arc<Self>> {
             let index = Index::new(8)?;
             let order = Order::new(8)?;
+            let pool = Pool::new(1)?;
             let workers = Owned::new(c"kaio-kunit", 0, 1)?;
             Arc::pin_init(
                 pin_init!(Self {
                     index <- index,
                     order <- order,
                     run_list <- RunList::new(),
+                    pool <- pool,
                     workers,
                     kicked: Atomic::new(0),
                     retried: Atomic::new(0),
@@ -80,11 +86,12 @@ mod suite {
         }
 
         fn request(this: &Arc<Self>, key: u64) -> Result<Active<Mock>> {
-            let mock = Mock {
+            let mock = init!(Mock {
                 file: File::none(),
                 world: this.clone(),
-            };
-            Ok(Prepared::new(key, mock)?.start())
+            });
+            let mut stock = Stock::new(&this.pool, 1);
+            Ok(Prepared::new(key, &mut stock, mock)?.start())
         }
 
         fn seen(&self) -> Seen {
@@ -130,7 +137,7 @@ mod suite {
                 return;
             }
             let world = queued.view().world.clone();
-            world.run_list.push(queued, Next::Run);
+            let _ = world.run_list.push(queued, Next::Run);
         }
 
         fn retry(active: Active<Self>) {
@@ -138,6 +145,16 @@ mod suite {
             if !active.is_cancelled() {
                 end(active);
             }
+        }
+
+        type Home = Arc<World>;
+
+        fn home(&self) -> Arc<World> {
+            self.world.clone()
+        }
+
+        fn pool(home: &Arc<World>) -> &Pool<Self> {
+            &home.pool
         }
 
         fn file(&self) -> &File {

@@ -139,19 +139,19 @@ mod suite {
         };
         let mut slots = Slots::new(g);
         for _ in 0..g.capacity() {
-            assert!(slots.reserve(|| 0));
+            assert_eq!(slots.reserve(1, || 0), 1);
         }
-        assert!(!slots.reserve(|| 0));
-        slots.unreserve();
-        assert!(slots.reserve(|| 0));
+        assert_eq!(slots.reserve(1, || 0), 0);
+        slots.unreserve(1);
+        assert_eq!(slots.reserve(1, || 0), 1);
         // Events in the ring hold their slots until user space says that it took them.
         for place in 0..g.capacity() {
             assert_eq!(slots.post(), place);
         }
-        assert!(!slots.reserve(|| 0));
-        assert!(slots.reserve(|| 1));
-        assert!(!slots.reserve(|| 1));
-        assert!(slots.reserve(|| slots_tail(g)));
+        assert_eq!(slots.reserve(1, || 0), 0);
+        assert_eq!(slots.reserve(1, || 1), 1);
+        assert_eq!(slots.reserve(1, || 1), 0);
+        assert_eq!(slots.reserve(1, || slots_tail(g)), 1);
     }
 
     fn slots_tail(g: Geometry) -> u32 {
@@ -168,14 +168,14 @@ mod suite {
             let mut slots = Slots::new(g);
             let half = g.capacity() / 2;
             for _ in 0..g.capacity() {
-                assert!(slots.reserve(|| evil));
+                assert_eq!(slots.reserve(1, || evil), 1);
             }
             for _ in 0..half {
                 slots.post();
             }
             // Those in flight keep their slots, whatever the head says.
             let mut more = 0;
-            while slots.reserve(|| evil) {
+            while slots.reserve(1, || evil) == 1 {
                 more += 1;
             }
             assert!(more <= half);
