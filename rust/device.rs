@@ -20,6 +20,11 @@ use crate::{
     },
     sys::{
         device::Device,
+        sysctl::{
+            self,
+            Source,
+            Sum, //
+        },
         task::Program,
         wait::WaitQueue, //
     },
@@ -31,7 +36,9 @@ impl Device for Table {
     type Shared = Users;
 
     fn open(users: ArcBorrow<'_, Users>) -> Result<Arc<Self>> {
-        Table::new(Users::current(users)?)
+        let table = Table::new(Users::current(users)?)?;
+        sysctl::add(table.clone())?;
+        Ok(table)
     }
 
     fn flush(&self, program: Program) {
@@ -40,6 +47,7 @@ impl Device for Table {
 
     fn release(&self) {
         self.close();
+        sysctl::remove(self, || self.stats.close());
     }
 
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize> {
@@ -58,5 +66,11 @@ impl Device for Table {
 
     fn is_readable(&self) -> bool {
         self.is_readable()
+    }
+}
+
+impl Source for Table {
+    fn add_to(&self, sum: &mut Sum) {
+        self.stats.add_to(sum);
     }
 }

@@ -79,7 +79,7 @@ impl kernel::Module for Kaio {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let users = Users::new()?;
         Ok(Self {
-            _sysctls: Sysctls::new(quota::nr_word())?,
+            _sysctls: Sysctls::new(quota::nr_word(), stats::closed())?,
             _device: Registration::new(module::param_mode(), users.clone())?,
             _workers: Workers(users),
             _grace: Grace,

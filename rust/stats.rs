@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happened through one open file: shown in its fdinfo, read by tests.
+//! What happened through one open file: shown in its fdinfo, read by tests. And through all of them
+//! since the module was loaded: `fs.kaio-stat`.
+//!
+//! A request counts in its file's numbers only. They are added to [`CLOSED`] when the file is closed, and
+//! what comes later when the last request is gone.
 
 use kernel::{
     seq_file::SeqFile,
@@ -10,6 +14,14 @@ use kernel::{
         Relaxed, //
     },
 };
+
+use crate::sys::sysctl::{
+    Source,
+    Sum, //
+};
+
+/// Of all files that are closed.
+static CLOSED: Stats = Stats::new();
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -30,6 +42,10 @@ macro_rules! counters {
             /// One line for each counter.
             pub(crate) fn show(&self, m: &SeqFile) {
                 $(seq_print!(m, "kaio-{}:\t{}\n", stringify!($name), self.$name.load(Relaxed));)*
+            }
+
+            fn move_to(&self, other: &Self) {
+                $(other.$name.add(self.$name.xchg(0, Relaxed), Relaxed);)*
             }
         }
     };
@@ -66,4 +82,29 @@ impl Stats {
         let completed = self.completed.load(Relaxed);
         self.submitted.load(Relaxed).saturating_sub(completed)
     }
+
+    /// The file is closed.
+    pub(crate) fn close(&self) {
+        self.move_to(&CLOSED);
+    }
+}
+
+impl Drop for Stats {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Source for Stats {
+    fn add_to(&self, sum: &mut Sum) {
+        // Completed first, as above.
+        sum.completed += self.completed.load(Relaxed);
+        sum.cancelled += self.cancelled.load(Relaxed);
+        sum.submitted += self.submitted.load(Relaxed);
+    }
+}
+
+/// What all closed files did.
+pub(crate) fn closed() -> &'static Stats {
+    &CLOSED
 }

@@ -84,7 +84,10 @@ once() {
 		[ ! -e "$dir/.complete" ] || exit 0
 		rm -rf --one-file-system "$dir"
 		mkdir -p "$dir"
-		"$@" || { warn "$dir was not made; the next run starts it afresh"; exit 1; }
+		trap 'warn "$dir was not made; the next run starts it afresh"' EXIT
+		# Not in a condition: there a step of it could fail and nothing would stop.
+		"$@"
+		trap - EXIT
 		touch "$dir/.complete"
 	) 9>"$dir.lock"
 }

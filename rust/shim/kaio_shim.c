@@ -72,11 +72,36 @@ static int kaio_nr_handler(const struct ctl_table *table, int write, void *buffe
 	return proc_doulongvec_minmax(&now, write, buffer, lenp, ppos);
 }
 
+static void (*kaio_read_stat)(struct kaio_stat *sum);
+
+static int kaio_stat_handler(const struct ctl_table *table, int write, void *buffer,
+			     size_t *lenp, loff_t *ppos)
+{
+	struct kaio_stat sum = {};
+	unsigned long numbers[3];
+	const struct ctl_table now = {
+		.data	= numbers,
+		.maxlen	= sizeof(numbers),
+		.mode	= table->mode,
+	};
+
+	kaio_read_stat(&sum);
+	numbers[0] = sum.submitted;
+	numbers[1] = sum.completed;
+	numbers[2] = sum.cancelled;
+	return proc_doulongvec_minmax(&now, write, buffer, lenp, ppos);
+}
+
 static const struct ctl_table kaio_sysctls[] = {
 	{
 		.procname	= "kaio-nr",
 		.mode		= 0444,
 		.proc_handler	= kaio_nr_handler,
+	},
+	{
+		.procname	= "kaio-stat",
+		.mode		= 0444,
+		.proc_handler	= kaio_stat_handler,
 	},
 	{
 		.procname	= "kaio-max-nr",
@@ -94,9 +119,11 @@ static const struct ctl_table kaio_sysctls[] = {
 	},
 };
 
-struct ctl_table_header *kaio_sysctl_register(const u64 *nr)
+struct ctl_table_header *kaio_sysctl_register(const u64 *nr,
+					      void (*read_stat)(struct kaio_stat *sum))
 {
 	kaio_nr = nr;
+	kaio_read_stat = read_stat;
 	return register_sysctl("fs", kaio_sysctls);
 }
 

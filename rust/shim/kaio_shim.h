@@ -197,7 +197,13 @@ void kaio_eventfd_signal(struct eventfd_ctx *ctx);
 unsigned int kaio_param_mode(void);
 u64 kaio_param_max_nr(void);
 u64 kaio_param_max_user_nr(void);
-struct ctl_table_header *kaio_sysctl_register(const u64 *nr);
+struct kaio_stat { /* fs.kaio-stat, in this order */
+	u64	submitted;
+	u64	completed;
+	u64	cancelled;
+};
+struct ctl_table_header *kaio_sysctl_register(const u64 *nr,
+					      void (*read_stat)(struct kaio_stat *sum));
 
 /* rust/sys/user.rs: of sizes that the compiler knows. */
 bool kaio_read_iocb(struct iocb *to, unsigned long from);
