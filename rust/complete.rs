@@ -44,7 +44,7 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     req.finish();
 }
 
-/// Posts events of requests that owe them, and that nobody else has ever had to do with.
+/// Posts events of requests that owe them, and that nobody else has to do with.
 pub(crate) fn post(ctx: &Kioctx, events: &[IoEvent]) {
     ctx.ring().post(events);
     tell(ctx, events.len());

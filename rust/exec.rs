@@ -40,6 +40,7 @@ use crate::{
     },
     sys::{
         errno,
+        few::Few,
         file::File,
         lease::Lease,
         lists::{
@@ -78,8 +79,7 @@ pub(crate) struct Batch<'a> {
     /// How many more transfers to try there.
     room: u32,
     /// Of requests that have ended.
-    events: [IoEvent; TOGETHER],
-    len: usize,
+    events: Few<IoEvent, TOGETHER>,
 }
 
 impl<'a> Batch<'a> {
@@ -91,8 +91,7 @@ impl<'a> Batch<'a> {
             stock: Stock::new(ctx.pool(), nr),
             target: (0, false),
             room: 0,
-            events: [IoEvent::default(); TOGETHER],
-            len: 0,
+            events: Few::new(),
         })
     }
 
@@ -102,8 +101,14 @@ impl<'a> Batch<'a> {
     /// transfers as the device can have in hand, or after one that could not be done without waiting
     /// (no tags, no blocks allocated yet).
     pub(crate) fn start(&mut self, req: Active<Kiocb>) {
+        if !self.events.is_empty()
+            && (req.view().ki_eventfd.is_some() || req.view().stream().is_some())
+        {
+            // Its event, or the eventfd's wake-up, must not come before theirs.
+            self.post();
+        }
         let Some(target) = req.view().disk_target() else {
-            self.run(req);
+            let _ = self.run(req);
             return;
         };
         if target != self.target {
@@ -116,48 +121,51 @@ impl<'a> Batch<'a> {
         };
         let stats = &self.ctx.table().stats;
         let deferred = stats.deferred();
-        self.run(req);
-        // Block devices say so from within the call, as if they were drivers (`driver_done`).
+        if self.run(req) {
+            return;
+        }
+        // Block devices say so from within the call, as if they were drivers (`driver_done`). What
+        // others deferred just now counts too: it costs a try.
         self.room = match stats.deferred() == deferred {
             true => room,
             false => 0,
         };
     }
 
-    fn run(&mut self, req: Active<Kiocb>) {
+    /// Whether it is over.
+    fn run(&mut self, req: Active<Kiocb>) -> bool {
         let Some((mut req, res)) = run(req, How::Submit) else {
-            return;
+            return false;
         };
         let kiocb = req.view();
         if !req.is_fresh() || kiocb.ki_eventfd.is_some() || kiocb.provider.is_some() {
+            self.post();
             self.ctx.table().stats.inline(1);
             complete(req, res);
-            return;
+            return true;
         }
-        if self.len == TOGETHER {
+        if let Err(event) = self.events.push(event_of(&req, res)) {
             self.post();
+            let _ = self.events.push(event);
         }
-        if let Some(event) = self.events.get_mut(self.len) {
-            *event = event_of(&req, res);
-            self.len += 1;
-            req.data().place.owe();
-        }
+        req.data().place.owe();
         req.recycle(&mut self.stock);
+        true
     }
 
     fn post(&mut self) {
-        let events = self.events.get(..self.len).unwrap_or_default();
-        self.ctx.table().stats.inline(events.len() as u64);
-        post(self.ctx, events);
-        self.len = 0;
+        let events = self.events.as_slice();
+        if !events.is_empty() {
+            self.ctx.table().stats.inline(events.len() as u64);
+            post(self.ctx, events);
+            self.events.clear();
+        }
     }
 }
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        if self.len > 0 {
-            self.post();
-        }
+        self.post();
     }
 }
 

@@ -82,8 +82,9 @@ fn read_pointer(iocbpp: UserPtr, k: usize, compat: bool) -> Result<usize> {
 struct Call<'a> {
     ctx: &'a Kioctx,
     iocb: MaybeUninit<Iocb>,
-    slots: Slots,
+    // Before the leases go, the events are posted.
     batch: Batch<'a>,
+    slots: Slots,
 }
 
 impl<'a> Call<'a> {

@@ -40,12 +40,15 @@ use crate::{
 };
 
 /// A place reserved in the ring of a context, and the lease that keeps the context. Dropping it
-/// gives the place back; [`Slot::post`] turns it into an event. So a request has an event's place
-/// as long as it lives, and posts once.
+/// gives the place back; [`Slot::post`] turns it into an event, or [`Slot::owe`] leaves that to the
+/// submit call. So a request has an event's place as long as it lives, and posts once.
 pub(crate) struct Slot {
     ctx: Lease<Kioctx>,
     posted: bool,
 }
+
+/// Places that are reserved at once: a call that sleeps keeps them from others.
+const AT_ONCE: u32 = 32;
 
 /// Places that a submit call has reserved and not given to requests yet. They go back when it ends.
 pub(crate) struct Slots {
@@ -67,7 +70,7 @@ impl Slots {
             return Err(EINVAL);
         }
         if self.left == 0 {
-            self.left = self.ctx.ring().reserve(want);
+            self.left = self.ctx.ring().reserve(want.min(AT_ONCE));
         }
         self.left = self.left.checked_sub(1).ok_or(EAGAIN)?;
         Ok(Slot {

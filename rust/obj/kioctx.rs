@@ -117,7 +117,7 @@ pub(crate) struct Kioctx {
     kick_work: Work<Kioctx, KICK>,
     #[pin]
     hand_on_work: Work<Kioctx, HAND_ON>,
-    /// One out for each request, and one until [`Self::kill`].
+    /// One out for each request and some for each submit call, and one until [`Self::kill`].
     leases: Leases,
 }
 
@@ -254,6 +254,9 @@ impl Kioctx {
         self.table.remove(self);
         self.wait.wake();
         self.index.close();
+        // Nobody will be asked for again: what it holds need not be kept.
+        let submitter = self.submitter.lock().take();
+        drop(submitter);
         lease::retire(self);
         true
     }

@@ -276,9 +276,16 @@ u32 kaio_file_tags(struct file *file)
 {
 	struct inode *inode = file->f_mapping->host;
 	struct block_device *bdev = S_ISBLK(inode->i_mode) ? I_BDEV(inode) : inode->i_sb->s_bdev;
-	struct blk_mq_tag_set *set = bdev ? bdev_get_queue(bdev)->tag_set : NULL;
+	struct request_queue *q = bdev ? bdev_get_queue(bdev) : NULL;
+	u32 tags = U32_MAX;
 
-	return set ? set->queue_depth * set->nr_hw_queues : U32_MAX;
+	/* The set is the driver's, which frees it once the disk is dead and its queue has drained. */
+	if (!q || !percpu_ref_tryget_live(&q->q_usage_counter))
+		return tags;
+	if (queue_is_mq(q) && !test_bit(GD_DEAD, &bdev->bd_disk->state))
+		tags = READ_ONCE(q->tag_set->queue_depth) * READ_ONCE(q->tag_set->nr_hw_queues);
+	percpu_ref_put(&q->q_usage_counter);
+	return tags;
 }
 
 /*
@@ -909,6 +916,14 @@ void kaio_eventfd_signal(struct eventfd_ctx *ctx)
 }
 
 /* Memory of the caller's. */
+
+/* TO has N bytes: Rust knows its type. */
+unsigned long kaio_copy_from_user(void *to, const void __user *from, unsigned long n)
+{
+	if (!access_ok(from, n))
+		return n;
+	return raw_copy_from_user(to, from, n);
+}
 
 bool kaio_read_iocb(struct iocb *to, unsigned long from)
 {

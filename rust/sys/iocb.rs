@@ -9,6 +9,7 @@ use kernel::{
     bindings,
     error::to_result,
     prelude::*,
+    sync::Arc,
     types::Opaque, //
 };
 
@@ -161,7 +162,7 @@ impl<R: Request> Active<R> {
             if page_wait.is_none() {
                 let new = PageWait {
                     raw: Opaque::zeroed(),
-                    request: &raw const *keep,
+                    request: Arc::as_ptr(&keep),
                 };
                 *page_wait = KBox::new(new, GFP_KERNEL_ACCOUNT).ok();
             }

@@ -102,6 +102,9 @@ unsafe impl<T: Leased> Send for Lease<T> {}
 // SAFETY: as above.
 unsafe impl<T: Leased> Sync for Lease<T> {}
 
+/// Leases that are taken at once. Few: a call that sleeps keeps them, and there may be many calls.
+const AT_ONCE: u32 = 32;
+
 /// Leases that were taken together, for somebody who gives them out one by one.
 ///
 /// # Invariants
@@ -115,6 +118,7 @@ pub(crate) struct Bundle<T: Leased> {
 impl<T: Leased> Bundle<T> {
     /// About `want` leases. `None` if the object was retired and all leases are gone.
     pub(crate) fn new(object: &Arc<T>, want: u32) -> Option<Self> {
+        let want = want.min(AT_ONCE);
         let count = &object.leases().count;
         let mut old = count.load(Relaxed);
         loop {
@@ -140,7 +144,8 @@ impl<T: Leased> Bundle<T> {
         match self.spare.checked_sub(1) {
             Some(spare) => self.spare = spare,
             None => {
-                self.leases().count.add(1u32, Relaxed);
+                self.leases().count.add(AT_ONCE, Relaxed);
+                self.spare = AT_ONCE - 1;
             }
         }
         // INVARIANT: it was counted, as a spare one or just now.

@@ -23,6 +23,7 @@ mod ffi {
 pub(crate) mod device;
 pub(crate) mod errno;
 pub(crate) mod eventfd;
+pub(crate) mod few;
 pub(crate) mod file;
 pub(crate) mod iocb;
 pub(crate) mod iov;

@@ -13,7 +13,7 @@ pub(crate) fn plugged<T>(f: impl FnOnce() -> T) -> T {
     // already (a nested call), it does nothing.
     unsafe { bindings::blk_start_plug(plug.as_mut_ptr()) };
     let result = f();
-    // SAFETY: it was started, and initialised then.
+    // SAFETY: it was started; if it does nothing, only its address is looked at.
     unsafe { bindings::blk_finish_plug(plug.as_mut_ptr()) };
     result
 }

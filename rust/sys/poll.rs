@@ -187,8 +187,8 @@ impl PollEntries {
         // SAFETY: as in `arm`.
         let used = unsafe { core::mem::take(&mut *self.used.get()) };
         for entry in (0..used).map_while(|index| self.entry(index)) {
-            // SAFETY: only the owner calls this. The callee leaves an entry alone whose `head` is
-            // null: it was never linked, or POLLFREE took it off.
+            // SAFETY: only the owner calls this, and the first `used` were linked. The callee leaves
+            // an entry alone whose `head` is null: a wake-up took it off.
             unsafe { ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get()) };
         }
     }

@@ -62,6 +62,7 @@ use kernel::{
 use pin_init::Wrapper;
 
 use super::{
+    few::Few,
     file::File,
     iocb::PageWait,
     lists::{
@@ -501,7 +502,7 @@ impl<R: Request> Active<R> {
     ///
     /// # Safety
     ///
-    /// `raw` comes from [`Self::leave`], and this is the one call for it.
+    /// `raw` is what [`Self::leave`] gave, and this is the one call for it.
     pub(super) unsafe fn take(raw: *const Tracked<R>) -> Self {
         // SAFETY: the caller promises that `leave` left the reference to us.
         let this = unsafe { Arc::from_raw(raw) };
@@ -617,7 +618,7 @@ impl<R: Request> Active<R> {
         Pool::give(self.into_arc());
     }
 
-    /// Whether nobody else has ever had to do with it.
+    /// Whether nobody else has to do with it any more: it is in no list, and on no wait queue.
     pub(crate) fn is_fresh(&self) -> bool {
         let marks = self.are_marked();
         !marks.listed && !marks.in_line && !self.0.polls.are_armed()
@@ -680,8 +681,7 @@ const STOCK: usize = 16;
 /// What a submit call has taken out of a [`Pool`]. What is left goes back when it ends.
 pub(crate) struct Stock<'a, R: Request> {
     pool: &'a Pool<R>,
-    memory: [Option<Arc<MaybeUninit<Tracked<R>>>>; STOCK],
-    len: usize,
+    memory: Few<Arc<MaybeUninit<Tracked<R>>>, STOCK>,
     /// Requests that are still to come, as far as is known.
     want: usize,
 }
@@ -691,53 +691,50 @@ impl<'a, R: Request> Stock<'a, R> {
     pub(crate) fn new(pool: &'a Pool<R>, want: usize) -> Self {
         Self {
             pool,
-            memory: [const { None }; STOCK],
-            len: 0,
+            memory: Few::new(),
             want,
         }
     }
 
     fn take(&mut self) -> Option<UniqueArc<MaybeUninit<Tracked<R>>>> {
-        if self.len == 0 {
+        if self.memory.is_empty() {
             let mut free = self.pool.free.lock();
-            for place in self.memory.iter_mut().take(self.want.max(1)) {
+            for _ in 0..self.want.clamp(1, STOCK) {
                 let Some(memory) = free.pop() else {
                     break;
                 };
-                *place = Some(memory);
-                self.len += 1;
+                // There is room: it was empty.
+                let _ = self.memory.push(memory);
             }
         }
         self.want = self.want.saturating_sub(1);
-        self.len = self.len.checked_sub(1)?;
-        let memory = self.memory.get_mut(self.len)?.take()?;
-        let memory = Arc::into_unique_or_drop(memory)?;
+        let memory = Arc::into_unique_or_drop(self.memory.pop()?)?;
         // SAFETY: nothing is in it that could have been pinned.
         Some(unsafe { Pin::into_inner_unchecked(memory) })
     }
-}
 
-impl<R: Request> Stock<'_, R> {
     fn put(&mut self, memory: Arc<MaybeUninit<Tracked<R>>>) {
-        if let Some(place) = self.memory.get_mut(self.len) {
-            *place = Some(memory);
-            self.len += 1;
-        }
+        // Without room it goes back to the allocator.
+        let _ = self.memory.push(memory);
     }
 }
 
 impl<R: Request> Drop for Stock<'_, R> {
     fn drop(&mut self) {
-        if self.len == 0 {
+        if self.memory.is_empty() {
             return;
         }
+        let mut full = None;
         let mut free = self.pool.free.lock();
-        for memory in self.memory.iter_mut().take(self.len) {
-            // What has no room any more goes with `self`, not under the lock.
-            if let Some(Err(full)) = memory.take().map(|m| free.push_within_capacity(m)) {
-                *memory = Some(full.0);
+        while let Some(memory) = self.memory.pop() {
+            if let Err(back) = free.push_within_capacity(memory) {
+                full = Some(back);
+                break;
             }
         }
+        drop(free);
+        // Not under the lock; nor is what is left in `self.memory`.
+        drop(full);
     }
 }
 

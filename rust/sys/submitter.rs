@@ -28,7 +28,7 @@ unsafe impl Sync for Captured {}
 impl Submitter {
     /// Those of the current task, which must be the submitter. Shares what is the same in `last`.
     pub(crate) fn current(last: Option<&Self>) -> Result<Self> {
-        // SAFETY: looks at the current task.
+        // SAFETY: looks at the current task, and its mm, which a submitter has.
         let same = |who: &Captured| unsafe { ffi::kaio_submitter_is_current(&who.0) };
         let who = match last.filter(|last| same(&last.who)) {
             Some(last) => last.who.clone(),

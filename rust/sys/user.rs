@@ -29,13 +29,23 @@ use super::{
 #[allow(private_bounds)]
 /// Reads a struct. `EFAULT`.
 pub(crate) fn read<T: Plain>(from: UserPtr) -> Result<T> {
-    read_sized(from, size_of::<T>())
+    let mut value = MaybeUninit::<T>::uninit();
+    let to = value.as_mut_ptr().cast();
+    // SAFETY: so many bytes of `value`. The address is checked.
+    match unsafe { ffi::kaio_copy_from_user(to, from.as_const_ptr(), size_of::<T>()) } {
+        // SAFETY: all of it was written, and any bytes will do (`Plain`).
+        0 => Ok(unsafe { value.assume_init() }),
+        _ => Err(EFAULT),
+    }
 }
 
 #[allow(private_bounds)]
 /// Reads a struct of which the caller has `size` bytes (`copy_struct_from_user()`): what is
 /// missing is zero, what is too much must be (`E2BIG`).
 pub(crate) fn read_sized<T: Plain>(from: UserPtr, size: usize) -> Result<T> {
+    if size == size_of::<T>() {
+        return read(from);
+    }
     let mut value = MaybeUninit::<T>::zeroed();
     let known = size.min(size_of::<T>());
     // SAFETY: `known` bytes of `value`, as uninitialised memory.

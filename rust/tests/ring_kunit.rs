@@ -154,6 +154,25 @@ mod suite {
         assert_eq!(slots.reserve(1, || slots_tail(g)), 1);
     }
 
+    #[test]
+    fn as_many_slots_as_there_are() {
+        let Some(g) = geometry(5) else {
+            assert!(false);
+            return;
+        };
+        let mut slots = Slots::new(g);
+        assert_eq!(slots.reserve(3, || 0), 3);
+        assert_eq!(slots.reserve(u32::MAX, || 0), g.capacity() - 3);
+        assert_eq!(slots.reserve(2, || 0), 0);
+        slots.unreserve(g.capacity());
+        assert_eq!(slots.reserve(g.capacity(), || 0), g.capacity());
+        for _ in 0..g.capacity() {
+            slots.post();
+        }
+        // Two were taken.
+        assert_eq!(slots.reserve(5, || 2), 2);
+    }
+
     fn slots_tail(g: Geometry) -> u32 {
         g.capacity()
     }
