@@ -333,6 +333,8 @@ static int ticker_open(struct inode *inode, struct file *file)
 	t->config.period_ns = 100 * NSEC_PER_MSEC;
 	t->config.tick_bytes = 4;
 	file->private_data = t;
+	/* RWF_NOWAIT is known: kaio sees to it. */
+	file->f_mode |= FMODE_NOWAIT;
 	hrtimer_start(&t->timer, ns_to_ktime(t->config.period_ns), HRTIMER_MODE_REL);
 	return stream_open(inode, file);
 }

@@ -418,6 +418,8 @@ impl<P: Provider> Methods<P> {
         match P::open() {
             // SAFETY: the file is being opened: nobody else sees it.
             Ok(this) => unsafe {
+                // RWF_NOWAIT is known: kaio sees to it.
+                (*file).f_mode |= ffi::kaio_const_KAIO_FMODE_NOWAIT;
                 (*file).private_data = Arc::into_raw(this).cast_mut().cast();
                 bindings::stream_open(inode, file)
             },

@@ -11,7 +11,9 @@
 //! A request that only waits to be kicked can end at any time: the provider then holds a `Held`
 //! that leads nowhere, until it kicks or its cancel method gives the promise back.
 //!
-//! A caller of read(2) has no request, and waits for the promise itself ([`kaio_held_call`]).
+//! A caller of read(2) has no request, and waits for the promise itself (`caller`).
+
+mod caller;
 
 use core::{
     cell::UnsafeCell,
@@ -38,8 +40,7 @@ use kernel::{
 };
 
 use super::{
-    errno,
-    ffi,
+    errno, ffi,
     file::File,
     iocb,
     iov::Buffers,
@@ -50,7 +51,6 @@ use super::{
         Request,
         Tracked, //
     },
-    task, //
 };
 use crate::pure::promise::{
     Ask,
@@ -62,7 +62,6 @@ use crate::pure::promise::{
 
 const RETRY: isize = -(ffi::EIOCBRETRY as isize);
 const QUEUED: isize = -(bindings::EIOCBQUEUED as isize);
-const RESTART: isize = -(bindings::ERESTARTSYS as isize);
 
 /// Whether there are providers at all.
 pub(crate) fn any() -> bool {
@@ -538,21 +537,6 @@ impl<R: Request> Requests<R> {
     }
 }
 
-/// Of callers of read(2), who wait for the promise to change.
-static CALLER: Owner = Owner {
-    kick: wake_caller,
-    complete: wake_caller,
-    forget: |_| {},
-};
-
-/// # Safety
-///
-/// None: see [`Owner`].
-unsafe fn wake_caller(held: &Held, _owner: usize) {
-    // SAFETY: the address stands for itself.
-    unsafe { ffi::kaio_wake_var((&raw const *held).cast_mut().cast()) };
-}
-
 /// `kaio_kick()`. `false`: none was owed.
 ///
 /// # Safety
@@ -604,145 +588,6 @@ unsafe extern "C" fn kaio_held_complete(
     true
 }
 
-/// What a caller of read(2) may be told instead of being made to wait.
-enum Patience {
-    /// It sleeps; a signal wakes it.
-    Signal,
-    /// It sleeps: its memory is in use.
-    None,
-}
-
-/// # Safety
-///
-/// For `kaio_wait_var()`: `arg` is a `Held` that the caller keeps.
-unsafe extern "C" fn is_kicked(arg: *mut kernel::ffi::c_void) -> bool {
-    // SAFETY: as the caller promises.
-    unsafe { (*arg.cast::<Held>()).promise.is_kicked() }
-}
-
-/// # Safety
-///
-/// As [`is_kicked`].
-unsafe extern "C" fn is_over(arg: *mut kernel::ffi::c_void) -> bool {
-    // SAFETY: as the caller promises.
-    unsafe { (*arg.cast::<Held>()).promise.is_over() }
-}
-
-impl Provided {
-    /// Sleeps until `ready`; `false`: a signal came.
-    fn wait(
-        &self,
-        ready: unsafe extern "C" fn(*mut kernel::ffi::c_void) -> bool,
-        patience: Patience,
-    ) -> bool {
-        let var = self.0.as_ptr().cast();
-        let interruptible = matches!(patience, Patience::Signal);
-        // SAFETY: we keep the `Held`.
-        unsafe { ffi::kaio_wait_var(var, Some(ready), var, interruptible) == 0 }
-    }
-
-    /// Runs the request to its end in the current task.
-    fn run(&self, nowait: bool) -> isize {
-        loop {
-            let Some(ret) = self.call() else {
-                return errno::EINVAL as isize;
-            };
-            let left = match ret {
-                RETRY => self.answered(Promise::answer_retry),
-                QUEUED => self.answered(Promise::answer_queued),
-                _ => self.answered(Promise::answer_result),
-            };
-            match left {
-                Left::Nothing => {
-                    self.release();
-                    return ret;
-                }
-                Left::Completed => {
-                    self.release();
-                    return self.result().0 as isize;
-                }
-                Left::Owed if ret == QUEUED => return self.wait_for_completion(),
-                // Its promise ends with the request.
-                _ if nowait => return errno::EAGAIN as isize,
-                Left::Owed if !self.wait(is_kicked, Patience::Signal) => return RESTART,
-                // A provider that kicks itself for ever must not keep the caller for ever.
-                _ if task::signal_pending() => return RESTART,
-                _ => {}
-            }
-        }
-    }
-
-    fn wait_for_completion(&self) -> isize {
-        if !self.wait(is_over, Patience::Signal) {
-            // A signal: cancel it, or else it needs the caller's memory until it completes.
-            let promise = &self.held().promise;
-            if promise.ask() == Ask::Ask {
-                let gave = self.ask();
-                if promise.asked(gave) == Told::Act {
-                    self.held().given_back.store(true, Relaxed);
-                    self.release();
-                    return RESTART;
-                }
-            }
-            self.wait(is_over, Patience::None);
-        }
-        self.result().0 as isize
-    }
-}
-
-/// `kaio_read_iter()` and `kaio_write_iter()`.
-///
-/// # Safety
-///
-/// For file operations: `kiocb` and `iter` are valid, and the caller may sleep.
-#[no_mangle]
-unsafe extern "C" fn kaio_held_call(
-    kiocb: *mut bindings::kiocb,
-    iter: *mut bindings::iov_iter,
-    write: bool,
-) -> isize {
-    let opcode = match write {
-        true => bindings::IOCB_CMD_PWRITE,
-        false => bindings::IOCB_CMD_PREAD,
-    };
-    // SAFETY: both are valid, and the iterator's memory outlives the call, which the iterator's
-    // copy does not: nobody uses it once the promise was kept, or the request has ended.
-    let (made, nowait) = unsafe {
-        let iocb = ffi::kaio_iocb {
-            ki_filp: (*kiocb).ki_filp,
-            ki_user_data: 0,
-            ki_nbytes: count(&*iter),
-            ki_opcode: opcode as u16,
-            ki_ioprio: (*kiocb).ki_ioprio,
-            ki_flags: (*kiocb).ki_flags,
-            ki_pos: (*kiocb).ki_pos,
-            ki_iter: ptr::read(iter),
-            private: ptr::null_mut(),
-        };
-        let nowait = ffi::kaio_iocb_impatient(kiocb);
-        (Provided::make(iocb, write, None, &CALLER), nowait)
-    };
-    let this = match made {
-        Ok(this) => this,
-        Err(e) => return e.to_errno() as isize,
-    };
-    let ret = this.run(nowait);
-    let done = match this.held().promise.is_taken() {
-        true => 0,
-        false => this.done(),
-    };
-    // SAFETY: the provider is done with the iocb, or has promised no more than to kick.
-    unsafe {
-        (*kiocb).ki_pos = (*this.iocb()).ki_pos;
-        ptr::copy_nonoverlapping(&raw const (*this.iocb()).ki_iter, iter, 1);
-    }
-    this.end();
-    match ret {
-        ret if ret < 0 && done > 0 => done as isize,
-        ret => ret,
-    }
-}
-
 /// All providers have gone: their modules link against this one.
 pub(crate) struct Memory;
 
@@ -753,227 +598,5 @@ impl Drop for Memory {
     }
 }
 
-/// A provider that does what a test tells it to.
 #[cfg(CONFIG_KAIO_KUNIT_TEST)]
-pub(crate) mod rig {
-    use super::*;
-    use kernel::types::Opaque;
-
-    /// What the method answers.
-    #[derive(Clone, Copy)]
-    pub(crate) enum Answer {
-        Retry,
-        Queued,
-        Result(isize),
-    }
-
-    /// What the method does before it answers.
-    #[derive(Clone, Copy, PartialEq, Eq)]
-    pub(crate) enum Early {
-        Nothing,
-        Kick,
-        Complete,
-    }
-
-    /// How often what was called.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub(crate) struct Calls {
-        pub(crate) retry: u32,
-        pub(crate) cancel: u32,
-        pub(crate) dtor: u32,
-    }
-
-    struct Script {
-        answer: Answer,
-        early: Early,
-        gives_back: bool,
-        calls: Calls,
-        /// Kicks and completions that were refused.
-        refused: u32,
-    }
-
-    #[pin_data]
-    struct Inner {
-        #[pin]
-        provider: Opaque<ffi::kaio_provider>,
-        #[pin]
-        script: Opaque<Script>,
-        #[pin]
-        fops: Opaque<bindings::file_operations>,
-    }
-
-    /// The provider. One task uses it.
-    pub(crate) struct Rig(Pin<KBox<Inner>>);
-
-    /// What the provider remembers of a request: may be used after its end, in debug builds.
-    #[derive(Clone, Copy)]
-    pub(crate) struct Pointer(*mut ffi::kaio_iocb);
-
-    /// # Safety
-    ///
-    /// `iocb` is one of [`Rig::provide`], whose rig is still there. The reference is the caller's
-    /// for as long as it calls nobody.
-    unsafe fn script<'a>(iocb: *mut ffi::kaio_iocb) -> &'a mut Script {
-        // SAFETY: `provide` set it.
-        unsafe { &mut *(*iocb).private.cast::<Script>() }
-    }
-
-    unsafe extern "C" fn retry(iocb: *mut ffi::kaio_iocb) -> isize {
-        // SAFETY: as above.
-        let (early, answer) = unsafe {
-            script(iocb).calls.retry += 1;
-            (script(iocb).early, script(iocb).answer)
-        };
-        let pointer = Pointer(iocb);
-        let taken = match early {
-            Early::Nothing => true,
-            Early::Kick => pointer.kick(),
-            Early::Complete => pointer.complete(5, 6),
-        };
-        // SAFETY: as above.
-        unsafe { script(iocb).refused += u32::from(!taken) };
-        match answer {
-            Answer::Retry => RETRY,
-            Answer::Queued => QUEUED,
-            Answer::Result(res) => res,
-        }
-    }
-
-    unsafe extern "C" fn cancel(iocb: *mut ffi::kaio_iocb) -> kernel::ffi::c_int {
-        // SAFETY: as above.
-        let script = unsafe { script(iocb) };
-        script.calls.cancel += 1;
-        match script.gives_back {
-            true => 0,
-            false => EBUSY.to_errno(),
-        }
-    }
-
-    unsafe extern "C" fn dtor(iocb: *mut ffi::kaio_iocb) {
-        // SAFETY: as above.
-        unsafe { script(iocb) }.calls.dtor += 1;
-    }
-
-    impl Rig {
-        pub(crate) fn new(answer: Answer) -> Result<Self> {
-            let inner = KBox::pin_init(
-                pin_init!(Inner {
-                    provider: Opaque::new(ffi::kaio_provider {
-                        name: c"kunit".as_char_ptr(),
-                        owner: ptr::null_mut(),
-                        fops: ptr::null(),
-                        flags: 0,
-                        retry: Some(retry),
-                        cancel: Some(cancel),
-                        dtor: Some(dtor),
-                        list: bindings::list_head::default(),
-                        // Nobody waits for them: it is in no table.
-                        users: bindings::atomic_t { counter: 1 << 20 },
-                    }),
-                    script: Opaque::new(Script {
-                        answer,
-                        early: Early::Nothing,
-                        gives_back: true,
-                        calls: Calls::default(),
-                        refused: 0,
-                    }),
-                    fops: Opaque::zeroed(),
-                }),
-                GFP_KERNEL,
-            )?;
-            Ok(Self(inner))
-        }
-
-        /// As a driver does, for file operations that are made up: those of `whose`.
-        pub(crate) fn register(&self, whose: Option<&Rig>) -> Result {
-            // SAFETY: one task uses it, and it is in no table.
-            unsafe {
-                let provider = &mut *self.0.provider.get();
-                provider.flags = ffi::KAIO_PROVIDES_READ;
-                provider.fops = whose.map_or(ptr::null(), |rig| rig.0.fops.get());
-                kernel::error::to_result(ffi::kaio_register_provider(provider))
-            }
-        }
-
-        /// After [`Self::register`] succeeded.
-        pub(crate) fn unregister(&self) {
-            // SAFETY: registered; nobody has found it, so nobody has counted it.
-            unsafe { ffi::kaio_unregister_provider(self.0.provider.get()) };
-        }
-
-        /// Some field is not as it must be.
-        pub(crate) fn is_refused_without_retry(&self) -> bool {
-            // SAFETY: as in `register`.
-            unsafe { (*self.0.provider.get()).retry = None };
-            let refused = self.register(Some(self)) == Err(EINVAL);
-            // SAFETY: as in `register`.
-            unsafe { (*self.0.provider.get()).retry = Some(retry) };
-            refused
-        }
-
-        #[allow(clippy::mut_from_ref)]
-        fn script(&self) -> &mut Script {
-            // SAFETY: one task uses it, and holds none of these across a call of ours.
-            unsafe { &mut *self.0.script.get() }
-        }
-
-        pub(crate) fn answers(&self, answer: Answer) {
-            self.script().answer = answer;
-        }
-
-        pub(crate) fn does_early(&self, early: Early) {
-            self.script().early = early;
-        }
-
-        pub(crate) fn keeps(&self) {
-            self.script().gives_back = false;
-        }
-
-        pub(crate) fn calls(&self) -> Calls {
-            self.script().calls
-        }
-
-        pub(crate) fn refused(&self) -> u32 {
-            self.script().refused
-        }
-
-        /// For a request of a kind `R`, without a file or memory.
-        pub(crate) fn provide<R: Request>(&self) -> Result<(Provided, Pointer)> {
-            let iocb = ffi::kaio_iocb {
-                ki_filp: ptr::null_mut(),
-                ki_user_data: 0,
-                ki_nbytes: 0,
-                ki_opcode: bindings::IOCB_CMD_PREAD as u16,
-                ki_ioprio: 0,
-                ki_flags: 0,
-                ki_pos: 0,
-                ki_iter: bindings::iov_iter::default(),
-                private: self.0.script.get().cast(),
-            };
-            let kept = Kept {
-                _file: None,
-                _buffers: None,
-            };
-            let provider = NonNull::new(self.0.provider.get()).ok_or(EINVAL)?;
-            // SAFETY: the test keeps us; an iterator of nothing is valid.
-            let provided =
-                unsafe { Provided::with_provider(iocb, provider, kept, &Requests::<R>::OWNER) }?;
-            let pointer = Pointer(provided.iocb());
-            Ok((provided, pointer))
-        }
-    }
-
-    impl Pointer {
-        /// `kaio_kick()`, without a report.
-        pub(crate) fn kick(self) -> bool {
-            // SAFETY: in debug builds, of which the kernel with KUnit is one, the memory stays.
-            unsafe { kaio_held_kick(self.0) }
-        }
-
-        /// `kaio_complete()`, likewise.
-        pub(crate) fn complete(self, res: i64, res2: i64) -> bool {
-            // SAFETY: as above.
-            unsafe { kaio_held_complete(self.0, res as isize, res2 as isize) }
-        }
-    }
-}
+pub(crate) mod rig;

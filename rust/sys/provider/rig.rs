@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A provider that does what a test tells it to.
+
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+use kernel::{
+    bindings,
+    prelude::*,
+    types::Opaque, //
+};
+
+use super::{
+    kaio_held_complete,
+    kaio_held_kick,
+    Kept,
+    Provided,
+    Requests,
+    QUEUED,
+    RETRY, //
+};
+use crate::sys::{
+    ffi,
+    request::Request, //
+};
+
+/// What the method answers.
+#[derive(Clone, Copy)]
+pub(crate) enum Answer {
+    Retry,
+    Queued,
+    Result(isize),
+}
+
+/// What the method does before it answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Early {
+    Nothing,
+    Kick,
+    Complete,
+}
+
+/// How often what was called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Calls {
+    pub(crate) retry: u32,
+    pub(crate) cancel: u32,
+    pub(crate) dtor: u32,
+}
+
+struct Script {
+    answer: Answer,
+    early: Early,
+    gives_back: bool,
+    calls: Calls,
+    /// Kicks and completions that were refused.
+    refused: u32,
+}
+
+#[pin_data]
+struct Inner {
+    #[pin]
+    provider: Opaque<ffi::kaio_provider>,
+    #[pin]
+    script: Opaque<Script>,
+    #[pin]
+    fops: Opaque<bindings::file_operations>,
+}
+
+/// The provider. One task uses it.
+pub(crate) struct Rig(Pin<KBox<Inner>>);
+
+/// What the provider remembers of a request: may be used after its end, in debug builds.
+#[derive(Clone, Copy)]
+pub(crate) struct Pointer(*mut ffi::kaio_iocb);
+
+/// # Safety
+///
+/// `iocb` is one of [`Rig::provide`], whose rig is still there. The reference is the caller's
+/// for as long as it calls nobody.
+unsafe fn script<'a>(iocb: *mut ffi::kaio_iocb) -> &'a mut Script {
+    // SAFETY: `provide` set it.
+    unsafe { &mut *(*iocb).private.cast::<Script>() }
+}
+
+unsafe extern "C" fn retry(iocb: *mut ffi::kaio_iocb) -> isize {
+    // SAFETY: as above.
+    let (early, answer) = unsafe {
+        script(iocb).calls.retry += 1;
+        (script(iocb).early, script(iocb).answer)
+    };
+    let pointer = Pointer(iocb);
+    let taken = match early {
+        Early::Nothing => true,
+        Early::Kick => pointer.kick(),
+        Early::Complete => pointer.complete(5, 6),
+    };
+    // SAFETY: as above.
+    unsafe { script(iocb).refused += u32::from(!taken) };
+    match answer {
+        Answer::Retry => RETRY,
+        Answer::Queued => QUEUED,
+        Answer::Result(res) => res,
+    }
+}
+
+unsafe extern "C" fn cancel(iocb: *mut ffi::kaio_iocb) -> kernel::ffi::c_int {
+    // SAFETY: as above.
+    let script = unsafe { script(iocb) };
+    script.calls.cancel += 1;
+    match script.gives_back {
+        true => 0,
+        false => EBUSY.to_errno(),
+    }
+}
+
+unsafe extern "C" fn dtor(iocb: *mut ffi::kaio_iocb) {
+    // SAFETY: as above.
+    unsafe { script(iocb) }.calls.dtor += 1;
+}
+
+impl Rig {
+    pub(crate) fn new(answer: Answer) -> Result<Self> {
+        let inner = KBox::pin_init(
+            pin_init!(Inner {
+                provider: Opaque::new(ffi::kaio_provider {
+                    name: c"kunit".as_char_ptr(),
+                    owner: ptr::null_mut(),
+                    fops: ptr::null(),
+                    flags: 0,
+                    retry: Some(retry),
+                    cancel: Some(cancel),
+                    dtor: Some(dtor),
+                    list: bindings::list_head::default(),
+                    // Nobody waits for them: it is in no table.
+                    users: bindings::atomic_t { counter: 1 << 20 },
+                }),
+                script: Opaque::new(Script {
+                    answer,
+                    early: Early::Nothing,
+                    gives_back: true,
+                    calls: Calls::default(),
+                    refused: 0,
+                }),
+                fops: Opaque::zeroed(),
+            }),
+            GFP_KERNEL,
+        )?;
+        Ok(Self(inner))
+    }
+
+    /// As a driver does, for file operations that are made up: those of `whose`.
+    pub(crate) fn register(&self, whose: Option<&Rig>) -> Result {
+        // SAFETY: one task uses it, and it is in no table.
+        unsafe {
+            let provider = &mut *self.0.provider.get();
+            provider.flags = ffi::KAIO_PROVIDES_READ;
+            provider.fops = whose.map_or(ptr::null(), |rig| rig.0.fops.get());
+            kernel::error::to_result(ffi::kaio_register_provider(provider))
+        }
+    }
+
+    /// After [`Self::register`] succeeded.
+    pub(crate) fn unregister(&self) {
+        // SAFETY: registered; nobody has found it, so nobody has counted it.
+        unsafe { ffi::kaio_unregister_provider(self.0.provider.get()) };
+    }
+
+    /// Some field is not as it must be.
+    pub(crate) fn is_refused_without_retry(&self) -> bool {
+        // SAFETY: as in `register`.
+        unsafe { (*self.0.provider.get()).retry = None };
+        let refused = self.register(Some(self)) == Err(EINVAL);
+        // SAFETY: as in `register`.
+        unsafe { (*self.0.provider.get()).retry = Some(retry) };
+        refused
+    }
+
+    #[allow(clippy::mut_from_ref)]
+    fn script(&self) -> &mut Script {
+        // SAFETY: one task uses it, and holds none of these across a call of ours.
+        unsafe { &mut *self.0.script.get() }
+    }
+
+    pub(crate) fn answers(&self, answer: Answer) {
+        self.script().answer = answer;
+    }
+
+    pub(crate) fn does_early(&self, early: Early) {
+        self.script().early = early;
+    }
+
+    pub(crate) fn keeps(&self) {
+        self.script().gives_back = false;
+    }
+
+    pub(crate) fn calls(&self) -> Calls {
+        self.script().calls
+    }
+
+    pub(crate) fn refused(&self) -> u32 {
+        self.script().refused
+    }
+
+    /// For a request of a kind `R`, without a file or memory.
+    pub(crate) fn provide<R: Request>(&self) -> Result<(Provided, Pointer)> {
+        let iocb = ffi::kaio_iocb {
+            ki_filp: ptr::null_mut(),
+            ki_user_data: 0,
+            ki_nbytes: 0,
+            ki_opcode: bindings::IOCB_CMD_PREAD as u16,
+            ki_ioprio: 0,
+            ki_flags: 0,
+            ki_pos: 0,
+            ki_iter: bindings::iov_iter::default(),
+            private: self.0.script.get().cast(),
+        };
+        let kept = Kept {
+            _file: None,
+            _buffers: None,
+        };
+        let provider = NonNull::new(self.0.provider.get()).ok_or(EINVAL)?;
+        // SAFETY: the test keeps us; an iterator of nothing is valid.
+        let provided =
+            unsafe { Provided::with_provider(iocb, provider, kept, &Requests::<R>::OWNER) }?;
+        let pointer = Pointer(provided.iocb());
+        Ok((provided, pointer))
+    }
+}
+
+impl Pointer {
+    /// `kaio_kick()`, without a report.
+    pub(crate) fn kick(self) -> bool {
+        // SAFETY: in debug builds, of which the kernel with KUnit is one, the memory stays.
+        unsafe { kaio_held_kick(self.0) }
+    }
+
+    /// `kaio_complete()`, likewise.
+    pub(crate) fn complete(self, res: i64, res2: i64) -> bool {
+        // SAFETY: as above.
+        unsafe { kaio_held_complete(self.0, res as isize, res2 as isize) }
+    }
+}
