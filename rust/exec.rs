@@ -55,6 +55,7 @@ use crate::{
             Pool,
             Queued,
             Request,
+            Shelf,
             Stock, //
         },
         submitter::Submitter,
@@ -68,6 +69,22 @@ const BATCH: u32 = 128;
 /// Events that a submit call puts into the ring together.
 const TOGETHER: usize = 8;
 
+/// The places for what a [`Batch`] has: large, and so not moved.
+pub(crate) struct Places {
+    memory: Shelf<Kiocb>,
+    events: Few<IoEvent, TOGETHER>,
+}
+
+impl Places {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self {
+            memory: Few::new(),
+            events: Few::new(),
+        }
+    }
+}
+
 /// What the requests of one submit call share, and what the first of them have taught.
 pub(crate) struct Batch<'a> {
     ctx: &'a Kioctx,
@@ -79,19 +96,19 @@ pub(crate) struct Batch<'a> {
     /// How many more transfers to try there.
     room: u32,
     /// Of requests that have ended.
-    events: Few<IoEvent, TOGETHER>,
+    events: &'a mut Few<IoEvent, TOGETHER>,
 }
 
 impl<'a> Batch<'a> {
     /// For `nr` requests.
-    pub(crate) fn new(ctx: &'a Kioctx, nr: usize) -> Result<Self> {
+    pub(crate) fn new(ctx: &'a Kioctx, places: &'a mut Places, nr: usize) -> Result<Self> {
         Ok(Self {
             ctx,
             submitter: ctx.submitter()?,
-            stock: Stock::new(ctx.pool(), nr),
+            stock: Stock::new(ctx.pool(), &mut places.memory, nr),
             target: (0, false),
             room: 0,
-            events: Few::new(),
+            events: &mut places.events,
         })
     }
 

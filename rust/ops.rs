@@ -27,6 +27,18 @@ macro_rules! op_table {
             )*
             seen
         };
+
+        /// Where in `OPS` an opcode is.
+        static INDEX: [Option<u8>; 64] = {
+            let mut index = [None; 64];
+            let mut next = 0;
+            $(
+                index[<$op as crate::obj::op::Op>::OPCODE as usize] = Some(next);
+                next += 1;
+            )*
+            let _ = next;
+            index
+        };
     };
 }
 
@@ -43,7 +55,8 @@ op_table! {
 
 /// The operation of an opcode.
 pub(crate) fn find(opcode: u16) -> Option<&'static OpDef> {
-    OPS.iter().find(|op| op.opcode == opcode)
+    let index = (*INDEX.get(usize::from(opcode))?)?;
+    OPS.get(usize::from(index))
 }
 
 /// Likewise, or that of the file's provider.

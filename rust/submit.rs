@@ -13,7 +13,10 @@ use kernel::{
 };
 
 use crate::{
-    exec::Batch,
+    exec::{
+        Batch,
+        Places, //
+    },
     obj::{
         kiocb::{
             Kiocb,
@@ -50,7 +53,8 @@ pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) 
 }
 
 fn submit_all(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: u64, compat: bool) -> (u64, Result) {
-    let mut call = match Call::new(ctx, nr) {
+    let mut places = Places::new();
+    let mut call = match Call::new(ctx, &mut places, nr) {
         Ok(call) => call,
         Err(e) => return (0, Err(e)),
     };
@@ -88,12 +92,12 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(ctx: &'a Arc<Kioctx>, nr: u64) -> Result<Self> {
+    fn new(ctx: &'a Arc<Kioctx>, places: &'a mut Places, nr: u64) -> Result<Self> {
         Ok(Self {
             ctx,
             iocb: MaybeUninit::uninit(),
             slots: Slots::new(ctx, nr as u32)?,
-            batch: Batch::new(ctx, nr as usize)?,
+            batch: Batch::new(ctx, places, nr as usize)?,
         })
     }
 

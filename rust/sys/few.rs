@@ -13,16 +13,27 @@ use core::{
 ///
 /// The first `len` are initialised; `len <= N`.
 pub(crate) struct Few<T, const N: usize> {
-    values: [MaybeUninit<T>; N],
+    values: MaybeUninit<[T; N]>,
     len: usize,
 }
 
 impl<T, const N: usize> Few<T, N> {
-    pub(crate) const fn new() -> Self {
+    // Not a constant: the compiler would copy one, holes and all.
+    #[inline]
+    pub(crate) fn new() -> Self {
         Self {
-            values: [const { MaybeUninit::uninit() }; N],
+            values: MaybeUninit::uninit(),
             len: 0,
         }
+    }
+
+    /// Where number `index` is.
+    fn place(&mut self, index: usize) -> Option<*mut T> {
+        if index >= N {
+            return None;
+        }
+        // SAFETY: within the array.
+        Some(unsafe { self.values.as_mut_ptr().cast::<T>().add(index) })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -31,15 +42,14 @@ impl<T, const N: usize> Few<T, N> {
 
     /// Gives it back if there is no room.
     pub(crate) fn push(&mut self, value: T) -> Result<(), T> {
-        match self.values.get_mut(self.len) {
-            Some(place) => {
-                place.write(value);
-                // INVARIANT: one more is initialised, and there was a place for it.
-                self.len += 1;
-                Ok(())
-            }
-            None => Err(value),
-        }
+        let Some(place) = self.place(self.len) else {
+            return Err(value);
+        };
+        // SAFETY: within the array, and what is there is not initialised.
+        unsafe { place.write(value) };
+        // INVARIANT: one more is initialised, and there was a place for it.
+        self.len += 1;
+        Ok(())
     }
 
     pub(crate) fn clear(&mut self) {
@@ -49,9 +59,9 @@ impl<T, const N: usize> Few<T, N> {
     /// The last one.
     pub(crate) fn pop(&mut self) -> Option<T> {
         let len = self.len.checked_sub(1)?;
-        let place = self.values.get(len)?;
+        let place = self.place(len)?;
         // SAFETY: by the invariant, it is initialised.
-        let value = unsafe { place.assume_init_read() };
+        let value = unsafe { place.read() };
         // INVARIANT: it is not looked at any more.
         self.len = len;
         Some(value)

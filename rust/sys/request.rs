@@ -678,20 +678,23 @@ impl<R: Request> Pool<R> {
 /// How much a [`Stock`] takes at once.
 const STOCK: usize = 16;
 
+/// The place for what a [`Stock`] has.
+pub(crate) type Shelf<R> = Few<Arc<MaybeUninit<Tracked<R>>>, STOCK>;
+
 /// What a submit call has taken out of a [`Pool`]. What is left goes back when it ends.
 pub(crate) struct Stock<'a, R: Request> {
     pool: &'a Pool<R>,
-    memory: Few<Arc<MaybeUninit<Tracked<R>>>, STOCK>,
+    memory: &'a mut Shelf<R>,
     /// Requests that are still to come, as far as is known.
     want: usize,
 }
 
 impl<'a, R: Request> Stock<'a, R> {
     /// For about `want` requests.
-    pub(crate) fn new(pool: &'a Pool<R>, want: usize) -> Self {
+    pub(crate) fn new(pool: &'a Pool<R>, shelf: &'a mut Shelf<R>, want: usize) -> Self {
         Self {
             pool,
-            memory: Few::new(),
+            memory: shelf,
             want,
         }
     }

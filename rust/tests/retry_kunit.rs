@@ -22,6 +22,7 @@ pub(super) mod suite {
             Prepared,
             Queued,
             Request,
+            Shelf,
             Stock,
             Stranger, //
         },
@@ -101,7 +102,8 @@ pub(super) mod suite {
                 world: this.clone(),
                 provider,
             });
-            let mut stock = Stock::new(&this.pool, 1);
+            let mut shelf = Shelf::new();
+            let mut stock = Stock::new(&this.pool, &mut shelf, 1);
             Ok(Prepared::new(key, &mut stock, mock)?.start())
         }
 
