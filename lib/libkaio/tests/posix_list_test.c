@@ -202,9 +202,37 @@ TEST_F(list, negative_number)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-TEST_F(list, bad_notification)
+/* As with glibc, nobody is told. */
+TEST_F(list, notification_of_no_kind)
 {
 	self->event.sigev_notify = 77;
+	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, self->list, 1, &self->event));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb[0]));
+	EXPECT_TRUE(no_more_signals(0));
+}
+
+/* As with glibc, the requests do not suffer. */
+TEST_F(list, notification_by_no_signal)
+{
+	self->event.sigev_signo = SIGRTMAX + 1;
+	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, self->list, 1, &self->event));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb[0]));
+}
+
+TEST_F(list, notification_of_one_by_no_signal)
+{
+	self->cb[1].aio_sigevent = self->event;
+	self->cb[1].aio_sigevent.sigev_signo = SIGRTMAX + 1;
+	EXPECT_EQ(-1, lio_listio(LIO_WAIT, self->list, 2, NULL));
+	EXPECT_EQ(EIO, errno);
+	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb[0]));
+	EXPECT_EQ(EINVAL, aio_error(&self->cb[1]));
+}
+
+TEST_F(list, notification_without_function)
+{
+	self->event.sigev_notify = SIGEV_THREAD;
+	self->event.sigev_notify_function = NULL;
 	EXPECT_EQ(-1, lio_listio(LIO_NOWAIT, self->list, NR, &self->event));
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(-1, kaio_fd());
@@ -230,6 +258,7 @@ TEST_F(list, bad_opcode)
 	EXPECT_EQ(0, aio_error(&self->cb[0]));
 }
 
+/* The other one is done, so it cannot be EINVAL: see lio_listio(3). */
 TEST_F(list, bad_priority)
 {
 	self->cb[1].aio_reqprio = 21;

@@ -54,6 +54,81 @@ TEST_F(notify, signal)
 	EXPECT_TRUE(no_more_signals(1));
 }
 
+/*
+ * What is wrong with it is as with glibc: the request is done.
+ */
+
+/* A block that is all zero asks for signal 0, which is none. */
+TEST_F(notify, signal_0)
+{
+	memset(&self->cb.aio_sigevent, 0, sizeof(self->cb.aio_sigevent));
+	ASSERT_EQ(0, aio_write(&self->cb));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
+}
+
+/* Programs that want to be told nothing may not have filled it in. */
+TEST_F(notify, no_such_kind)
+{
+	const int kinds[] = { 3, 5, 77, -1 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		self->cb.aio_sigevent.sigev_notify = kinds[i];
+		ASSERT_EQ(0, aio_write(&self->cb));
+		EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	}
+	EXPECT_TRUE(no_more_signals(0));
+}
+
+/* That the signal could not be sent is found out when all is done. */
+static void expect_no_such_signal(struct __test_metadata *const _metadata,
+				  struct aiocb *cb, int signo)
+{
+	char back[PAGE] = { 0 };
+
+	memset(buf, 'a' + (signo & 7), PAGE);
+	cb->aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	cb->aio_sigevent.sigev_signo = signo;
+	ASSERT_EQ(0, aio_write(cb));
+	EXPECT_EQ(EINVAL, error_of(cb));
+	EXPECT_EQ(-1, aio_return(cb));
+	ASSERT_EQ((ssize_t)PAGE, pread(cb->aio_fildes, back, PAGE, 0));
+	EXPECT_EQ(0, memcmp(buf, back, PAGE));
+}
+
+TEST_F(notify, signal_above)
+{
+	expect_no_such_signal(_metadata, &self->cb, SIGRTMAX + 1);
+}
+
+TEST_F(notify, signal_below)
+{
+	expect_no_such_signal(_metadata, &self->cb, -1);
+}
+
+TEST_F(notify, last_signal)
+{
+	see_signals(_metadata, SIGRTMAX);
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	self->cb.aio_sigevent.sigev_signo = SIGRTMAX;
+	ASSERT_EQ(0, aio_write(&self->cb));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	EXPECT_TRUE(wait_until(times_seen() == 1));
+}
+
+TEST_F(notify, no_such_signal_of_one_that_is_cancelled)
+{
+	int fds[2];
+
+	empty_pipe(_metadata, fds);
+	self->cb.aio_fildes = fds[0];
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	self->cb.aio_sigevent.sigev_signo = SIGRTMAX + 1;
+	read_waits(_metadata, &self->cb);
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(fds[0], &self->cb));
+	EXPECT_EQ(EINVAL, error_of(&self->cb));
+}
+
 /* When the signal comes the result is there. */
 static struct aiocb *finished;
 static int error_seen = -1;
@@ -214,6 +289,16 @@ TEST_F(notify, signal_to_no_thread)
 	ASSERT_EQ(0, aio_write(&self->cb));
 	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
 	EXPECT_TRUE(no_more_signals(0));
+	ASSERT_EQ(0, aio_write(&self->cb));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
+}
+
+/* glibc does not know the kind, so it says nothing of the signal. */
+TEST_F(notify, no_such_signal_to_thread)
+{
+	self->cb.aio_sigevent.sigev_notify = SIGEV_THREAD_ID;
+	self->cb.aio_sigevent.sigev_notify_thread_id = syscall(SYS_gettid);
+	self->cb.aio_sigevent.sigev_signo = SIGRTMAX + 1;
 	ASSERT_EQ(0, aio_write(&self->cb));
 	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
 }

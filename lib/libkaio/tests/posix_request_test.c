@@ -184,35 +184,6 @@ TEST(priority_within)
 	EXPECT_EQ((ssize_t)PAGE, result_of(&cb));
 }
 
-TEST(notification_of_no_kind)
-{
-	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
-
-	cb.aio_sigevent.sigev_notify = 3;
-	EXPECT_EQ(-1, aio_write(&cb));
-	EXPECT_EQ(EINVAL, errno);
-}
-
-TEST(notification_by_no_signal)
-{
-	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
-
-	cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
-	cb.aio_sigevent.sigev_signo = 65;
-	EXPECT_EQ(-1, aio_write(&cb));
-	EXPECT_EQ(EINVAL, errno);
-}
-
-/* A block that is all zero asks for signal 0, which is none. */
-TEST(notification_by_signal_0)
-{
-	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
-
-	memset(&cb.aio_sigevent, 0, sizeof(cb.aio_sigevent));
-	ASSERT_EQ(0, aio_write(&cb));
-	EXPECT_EQ((ssize_t)PAGE, result_of(&cb));
-}
-
 /*
  * What the kernel refuses: the request was queued, and fails.
  */

@@ -395,6 +395,10 @@ impl Engine {
         if res == -i64::from(libc::ECANCELED) {
             self.cancelled = self.cancelled.wrapping_add(1);
         }
+        let res = match request.notice.fails() {
+            true => -i64::from(libc::EINVAL),
+            false => res,
+        };
         request.control.end(res);
         self.completed = true;
         let of_list = request.group.map_or(Notice::None, |g| g.end(res < 0));

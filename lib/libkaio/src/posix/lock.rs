@@ -2,8 +2,8 @@
 
 //! The lock around all that this library knows, and what a fork does to it.
 //!
-//! Who has the lock has all signals blocked. So a handler may start requests whatever it interrupts,
-//! and may leave by siglongjmp().
+//! Who has the lock has all signals blocked. So a handler never interrupts who has it: it may start
+//! requests itself, if it did not interrupt malloc(), and may leave by siglongjmp().
 //!
 //! A fork does not wait for the lock: another thread may have it, and what the child finds may be half
 //! done. The child begins anew.

@@ -16,15 +16,20 @@
 //!   many signals are queued, or there can be no thread now, it tries again every 10 ms.
 //! - **Signal safety.** `aio_error()` and `aio_return()` read a word of the control block.
 //!   `aio_suspend()` does that and sleeps in a futex. None takes a lock. The others do, with all
-//!   signals blocked, so they may be called in a handler as well.
+//!   signals blocked, so a handler may call them whichever of them it interrupted; but they may
+//!   allocate, so not if it may have interrupted malloc().
 //! - **Order.** Writes that append are done in order, and so are requests that wait for one pipe or
 //!   socket: the module sees to that. `aio_fsync()` is for all that was asked for on the descriptor
 //!   before it: it is held here until that is complete. Nothing else has an order.
 //! - **Errors.** As with glibc, a request that the kernel refuses was queued and has failed:
 //!   `aio_error()` says `EBADF` of a descriptor that is not open or open for something else, `EINVAL`
-//!   of an offset. The call itself returns -1 with `EINVAL` if `aio_reqprio` or `aio_sigevent` is
-//!   wrong, `EAGAIN` if there is no room in the kernel, and `ENOSYS` if there is no device. With
+//!   of an offset, or if `sigev_signo` is no signal. The call itself returns -1 with `EINVAL` if
+//!   `aio_reqprio` is wrong or SIGEV_THREAD has no function, `EAGAIN` if there is no room in the
+//!   kernel, and `ENOSYS` if there is no device. An unknown `sigev_notify` is SIGEV_NONE. With
 //!   `KAIO_FALLBACK=1` libc's own functions are used where there is no device.
+//! - **A list** of which one cannot be queued is `EIO`, since the others are: with any other error but
+//!   `EAGAIN` and `EINTR` POSIX and lio_listio(3) have none of them begun. (glibc leaves the
+//!   `EINVAL` of a wrong `aio_reqprio`, unless it waited for the others.)
 //! - **Cancellation** reaches whatever waits: a read of an empty pipe, and what has not begun. What is
 //!   in hardware goes on (AIO_NOTCANCELED).
 //! - **fork.** The child has none of the parent's requests, and a device of its own once it makes one.

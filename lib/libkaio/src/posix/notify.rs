@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
 //! How a program is told that a request, or a list of them, is complete: `struct sigevent`.
+//!
+//! What is wrong with one is as glibc has it, since there are programs that never fill it in: a kind
+//! that there is not asks for nothing, and a signal that there is not is found out when it is to be
+//! sent. See [`Notice::fails`].
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -18,7 +22,7 @@ type Function = unsafe extern "C" fn(c::sigval);
 /// A copy of what a `struct sigevent` asks for.
 #[derive(Clone, Copy)]
 pub(super) enum Notice {
-    /// Nothing: SIGEV_NONE, or signal 0 (a control block that is all zero).
+    /// Nothing: SIGEV_NONE, an unknown kind, or signal 0 (a control block that is all zero).
     None,
     /// SIGEV_SIGNAL: to the process.
     Signal { signo: c_int, value: c::sigval },
@@ -44,24 +48,19 @@ unsafe impl Sync for Notice {}
 impl Notice {
     /// # Errors
     ///
-    /// `EINVAL`: no such kind of notification, or no such signal.
+    /// `EINVAL`: SIGEV_THREAD without a function. (glibc calls it, and the program crashes.)
     ///
     /// # Safety
     ///
     /// `event` is null (which asks for nothing) or valid.
     pub(super) unsafe fn new(event: *const c::sigevent) -> Result<Self> {
-        const INVALID: Result<Notice> = Err(Errno::new(libc::EINVAL));
         // SAFETY: the caller's promise.
         let Some(event) = (unsafe { event.as_ref() }) else {
             return Ok(Self::None);
         };
         let (signo, value) = (event.sigev_signo, event.sigev_value);
         match event.sigev_notify as u32 {
-            c::SIGEV_NONE => Ok(Self::None),
             c::SIGEV_SIGNAL | c::SIGEV_THREAD_ID if signo == 0 => Ok(Self::None),
-            c::SIGEV_SIGNAL | c::SIGEV_THREAD_ID if !(1..=libc::SIGRTMAX()).contains(&signo) => {
-                INVALID
-            }
             c::SIGEV_SIGNAL => Ok(Self::Signal { signo, value }),
             c::SIGEV_THREAD_ID => Ok(Self::ThreadSignal {
                 // SAFETY: the kind says which member of the union it is; all of them are numbers.
@@ -72,16 +71,21 @@ impl Notice {
             c::SIGEV_THREAD => {
                 // SAFETY: as above; a null function is None.
                 let thread = unsafe { event._sigev_un._sigev_thread };
-                thread._function.map_or(INVALID, |function| {
-                    Ok(Self::Call {
-                        function,
-                        value,
-                        attributes: thread._attribute.cast(),
-                    })
+                Ok(Self::Call {
+                    function: thread._function.ok_or(Errno::new(libc::EINVAL))?,
+                    value,
+                    attributes: thread._attribute.cast(),
                 })
             }
-            _ => INVALID,
+            _ => Ok(Self::None),
         }
+    }
+
+    /// Whether a request that asks for this ends with `EINVAL`, whatever became of it: there is no
+    /// such signal. So it is with glibc, which stores in the request what sigqueue(3) says. Of a
+    /// list nothing is stored; and SIGEV_THREAD_ID glibc does not know, so there nothing fails.
+    pub(super) fn fails(&self) -> bool {
+        matches!(self, Self::Signal { signo, .. } if !(1..=libc::SIGRTMAX()).contains(signo))
     }
 
     pub(super) fn is_none(&self) -> bool {
@@ -93,7 +97,8 @@ impl Notice {
     /// # Errors
     ///
     /// `EAGAIN`: not now: too many signals are queued (RLIMIT_SIGPENDING), or there is no room for a
-    /// thread. Any other error will not go away: `ESRCH`, that thread has ended.
+    /// thread. Any other error will not go away: `ESRCH`, that thread has ended; `EINVAL`, there is
+    /// no such signal.
     pub(super) fn deliver(&self) -> Result<()> {
         match *self {
             Self::None => Ok(()),
