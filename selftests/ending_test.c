@@ -201,8 +201,13 @@ static void do_as_child(FIXTURE_DATA(end) *self, enum state state,
 	if (deed == DESTROY)
 		_exit(kaio_destroy(fd, ctx) || kaio_stat(fd, "inflight") ||
 		      kaio_stat(fd, "completed") != 1);
-	if (deed == CLOSE && close(fd))
-		_exit(3);
+	if (deed == CLOSE) {
+		/* It waits, as destroy does. */
+		if (write(self->ready[1], "r", 1) != 1 || close(fd) ||
+		    write(self->ready[1], "c", 1) != 1)
+			_exit(3);
+		pause();
+	}
 	if (deed == UNMAP && munmap(ring_of(ctx), PAGE))
 		_exit(4);
 	if (write(self->ready[1], "r", 1) != 1)
@@ -325,9 +330,14 @@ TEST_F_TIMEOUT(end, exec, 120)
 TEST_F_TIMEOUT(end, close, 120)
 {
 	const pid_t pid = start_child(_metadata, self, variant->state, CLOSE);
+	struct pollfd closed = { .fd = self->ready[0], .events = POLLIN };
 
-	if (!ends_at_once(variant->state))
+	if (!ends_at_once(variant->state)) {
+		/* The buffer is in use. */
+		EXPECT_EQ(0, poll(&closed, 1, 50));
 		release(self);
+	}
+	EXPECT_EQ(1, poll(&closed, 1, 60 * 1000));
 	/* The process lives on without it. */
 	EXPECT_TRUE(nothing_is_left(self));
 	ASSERT_EQ(0, kill(pid, SIGKILL));

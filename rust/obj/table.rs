@@ -33,9 +33,9 @@ use crate::{
     },
 };
 
-/// How long an exit waits for one open file. Requests may hang where the kernel cannot help: in a FUSE
-/// daemon that exits just now.
-const EXIT_SECONDS: i64 = 10;
+/// How long an exit, or the last close, waits for one open file. Requests may hang where the kernel
+/// cannot help: in a FUSE daemon that exits just now.
+const END_SECONDS: i64 = 10;
 
 #[pin_data]
 pub(crate) struct Table {
@@ -138,15 +138,10 @@ impl Table {
         while let Some(ctx) = self.find_alive(program) {
             ctx.kill();
         }
-        let start = Instant::<Monotonic>::now();
+        let patience = Patience::new();
         let mut index = 0;
         while let Some(ctx) = self.find_ending(program, &mut index) {
-            // Once for all of them.
-            let gone = start.elapsed().as_nanos() / 1_000_000_000;
-            match u32::try_from(EXIT_SECONDS - gone) {
-                Ok(left) if left > 0 => ctx.drain_patiently(left),
-                _ => break,
-            }
+            patience.drain(&ctx);
         }
         self.prune();
     }
@@ -187,19 +182,44 @@ impl Table {
         self.contexts.lock().alive.len()
     }
 
-    /// Kills all contexts, of whichever mm. In flight they may be: requests keep what they need.
+    /// Kills all contexts, of whichever mm. In flight they may be: requests keep what they need. But a
+    /// program that closes them itself is not to find its memory still in use, if that can be helped.
     pub(crate) fn close(&self) {
         let mut contexts = self.contexts.lock();
         contexts.closed = true;
         let alive = core::mem::take(&mut contexts.alive);
         let ending = core::mem::take(&mut contexts.ending);
         drop(contexts);
-        // These refer to us, and we would to them.
-        drop(ending);
         for ctx in alive.iter() {
             if ctx.kill() {
                 ctx.unmap();
             }
+        }
+        // A worker may close the file of the very request that it runs.
+        if !task::is_kernels() {
+            let patience = Patience::new();
+            for ctx in [&alive, &ending].into_iter().flatten() {
+                if ctx.mm().is_current() {
+                    patience.drain(ctx);
+                }
+            }
+        }
+        // What they hold of us goes with them.
+    }
+}
+
+/// Waits for several contexts, for [`END_SECONDS`] in all.
+struct Patience(Instant<Monotonic>);
+
+impl Patience {
+    fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    fn drain(&self, ctx: &Kioctx) {
+        let gone = self.0.elapsed().as_nanos() / 1_000_000_000;
+        if let Ok(left @ 1..) = u32::try_from(END_SECONDS - gone) {
+            ctx.drain_patiently(left);
         }
     }
 }

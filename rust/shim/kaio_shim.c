@@ -678,6 +678,11 @@ u64 kaio_current_cgroup(void)
 	return id;
 }
 
+bool kaio_current_is_kthread(void)
+{
+	return current->flags & PF_KTHREAD;
+}
+
 bool kaio_current_exits(void)
 {
 	return current->flags & PF_EXITING;

@@ -124,6 +124,7 @@ u32 kaio_current_uid(void);
 u64 kaio_current_cgroup(void);
 bool kaio_capable_resource(void);
 bool kaio_current_exits(void);
+bool kaio_current_is_kthread(void);
 int kaio_current_tgid(void);
 unsigned long kaio_current_files(void);
 void kaio_signal_pipe(void);

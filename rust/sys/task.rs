@@ -56,6 +56,12 @@ pub(crate) fn exits() -> bool {
     unsafe { ffi::kaio_current_exits() }
 }
 
+/// Whether the current task is the kernel's own: whatever memory it has, that is on loan.
+pub(crate) fn is_kernels() -> bool {
+    // SAFETY: as above.
+    unsafe { ffi::kaio_current_is_kthread() }
+}
+
 /// Whether limits for each user do not hold for the current task (`CAP_SYS_RESOURCE`).
 pub(crate) fn is_unlimited() -> bool {
     // SAFETY: asks about the current task.

@@ -193,9 +193,9 @@ struct kaio_setup {
  * when it returns, no buffer is in use. The ring is unmapped: who reaps it in user
  * space must have stopped. Events in it are lost.
  *
- * Closing the file, exec and exit do the same, but close does not wait for what is
- * in flight; an exit does, for at most 10 seconds, if the process still has
- * the file open.
+ * Closing the file, exec and exit do the same. The last close, if a process closes
+ * its own contexts, and an exit that still has the file open, wait for what is in
+ * flight for at most 10 seconds. Others do not wait.
  *
  * EINTR: a fatal signal came while it waited; the context is gone all the same.
  */
