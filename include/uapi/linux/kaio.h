@@ -218,6 +218,9 @@ struct kaio_destroy {
  * An error at item k > 0 returns k; at item 0 its errno: EINVAL, EAGAIN (the
  * context holds as many requests as it can), EBADF, EFAULT, EPERM (priority),
  * EOPNOTSUPP (aio_rw_flags), ENOMEM, or what a security module says.
+ *
+ * Events of requests that end within the call are in the ring when it returns, and
+ * not much earlier: several are put there together.
  */
 struct kaio_submit {
 	__u64	ctx_id;
