@@ -25,6 +25,8 @@
 #define KAIO_TICKER_TWICE_LATE	(1U << 3) /* once: a tick does what it does twice */
 #define KAIO_TICKER_KEEP	(1U << 4) /* cancel refuses */
 #define KAIO_TICKER_STALL	(1U << 5) /* retry does not return, until this is cleared */
+#define KAIO_TICKER_WAIT_FIRST	(1U << 6) /* once: a write waits for a tick before it is taken */
+#define KAIO_TICKER_RESTART	(1U << 7) /* once: the result is ERESTARTSYS */
 
 #define KAIO_TICKER_MIN_PERIOD_NS	10000
 #define KAIO_TICKER_MAX_PERIOD_NS	10000000000ULL
@@ -51,7 +53,7 @@ struct kaio_ticker_config {
  * @cancels: calls of cancel.
  * @dtors: calls of dtor.
  * @ticks: calls of the timer.
- * @waiting: reads that wait for a tick now.
+ * @waiting: reads that wait for a tick now, and writes that do before they are taken.
  * @queued: writes that wait for a tick now.
  * @stalled: retries that do not return now.
  * @available: bytes that nobody has read yet.

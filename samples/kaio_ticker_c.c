@@ -15,6 +15,7 @@
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
@@ -24,6 +25,7 @@
 
 /* An open file. */
 struct ticker {
+	struct mutex		mutex;	/* who starts and stops the timer */
 	struct hrtimer		timer;
 	struct wait_queue_head	stalled;
 
@@ -41,6 +43,7 @@ struct ticker {
  */
 struct ticker_wait {
 	struct list_head	list;
+	u32			*count;	/* of those in the list */
 	struct kaio_iocb	*iocb;
 };
 
@@ -87,13 +90,14 @@ static void ticker_kick(struct ticker *t, struct kaio_iocb *iocb)
 
 static void ticker_complete(struct ticker *t, struct kaio_iocb *iocb)
 {
+	const bool restart = ticker_test_flag(t, KAIO_TICKER_RESTART);
 	u64 tick;
 
 	scoped_guard(spinlock_irqsave, &t->lock) {
 		t->info.completions++;
 		tick = t->info.ticks;
 	}
-	kaio_complete(iocb, iocb->ki_nbytes, tick);
+	kaio_complete(iocb, restart ? -ERESTARTSYS : (long)iocb->ki_nbytes, tick);
 }
 
 /* What a tick will do comes before retry has returned. */
@@ -110,6 +114,14 @@ static bool ticker_test_early(struct ticker *t, struct kaio_iocb *iocb, bool wri
 	return true;
 }
 
+/* A tick will find it. From then on the iocb is the tick's. */
+static void ticker_line_up(struct ticker_wait *wait, struct list_head *line, u32 *count)
+{
+	list_add_tail(&wait->list, line);
+	wait->count = count;
+	(*count)++;
+}
+
 /* Some bytes; if there are none, a tick will see the request. */
 static size_t ticker_take(struct ticker *t, struct ticker_wait *wait, char *buf, size_t len)
 {
@@ -120,10 +132,8 @@ static size_t ticker_take(struct ticker *t, struct ticker_wait *wait, char *buf,
 	for (i = 0; i < n; i++)
 		buf[i] = 'a' + t->given++ % 26;
 	t->info.available -= n;
-	if (!n) {
-		list_add_tail(&wait->list, &t->readers);
-		t->info.waiting++;
-	}
+	if (!n)
+		ticker_line_up(wait, &t->readers, &t->info.waiting);
 	return n;
 }
 
@@ -133,6 +143,8 @@ static ssize_t ticker_read(struct ticker *t, struct kaio_iocb *iocb)
 	char buf[64];
 	size_t n;
 
+	if (ticker_test_flag(t, KAIO_TICKER_RESTART))
+		return -ERESTARTSYS;
 	while (kaio_left(iocb)) {
 		if (ticker_test_early(t, iocb, false))
 			return -EIOCBRETRY;
@@ -154,6 +166,11 @@ static ssize_t ticker_write(struct ticker *t, struct kaio_iocb *iocb)
 
 	if (!iocb->ki_nbytes)
 		return 0;
+	if (ticker_test_flag(t, KAIO_TICKER_WAIT_FIRST)) {
+		guard(spinlock_irqsave)(&t->lock);
+		ticker_line_up(wait, &t->readers, &t->info.waiting);
+		return -EIOCBRETRY;
+	}
 	while (kaio_left(iocb)) {
 		n = min(kaio_left(iocb), sizeof(buf));
 		if (kaio_copy_from(iocb, buf, n) < n)
@@ -162,9 +179,7 @@ static ssize_t ticker_write(struct ticker *t, struct kaio_iocb *iocb)
 	if (ticker_test_early(t, iocb, true))
 		return -EIOCBQUEUED;
 	guard(spinlock_irqsave)(&t->lock);
-	list_add_tail(&wait->list, &t->writers);
-	t->info.queued++;
-	/* From here on the iocb is the tick's. */
+	ticker_line_up(wait, &t->writers, &t->info.queued);
 	return -EIOCBQUEUED;
 }
 
@@ -199,10 +214,7 @@ static int ticker_cancel(struct kaio_iocb *iocb)
 	if (list_empty(&wait->list))
 		return -EAGAIN;
 	list_del_init(&wait->list);
-	if (iov_iter_rw(&iocb->ki_iter) == ITER_DEST)
-		t->info.waiting--;
-	else
-		t->info.queued--;
+	(*wait->count)--;
 	return 0;
 }
 
@@ -216,7 +228,7 @@ static void ticker_dtor(struct kaio_iocb *iocb)
 }
 
 /* Takes out who is first in line; the caller settles what it is owed. */
-static struct kaio_iocb *ticker_first(struct ticker *t, struct list_head *line, u32 *count)
+static struct kaio_iocb *ticker_first(struct ticker *t, struct list_head *line)
 {
 	struct ticker_wait *wait;
 
@@ -225,7 +237,7 @@ static struct kaio_iocb *ticker_first(struct ticker *t, struct list_head *line, 
 	if (!wait)
 		return NULL;
 	list_del_init(&wait->list);
-	(*count)--;
+	(*wait->count)--;
 	return wait->iocb;
 }
 
@@ -246,14 +258,14 @@ static enum hrtimer_restart ticker_tick(struct hrtimer *timer)
 	}
 	/* The lock is not held: ticker_dtor() takes it. */
 	while (readers--) {
-		iocb = ticker_first(t, &t->readers, &t->info.waiting);
+		iocb = ticker_first(t, &t->readers);
 		if (!iocb)
 			break;
 		ticker_kick(t, iocb);
 		if (twice)
 			ticker_kick(t, iocb);
 	}
-	iocb = ticker_first(t, &t->writers, &t->info.queued);
+	iocb = ticker_first(t, &t->writers);
 	if (iocb) {
 		ticker_complete(t, iocb);
 		/* As ticker_complete(), which looks at what is gone by now. */
@@ -270,12 +282,14 @@ static int ticker_set(struct ticker *t, const struct kaio_ticker_config *config)
 {
 	const u64 period = config->period_ns;
 
-	if (config->flags >= KAIO_TICKER_STALL << 1 || period > KAIO_TICKER_MAX_PERIOD_NS ||
+	if (config->flags >= KAIO_TICKER_RESTART << 1 || period > KAIO_TICKER_MAX_PERIOD_NS ||
 	    (period && period < KAIO_TICKER_MIN_PERIOD_NS))
 		return -EINVAL;
 	if ((config->flags & KAIO_TICKER_TWICE_LATE) &&
 	    !IS_ENABLED(CONFIG_RUST_DEBUG_ASSERTIONS))
 		return -EOPNOTSUPP;
+	/* A timer must not be started while its callback runs, which starts it itself. */
+	guard(mutex)(&t->mutex);
 	hrtimer_cancel(&t->timer);
 	scoped_guard(spinlock_irqsave, &t->lock)
 		t->config = *config;
@@ -287,6 +301,7 @@ static int ticker_set(struct ticker *t, const struct kaio_ticker_config *config)
 
 static int ticker_tell(struct ticker *t)
 {
+	guard(mutex)(&t->mutex);
 	scoped_guard(spinlock_irqsave, &t->lock)
 		if (t->config.period_ns)
 			return -EBUSY;
@@ -326,6 +341,7 @@ static int ticker_open(struct inode *inode, struct file *file)
 	if (!t)
 		return -ENOMEM;
 	hrtimer_setup(&t->timer, ticker_tick, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	mutex_init(&t->mutex);
 	init_waitqueue_head(&t->stalled);
 	spin_lock_init(&t->lock);
 	INIT_LIST_HEAD(&t->readers);

@@ -87,7 +87,9 @@ const COMPLETE_EARLY: u32 = 1 << 1;
 const TWICE: u32 = (1 << 2) | (1 << 3);
 const KEEP: u32 = 1 << 4;
 const STALL: u32 = 1 << 5;
-const KNOWN: u32 = (1 << 6) - 1;
+const WAIT_FIRST: u32 = 1 << 6;
+const RESTART: u32 = 1 << 7;
+const KNOWN: u32 = (1 << 8) - 1;
 
 const MIN_PERIOD_NS: u64 = 10_000;
 const MAX_PERIOD_NS: u64 = 10_000_000_000;
@@ -215,11 +217,18 @@ impl Ticker {
 
     fn complete(&self, completion: Completion, bytes: usize) {
         self.completions.add(1u64, Relaxed);
-        completion.complete(bytes as i64, self.ticks.load(Relaxed) as i64);
+        let res = match self.test_flag(RESTART) {
+            true => ERESTARTSYS.to_errno() as i64,
+            false => bytes as i64,
+        };
+        completion.complete(res, self.ticks.load(Relaxed) as i64);
     }
 
     fn read<'a>(&self, req: &mut Attempt<'a, OpenFile>, promise: Promise<'a>) -> Answer<'a> {
         let mut buf = [0; 64];
+        if self.test_flag(RESTART) {
+            return promise.result(Err(ERESTARTSYS));
+        }
         while req.left() > 0 {
             if self.test_flag(KICK_EARLY) {
                 let (kick, answer) = promise.kick_later();
@@ -256,6 +265,11 @@ impl Ticker {
         if len == 0 {
             return promise.result(Ok(0));
         }
+        if self.test_flag(WAIT_FIRST) {
+            let (kick, answer) = promise.kick_later();
+            let _ = self.inner.lock().readers.push(kick, GFP_ATOMIC);
+            return answer;
+        }
         while req.left() > 0 {
             if req.copy_from(&mut buf) == 0 {
                 return promise.result(Err(EFAULT));
@@ -266,11 +280,10 @@ impl Ticker {
             self.complete(completion, len);
             return answer;
         }
-        let mut inner = self.inner.lock();
-        if inner.writers.reserve(1, GFP_ATOMIC).is_err() {
-            return promise.result(Err(ENOMEM));
-        }
         let (completion, answer) = promise.complete_later();
+        let mut inner = self.inner.lock();
+        // Without memory it is dropped, which completes it with an error: as a result of retry that
+        // would count less than the bytes, which were taken.
         let _ = inner.writers.push((completion, len), GFP_ATOMIC);
         answer
     }

@@ -9,6 +9,8 @@
 
 #define MODULE_DIR	"/"
 
+static const char * const modules[] = { "kaio_ticker_c", "kaio_ticker_rust" };
+
 static int load_module(const char *name)
 {
 	char path[64];
@@ -338,6 +340,32 @@ TEST_F(ticker, RWF_NOWAIT_gets_what_there_is)
 	EXPECT_EQ(0, ticker_info(self->file).waiting);
 }
 
+/* The provider has it, and gives it back rather than have the caller wait. */
+TEST_F(ticker, pwritev2_with_RWF_NOWAIT)
+{
+	const struct iovec iov = { .iov_base = self->buf, .iov_len = 10 };
+
+	EXPECT_EQ(-1, pwritev2(self->file, &iov, 1, -1, RWF_NOWAIT));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, write_with_O_NONBLOCK)
+{
+	ASSERT_EQ(0, fcntl(self->file, F_SETFL, O_NONBLOCK));
+	EXPECT_EQ(-1, write(self->file, self->buf, 10));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	/* What is done at once needs not be given back. */
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_COMPLETE_EARLY));
+	EXPECT_EQ(10, write(self->file, self->buf, 10));
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+}
+
 TEST_F(ticker, preadv2_with_RWF_NOWAIT)
 {
 	const struct iovec iov = { .iov_base = self->buf, .iov_len = 10 };
@@ -440,6 +468,34 @@ TEST_F(ticker, a_completion_before_retry_returns_counts)
 	expect_end(_metadata, self, &iocb, 5, 0);
 	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 	EXPECT_EQ(0, ticker_info(self->file).ticks);
+}
+
+TEST_F(ticker, a_completion_before_retry_returns_has_both_results)
+{
+	struct iocb iocb;
+
+	/* The number of the last tick is what the ticker gives as res2. */
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_COMPLETE_EARLY));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	expect_end(_metadata, self, &iocb, 5, 1);
+}
+
+/* There is no call that could be restarted. */
+TEST_F(ticker, an_event_says_EINTR_for_ERESTARTSYS)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_RESTART));
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	expect_end(_metadata, self, &iocb, -EINTR, 0);
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_RESTART));
+	ASSERT_EQ(1, submit_write(self, &iocb, 4));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, -EINTR, 1);
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_RESTART | KAIO_TICKER_COMPLETE_EARLY));
+	ASSERT_EQ(1, submit_write(self, &iocb, 4));
+	expect_end(_metadata, self, &iocb, -EINTR, 1);
 }
 
 TEST_F(ticker, a_second_completion_is_refused)
@@ -602,6 +658,47 @@ TEST_F(ticker, cancel_during_a_retry_is_remembered)
 	expect_end(_metadata, self, &iocb, 4, 0);
 	EXPECT_EQ(2, ticker_info(self->file).retries);
 	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+/* A write that waits for a tick, is retried, and is cancelled meanwhile: in vain. */
+static bool cancel_in_vain_during_retry(FIXTURE_DATA(ticker) *self, struct iocb *iocb)
+{
+	return !ticker_set(self->file, KAIO_TICKER_WAIT_FIRST) &&
+	       submit_write(self, iocb, 5) == 1 &&
+	       wait_for(self->file, waiting, 1) &&
+	       !ticker_set(self->file, KAIO_TICKER_STALL | KAIO_TICKER_KEEP) &&
+	       tick(self->file) &&
+	       wait_for(self->file, stalled, 1) &&
+	       kaio_cancel(self->fd, self->ctx, iocb) == -EINPROGRESS &&
+	       !ticker_set(self->file, KAIO_TICKER_KEEP) &&
+	       wait_for(self->file, queued, 1) &&
+	       wait_for(self->file, cancels, 1);
+}
+
+TEST_F(ticker, a_cancel_during_a_retry_that_was_refused_can_be_repeated)
+{
+	struct iocb iocb;
+
+	ASSERT_TRUE(cancel_in_vain_during_retry(self, &iocb));
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	/* The refusal may still be on its way back. */
+	EXPECT_TRUE(wait_until(kaio_cancel(self->fd, self->ctx, &iocb) == -EINPROGRESS));
+	expect_end(_metadata, self, &iocb, -ECANCELED, 0);
+	EXPECT_EQ(2, ticker_info(self->file).cancels);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
+TEST_F(ticker, destroy_asks_for_what_was_refused_during_a_retry)
+{
+	struct iocb iocb;
+
+	ASSERT_TRUE(cancel_in_vain_during_retry(self, &iocb));
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	/* Without a tick: it returns because the write is given back. */
+	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	EXPECT_EQ(0, ticker_info(self->file).completions);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
 	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 }
 
@@ -991,18 +1088,25 @@ TEST_F(ticker, other_operations_are_not_the_providers)
 }
 
 /*
- * Ticks, submissions and cancels at the same time: each request ends once.
+ * Ticks, submissions and cancels at the same time: each request ends once. Where all
+ * ended before the first cancel, because the machine is slow, the ticks become slower.
  */
 TEST_F(ticker, a_race_of_all_of_them)
 {
 	const __s64 end = now_ns() + NSEC_PER_SEC;
+	const __s64 limit = now_ns() + PATIENCE_SECONDS * NSEC_PER_SEC;
 	struct io_event events[NR_EVENTS];
 	static struct iocb iocbs[NR_EVENTS];
 	long submitted = 0, ended = 0, cancelled = 0, n, i;
+	bool slower = false;
 	__u32 seed = 1;
 
 	ASSERT_EQ(0, ticker_run(self->file, 200000, 0));
-	while (now_ns() < end) {
+	while (now_ns() < end || (!cancelled && now_ns() < limit)) {
+		if (!slower && now_ns() >= end) {
+			slower = true;
+			ASSERT_EQ(0, ticker_run(self->file, 20 * NSEC_PER_MSEC, 0));
+		}
 		for (i = 0; i < 16; i++) {
 			iocbs[i].aio_data = 7;
 			n = next_random(&seed) % 2 ? submit_read(self, &iocbs[i], 1 + i) :
@@ -1022,6 +1126,40 @@ TEST_F(ticker, a_race_of_all_of_them)
 	EXPECT_LT(0, cancelled);
 	EXPECT_TRUE(wait_until(ticker_info(self->file).dtors == (__u64)submitted));
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, events, &no_wait));
+}
+
+struct steering {
+	int file;
+	__s64 end;
+};
+
+static long tell_to_tick(void *arg)
+{
+	const struct steering *s = arg;
+
+	while (now_ns() < s->end)
+		kaio_ioctl(s->file, KAIO_TICKER_TICK, NULL);
+	return 0;
+}
+
+/* The kernel warns if the timer is started while it is restarted. */
+TEST_F(ticker, it_is_steered_by_two_at_once)
+{
+	struct steering s = { .file = self->file, .end = now_ns() + NSEC_PER_SEC / 2 };
+	struct sleeper other;
+	struct iocb iocb;
+	int round;
+
+	ASSERT_TRUE(begin(&other, tell_to_tick, &s));
+	for (round = 0; now_ns() < s.end; round++)
+		ASSERT_EQ(0, ticker_run(self->file, round % 2 ? KAIO_TICKER_MIN_PERIOD_NS : 0, 0));
+	EXPECT_EQ(0, woken(&other));
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	EXPECT_FALSE(log_says(self->log, "WARNING"));
+	/* It ticks on. */
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 5, ticker_info(self->file).ticks);
 }
 
 TEST_F(ticker, contexts_end_while_it_ticks)
@@ -1069,23 +1207,38 @@ TEST_F(ticker, signals_interrupt_reads_while_it_ticks)
 	EXPECT_EQ(0, ticker_info(self->file).queued);
 }
 
+/* The harness ends its process: it has one of its own. What waitpid(2) says of that. */
+static int run_tests(int argc, char **argv)
+{
+	pid_t child = fork();
+	int status;
+
+	if (!child)
+		exit(test_harness_run(argc, argv));
+	if (child < 0 || waitpid(child, &status, 0) != child)
+		ksft_exit_fail_msg("the tests cannot be started: %s\n", strerror(errno));
+	if (WIFEXITED(status))
+		return WEXITSTATUS(status);
+	ksft_print_msg("the tests were killed by signal %d\n", WTERMSIG(status));
+	return KSFT_FAIL;
+}
+
 int main(int argc, char **argv)
 {
-	static const char * const names[] = { "kaio_ticker_c", "kaio_ticker_rust" };
 	int ret, i;
 
 	for (i = 0; i < 2; i++) {
-		ret = load_module(names[i]);
+		ret = load_module(modules[i]);
 		if (ret == -ENOENT || ret == -EPERM)
 			ksft_exit_skip("%s.ko cannot be loaded: CONFIG_KAIO_SAMPLES, root\n",
-				       names[i]);
+				       modules[i]);
 		if (ret)
-			ksft_exit_fail_msg("%s.ko: %s\n", names[i], strerror(-ret));
+			ksft_exit_fail_msg("%s.ko: %s\n", modules[i], strerror(-ret));
 	}
-	ret = test_harness_run(argc, argv);
+	ret = run_tests(argc, argv);
 	for (i = 0; i < 2; i++) {
-		if (!is_removed(names[i])) {
-			ksft_print_msg("%s cannot be removed\n", names[i]);
+		if (!is_removed(modules[i])) {
+			ksft_print_msg("%s cannot be removed\n", modules[i]);
 			ret = KSFT_FAIL;
 		}
 	}

@@ -8,8 +8,11 @@
 //! A [`Provider`] is what an open file is. Its [`Provider::retry`] gets a [`Promise`] with each
 //! attempt, which is either used up for a result, or exchanged for a [`Kick`] or a [`Completion`]:
 //! the right, and the duty, to kick or to complete once, from any context. They cannot be copied, and
-//! to drop one keeps the promise too. So neither can be forgotten or done twice; the answer that
-//! retry must give comes with them, so it cannot be the wrong one.
+//! to drop one keeps the promise too. So neither can be done twice, or be forgotten by accident (only
+//! with `mem::forget()` and its like: the request then never ends); the answer that retry must give
+//! comes with them, so it cannot be the wrong one.
+//!
+//! What C has and this has not: see [`Registration`].
 
 use core::{
     marker::PhantomData,
@@ -51,6 +54,17 @@ mod ffi {
 
 const EIO: i64 = -(bindings::EIO as i64);
 
+/// An error as an answer. `EIOCBQUEUED` is a promise to complete, and nobody would keep it: `EIO`.
+/// (`EIOCBRETRY` is no errno, so no `Error` can be that.)
+fn answer_of(e: Error) -> isize {
+    match e.to_errno() as isize {
+        QUEUED => EIO as isize,
+        errno => errno,
+    }
+}
+
+const QUEUED: isize = -(bindings::EIOCBQUEUED as isize);
+
 /// An open file of a device, and what is done with requests on it.
 pub(crate) trait Provider: Send + Sync + Sized + 'static {
     /// Of the device node, and of the provider.
@@ -75,8 +89,8 @@ pub(crate) trait Provider: Send + Sync + Sized + 'static {
         promise: Promise<'a>,
     ) -> Answer<'a>;
 
-    /// A request is to end: gives back what it holds for it, if it still does. Process context; user
-    /// memory must not be touched.
+    /// A request is to end: gives back what it holds for it, if it still does. Process context, of
+    /// whoever it may be; user memory must not be touched. May sleep, but others wait meanwhile.
     fn cancel(this: ArcBorrow<'_, Self>, id: &Id) -> Option<Owed>;
 
     /// ioctl(2), of 32-bit and 64-bit callers.
@@ -124,6 +138,31 @@ impl<P: Provider> Attempt<'_, P> {
     /// Bytes that were moved so far, by all attempts.
     pub(crate) fn done(&self) -> usize {
         self.len().saturating_sub(self.left())
+    }
+
+    /// Where the transfer goes on (`ki_pos`); copying moves it.
+    pub(crate) fn pos(&self) -> i64 {
+        self.iocb.ki_pos
+    }
+
+    /// `aio_data` of the submitter; 0 in read(2) and write(2).
+    pub(crate) fn user_data(&self) -> u64 {
+        self.iocb.ki_user_data
+    }
+
+    /// `IOCB_CMD_PREAD` and so on.
+    pub(crate) fn opcode(&self) -> u16 {
+        self.iocb.ki_opcode
+    }
+
+    /// `IOCB_*` bits, as in `struct kiocb`.
+    pub(crate) fn flags(&self) -> i32 {
+        self.iocb.ki_flags
+    }
+
+    /// The I/O priority.
+    pub(crate) fn ioprio(&self) -> u16 {
+        self.iocb.ki_ioprio
     }
 
     /// It takes data from the submitter.
@@ -186,11 +225,12 @@ impl<'a> Promise<'a> {
         }
     }
 
-    /// The request is over: bytes, or why not. (Bytes that were moved count more than an error.)
+    /// The request is over: bytes, of all attempts, or why not. Bytes that were moved count more than
+    /// an error. `EIOCBQUEUED` is `EIO`: only [`Self::complete_later`] makes that promise.
     pub(crate) fn result(self, result: Result<usize>) -> Answer<'a> {
         Self::answer(match result {
             Ok(bytes) => bytes.min(isize::MAX as usize) as isize,
-            Err(e) => e.to_errno() as isize,
+            Err(e) => answer_of(e),
         })
     }
 
@@ -202,7 +242,7 @@ impl<'a> Promise<'a> {
 
     /// It will be completed (`-EIOCBQUEUED`).
     pub(crate) fn complete_later(self) -> (Completion, Answer<'a>) {
-        let answer = Self::answer(-(bindings::EIOCBQUEUED as isize));
+        let answer = Self::answer(QUEUED);
         (Completion(self.iocb), answer)
     }
 }
@@ -251,8 +291,8 @@ unsafe impl Send for Completion {}
 unsafe impl Sync for Completion {}
 
 impl Completion {
-    /// The request is over: bytes, or a negative errno; and `io_event.res2`. Any context, hard
-    /// interrupt included.
+    /// The request is over: bytes, those of earlier attempts included, or a negative errno (which
+    /// they do not outweigh); and `io_event.res2`. Any context, hard interrupt included.
     pub(crate) fn complete(self, res: i64, res2: i64) {
         let this = ManuallyDrop::new(self);
         // SAFETY: by the invariant, and once: it is not dropped.
@@ -299,7 +339,19 @@ impl Owed {
 
 /// A device node with its provider, while it exists.
 ///
-/// To be kept by the module: it must not outlive that.
+/// To be kept by the module: it must not outlive that, nor be forgotten (`mem::forget()`), as any
+/// registration of the kernel's.
+///
+/// For drivers that need no more than this. In C a provider also
+///
+/// - belongs to file operations of any kind: here it is a misc device with open, release, ioctl, and
+///   read and write by the methods; no poll, llseek, mmap or fsync;
+/// - has files with a position, if it wants: here they are streams (`stream_open()`), whose
+///   [`Attempt::pos`] is `aio_offset` for a request, and 0 for read(2);
+/// - may provide reads without writes, or the other way round: here it is both, and
+///   [`Provider::retry`] refuses what it does not want;
+/// - may leave `FMODE_NOWAIT` out. Here files have it, so that `cancel` must not refuse a completion
+///   that is owed for long: whoever says `RWF_NOWAIT` or `O_NONBLOCK` in write(2) waits for it.
 pub(crate) struct Registration<P: Provider> {
     inner: Pin<KBox<Inner>>,
     _provider: PhantomData<P>,
@@ -456,16 +508,20 @@ impl<P: Provider> Methods<P> {
     ///
     /// For kaio: the iocb is ours until this returns.
     unsafe extern "C" fn retry(raw: *mut ffi::kaio_iocb) -> isize {
+        // Who keeps the promise does so by this pointer, not by one that goes with the attempt.
+        let Some(raw) = NonNull::new(raw) else {
+            return answer_of(EINVAL);
+        };
         // SAFETY: kaio gives us the iocb for this call, and holds its file.
-        let (iocb, this) = unsafe { (&mut *raw, Self::of((*raw).ki_filp)) };
+        let (iocb, this) = unsafe { (&mut *raw.as_ptr(), Self::of((*raw.as_ptr()).ki_filp)) };
         if iocb.private.is_null() {
             match P::begin(this).and_then(|state| Ok(KBox::new(state, GFP_KERNEL_ACCOUNT)?)) {
                 Ok(state) => iocb.private = KBox::into_raw(state).cast(),
-                Err(e) => return e.to_errno() as isize,
+                Err(e) => return answer_of(e),
             }
         }
         let promise = Promise {
-            iocb: NonNull::from(&mut *iocb),
+            iocb: raw,
             _attempt: PhantomData,
         };
         let mut attempt = Attempt::<P> {

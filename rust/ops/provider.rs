@@ -52,6 +52,10 @@ macro_rules! provided {
                 fn retry(req: Active<Kiocb>, _how: How) -> Verdict {
                     retry(req)
                 }
+
+                fn driver_done(req: Active<Kiocb>, ret: isize) -> Verdict {
+                    Verdict::Done(req, errno::of_event(ret as i64))
+                }
             }
         )*
 
@@ -115,6 +119,6 @@ fn done(req: Active<Kiocb>, res: i64) -> Verdict {
     let moved = req.view().provider.as_ref().map_or(0, Provided::done);
     match res {
         res if res < 0 && moved > 0 => Verdict::Done(req, moved),
-        res => Verdict::Done(req, res),
+        res => Verdict::Done(req, errno::of_event(res)),
     }
 }

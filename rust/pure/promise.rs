@@ -143,7 +143,7 @@ impl<W: Word> Promise<W> {
     /// The attempt was answered "retry". The second value: that broke the contract.
     pub(crate) fn answer_retry(&self) -> (Left, bool) {
         self.change(|s| match s {
-            _ if s & COMPLETED != 0 => (Some(OVER), (Left::Completed, true)),
+            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, true)),
             _ if s & TAKEN != 0 => (None, (Left::Busy, false)),
             _ if s & KICKED != 0 => (Some(IDLE), (Left::Kicked, false)),
             _ => (Some(KICK), (Left::Owed, false)),
@@ -154,17 +154,17 @@ impl<W: Word> Promise<W> {
     pub(crate) fn answer_queued(&self) -> (Left, bool) {
         let wrong = |s: u32| s & KICKED != 0;
         self.change(|s| match s {
-            _ if s & COMPLETED != 0 => (Some(OVER), (Left::Completed, wrong(s))),
+            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, wrong(s))),
             _ => (Some(COMPLETION | s & TAKEN), (Left::Owed, wrong(s))),
         })
     }
 
-    /// The attempt was answered with a result. A kick that came before it was for nothing.
+    /// The attempt was answered with a result. No kick was owed, if one came before it.
     pub(crate) fn answer_result(&self) -> (Left, bool) {
         self.change(|s| match s {
-            _ if s & COMPLETED != 0 => (Some(OVER), (Left::Completed, true)),
+            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, true)),
             _ if s & TAKEN != 0 => (None, (Left::Busy, false)),
-            _ => (Some(OVER), (Left::Nothing, false)),
+            _ => (Some(OVER), (Left::Nothing, s & KICKED != 0)),
         })
     }
 

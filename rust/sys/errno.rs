@@ -21,6 +21,21 @@ pub(crate) const EINTR: i64 = -(bindings::EINTR as i64);
 /// Nobody reads.
 pub(crate) const EPIPE: i64 = -(bindings::EPIPE as i64);
 
+/// An event cannot have the call restarted: `ERESTARTSYS` and its like are `EINTR`, as
+/// `aio_rw_done()` of fs/aio.c has it.
+pub(crate) fn of_event(res: i64) -> i64 {
+    const RESTARTS: [u32; 4] = [
+        bindings::ERESTARTSYS,
+        bindings::ERESTARTNOINTR,
+        bindings::ERESTARTNOHAND,
+        bindings::ERESTART_RESTARTBLOCK,
+    ];
+    match RESTARTS.iter().any(|&errno| res == -i64::from(errno)) {
+        true => EINTR,
+        false => res,
+    }
+}
+
 /// What io_cancel(2) says when all is well.
 pub(crate) fn in_progress() -> Error {
     Error::from_errno(-(bindings::EINPROGRESS as i32))

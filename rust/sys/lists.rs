@@ -189,7 +189,8 @@ impl<R: Request> Index<R> {
         });
         drop(inner);
         let (request, cancel) = found?;
-        Tracked::carry_out(request.as_arc_borrow(), cancel)
+        let request = request.as_arc_borrow();
+        Tracked::carry_out(request, cancel).or_else(|| Tracked::was_refused(request))
     }
 
     /// Cancels all but those that were pledged, and refuses new ones.

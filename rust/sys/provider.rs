@@ -110,6 +110,8 @@ struct Held {
     started: AtomicFlag,
     /// A completion was owed, and the provider took that back.
     given_back: AtomicFlag,
+    /// Bytes that were moved before the attempt in hand, or the last.
+    before: Atomic<usize>,
     result: UnsafeCell<(i64, i64)>,
     provider: NonNull<ffi::kaio_provider>,
     kept: UnsafeCell<Option<Kept>>,
@@ -230,6 +232,7 @@ impl Provided {
                 owners,
                 started: AtomicFlag::new(false),
                 given_back: AtomicFlag::new(false),
+                before: Atomic::new(0),
                 result: UnsafeCell::new((0, 0)),
                 provider,
                 kept: UnsafeCell::new(Some(kept)),
@@ -294,15 +297,21 @@ impl Provided {
         }
     }
 
-    /// Bytes moved so far, which count even if it goes no further: not if they were only taken, to be
-    /// completed later. Not while the provider has it.
+    /// Bytes moved so far, which count even if it goes no further: not those that were only taken, to
+    /// be completed later. Not while the provider has it.
     pub(crate) fn done(&self) -> i64 {
-        if self.held().given_back.load(Relaxed) {
-            return 0;
-        }
+        let done = match self.held().given_back.load(Relaxed) {
+            true => self.held().before.load(Relaxed),
+            false => self.moved(),
+        };
+        done as i64
+    }
+
+    /// What the iterator says. Not while the provider has it.
+    fn moved(&self) -> usize {
         // SAFETY: the caller is who has the iocb.
         let iocb = unsafe { &*self.iocb() };
-        iocb.ki_nbytes.saturating_sub(count(&iocb.ki_iter)) as i64
+        iocb.ki_nbytes.saturating_sub(count(&iocb.ki_iter))
     }
 
     /// What it was completed with: res and res2.
@@ -331,6 +340,7 @@ impl Provided {
             // INVARIANT: the provider's reference.
             held.refs.add(1u32, Relaxed);
         }
+        held.before.store(self.moved(), Relaxed);
         // Registration refuses a provider without it.
         let retry = self.method().retry?;
         // SAFETY: the iocb is the provider's now, and the caller is in process context.
@@ -391,8 +401,12 @@ impl Provided {
                     return self.completed(unsafe { Active::take(raw) });
                 }
                 // Who cancelled it during the attempt left the rest to us.
-                if !listed || keep.is_cancelled() {
-                    let _ = self.cancel();
+                if (!listed || keep.is_cancelled()) && self.cancel().is_none() {
+                    keep.uncancel();
+                    // One that is not listed was asked for because its context has ended.
+                    if listed {
+                        let _ = Tracked::was_refused(keep.as_arc_borrow());
+                    }
                 }
                 Attempted::Gone
             }
@@ -458,7 +472,14 @@ impl Provided {
             End::Owed => {
                 self.forget();
                 // The provider does not look at the rest of the memory any more.
-                if self.ask() && self.held().promise.given_up() {
+                let gave = self.ask();
+                // What is only to be kicked needs no more of the request than the struct and its file:
+                // a provider may take its time.
+                // SAFETY: this is called once, and our reference keeps `Drop` away.
+                if let Some(kept) = unsafe { &mut *self.held().kept.get() } {
+                    kept._buffers = None;
+                }
+                if gave && self.held().promise.given_up() {
                     self.release();
                 }
             }
@@ -578,6 +599,14 @@ unsafe extern "C" fn kaio_held_complete(
     if !held.promise.take() {
         return false;
     }
+    let res = match res {
+        // A promise is no result: whoever gets one as such would wait for ever.
+        RETRY | QUEUED => {
+            this.report(c"completes with -EIOCBRETRY or -EIOCBQUEUED, which is no result");
+            EIO.to_errno() as isize
+        }
+        res => res,
+    };
     // SAFETY: by the invariant it is ours to write.
     unsafe { *held.result.get() = (res as i64, res2 as i64) };
     if held.promise.completed() == Told::Act {

@@ -266,6 +266,11 @@ impl<R: Request> Tracked<R> {
         self.state.is_cancelled()
     }
 
+    /// Who has the request outside does not give it up: it goes on, and may be cancelled again.
+    pub(super) fn uncancel(&self) {
+        self.state.uncancel();
+    }
+
     pub(super) fn key(&self) -> u64 {
         self.key
     }
@@ -300,7 +305,7 @@ impl<R: Request> Tracked<R> {
             Cancel::Remembered => {
                 let ended = this.shared().cancel_elsewhere();
                 if ended.is_none() {
-                    this.state.uncancel();
+                    this.uncancel();
                 }
                 return ended;
             }
@@ -308,6 +313,15 @@ impl<R: Request> Tracked<R> {
         };
         // The token's drop ends it.
         Some(queued.and_then(Queued::claim).is_some())
+    }
+
+    /// Who asked for the request outside was refused. If its context ended meanwhile, that end found
+    /// it marked, and left it to whoever had marked it: asks once more, for the end.
+    pub(super) fn was_refused(this: ArcBorrow<'_, Self>) -> Option<bool> {
+        if this.shared().index().is_open() {
+            return None;
+        }
+        Self::carry_out(this, this.cancel(Spare::Pledged))
     }
 
     /// Takes a queued request out of whatever queue it is in. `None`: somebody has just done so, or

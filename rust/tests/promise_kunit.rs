@@ -87,10 +87,10 @@ mod suite {
     }
 
     #[test]
-    fn a_kick_before_a_result_was_for_nothing() {
+    fn a_kick_before_a_result_was_not_owed() {
         let p = running();
         assert_eq!(p.kick(), Told::Remembered);
-        assert_eq!(p.answer_result(), (Left::Nothing, false));
+        assert_eq!(p.answer_result(), (Left::Nothing, true));
     }
 
     #[test]
@@ -114,6 +114,8 @@ mod suite {
         assert_eq!(p.completed(), Told::Remembered);
         assert_eq!(p.answer_queued(), (Left::Completed, false));
         assert!(p.is_over());
+        // Whose result it is.
+        assert!(p.is_taken());
     }
 
     #[test]
@@ -140,12 +142,14 @@ mod suite {
         assert_eq!(p.answer_retry(), (Left::Busy, false));
         assert_eq!(p.completed(), Told::Remembered);
         assert_eq!(p.answer_retry(), (Left::Completed, true));
+        assert!(p.is_taken());
         // Completed, and a result.
         let p = running();
         assert!(p.take());
         assert_eq!(p.answer_result(), (Left::Busy, false));
         assert_eq!(p.completed(), Told::Remembered);
         assert_eq!(p.answer_result(), (Left::Completed, true));
+        assert!(p.is_taken());
         // Not what was promised.
         let p = kick_owed();
         assert!(!p.take());

@@ -9,6 +9,7 @@ use kernel::prelude::*;
 mod suite {
     use crate::{
         sys::{
+            errno,
             provider::{
                 self,
                 rig::{
@@ -177,7 +178,7 @@ mod suite {
     #[test]
     fn a_completion_before_the_answer_ends_it() -> Result {
         let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.does_early(Early::Complete);
+        rig.does_early(Early::Complete(5, 6));
         let (req, pointer) = request(&world, &rig)?;
         assert!(attempt(req).is_none());
         assert_eq!(world.seen(), COMPLETED);
@@ -187,9 +188,31 @@ mod suite {
     }
 
     #[test]
+    fn a_completion_before_the_answer_has_both_results() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        rig.does_early(Early::Complete(5, 6));
+        let (req, _) = request(&world, &rig)?;
+        let provided = req.view().provider.as_ref().map(Provided::again);
+        assert!(attempt(req).is_none());
+        assert_eq!(provided.map(|p| p.res2()), Some(6));
+        Ok(())
+    }
+
+    #[test]
+    fn a_promise_is_no_result_of_a_completion() -> Result {
+        for res in provider::rig::PROMISES {
+            let rig = Rig::new(Answer::Queued)?;
+            rig.does_early(Early::Complete(res, 0));
+            assert_eq!(rig.read(false)?, EIO.to_errno() as isize);
+            assert_eq!(rig.refused(), 0);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_completion_counts_more_than_the_answer() -> Result {
         let (world, rig) = (World::new()?, Rig::new(Answer::Result(1))?);
-        rig.does_early(Early::Complete);
+        rig.does_early(Early::Complete(5, 6));
         let (req, _) = request(&world, &rig)?;
         assert!(attempt(req).is_none());
         assert_eq!(world.seen(), COMPLETED);
@@ -266,5 +289,119 @@ mod suite {
         assert_eq!(world.seen().cancelled, 2);
         assert_eq!(rig.calls(), calls(2, 2, 2));
         Ok(())
+    }
+
+    #[test]
+    fn a_cancel_during_retry_that_is_refused_can_be_repeated() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        rig.keeps();
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(park(req));
+        assert!(pointer.kick());
+        rig.answers(Answer::Queued);
+        let again = world.next();
+        assert!(again.is_some());
+        // It runs: this is remembered.
+        assert_eq!(world.index.cancel(KEY), Some(false));
+        assert_eq!(rig.calls(), calls(1, 0, 0));
+        again.into_iter().for_each(|req| drop(attempt(req)));
+        assert_eq!(rig.calls(), calls(2, 1, 0));
+        assert_eq!(world.index.cancel(KEY), None);
+        assert_eq!(rig.calls(), calls(2, 2, 0));
+        rig.lets_go();
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(world.seen().cancelled, 1);
+        assert_eq!(rig.calls(), calls(2, 3, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_context_that_ends_during_a_refusal_asks_again() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        rig.keeps();
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        let closing = world.clone();
+        rig.during_cancel(KBox::new(move || closing.index.close(), GFP_KERNEL)?);
+        assert_eq!(world.index.cancel(KEY), None);
+        // By who cancelled, and for the context.
+        assert_eq!(rig.calls(), calls(1, 2, 0));
+        assert!(pointer.complete(1, 2));
+        assert_eq!(world.seen(), COMPLETED);
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_given_back_keeps_what_earlier_attempts_moved() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        rig.moves(3);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(park(req));
+        assert!(pointer.kick());
+        rig.answers(Answer::Queued);
+        rig.moves(5);
+        let again = world.next();
+        let provided = again.as_ref().and_then(|req| req.view().provider.as_ref());
+        let provided = provided.map(Provided::again);
+        again.into_iter().for_each(|req| drop(attempt(req)));
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(provided.map(|p| p.done()), Some(3));
+        Ok(())
+    }
+
+    #[test]
+    fn read_gets_the_result() -> Result {
+        let rig = Rig::new(Answer::Result(3))?;
+        assert_eq!(rig.read(false)?, 3);
+        assert_eq!(rig.calls(), calls(1, 0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn read_gets_bytes_rather_than_the_error_after_them() -> Result {
+        let rig = Rig::new(Answer::Result(EFAULT.to_errno() as isize))?;
+        rig.moves(3);
+        assert_eq!(rig.read(false)?, 3);
+        Ok(())
+    }
+
+    #[test]
+    fn read_gets_what_it_was_completed_with_before_the_answer() -> Result {
+        for answer in [Answer::Queued, Answer::Retry, Answer::Result(1)] {
+            let rig = Rig::new(answer)?;
+            // They were taken, and it failed.
+            rig.moves(3);
+            rig.does_early(Early::Complete(EIO.to_errno() as i64, 0));
+            assert_eq!(rig.read(false)?, EIO.to_errno() as isize);
+            assert_eq!(rig.calls(), calls(1, 0, 1));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn read_that_may_not_wait_asks_for_what_is_queued() -> Result {
+        let rig = Rig::new(Answer::Queued)?;
+        rig.moves(3);
+        assert_eq!(rig.read(true)?, EAGAIN.to_errno() as isize);
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn read_that_may_not_wait_for_a_kick() -> Result {
+        let rig = Rig::new(Answer::Retry)?;
+        assert_eq!(rig.read(true)?, EAGAIN.to_errno() as isize);
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn no_event_says_restart() {
+        for errno in [512, 513, 514, 516] {
+            assert_eq!(errno::of_event(-errno), errno::EINTR);
+        }
+        for res in [0, 512, errno::EINTR, -511, -515, -517] {
+            assert_eq!(errno::of_event(res), res);
+        }
     }
 }

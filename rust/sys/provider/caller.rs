@@ -35,7 +35,7 @@ use crate::{
 const RESTART: isize = -(bindings::ERESTARTSYS as isize);
 
 /// Of callers of read(2), who wait for the promise to change.
-static CALLER: Owner = Owner {
+pub(super) static CALLER: Owner = Owner {
     kick: wake_caller,
     complete: wake_caller,
     forget: |_| {},
@@ -86,7 +86,22 @@ impl Provided {
         unsafe { ffi::kaio_wait_var(var, Some(ready), var, interruptible) == 0 }
     }
 
-    /// Runs the request to its end in the current task.
+    /// Runs the request to its end in the current task: bytes, or a negative errno.
+    pub(super) fn run_to_end(&self, nowait: bool) -> isize {
+        let ret = self.run(nowait);
+        let done = match self.held().promise.is_taken() {
+            // What it was completed with is all there is to say.
+            true => 0,
+            // The provider is done with the iocb, or has promised no more than to kick.
+            false => self.done(),
+        };
+        self.end();
+        match ret {
+            ret if ret < 0 && done > 0 => done as isize,
+            ret => ret,
+        }
+    }
+
     fn run(&self, nowait: bool) -> isize {
         loop {
             let Some(ret) = self.call() else {
@@ -106,7 +121,7 @@ impl Provided {
                     self.release();
                     return self.result().0 as isize;
                 }
-                Left::Owed if ret == QUEUED => return self.wait_for_completion(),
+                Left::Owed if ret == QUEUED => return self.wait_for_completion(nowait),
                 // Its promise ends with the request.
                 _ if nowait => return errno::EAGAIN as isize,
                 Left::Owed if !self.wait(is_kicked, Patience::Signal) => return RESTART,
@@ -117,16 +132,19 @@ impl Provided {
         }
     }
 
-    fn wait_for_completion(&self) -> isize {
-        if !self.wait(is_over, Patience::Signal) {
-            // A signal: cancel it, or else it needs the caller's memory until it completes.
+    fn wait_for_completion(&self, nowait: bool) -> isize {
+        if nowait || !self.wait(is_over, Patience::Signal) {
+            // No time, or a signal: cancel it, or else it needs the caller's memory until it completes.
             let promise = &self.held().promise;
             if promise.ask() == Ask::Ask {
                 let gave = self.ask();
                 if promise.asked(gave) == Told::Act {
                     self.held().given_back.store(true, Relaxed);
                     self.release();
-                    return RESTART;
+                    return match nowait {
+                        true => errno::EAGAIN as isize,
+                        false => RESTART,
+                    };
                 }
             }
             self.wait(is_over, Patience::None);
@@ -171,19 +189,14 @@ unsafe extern "C" fn kaio_held_call(
         Ok(this) => this,
         Err(e) => return e.to_errno() as isize,
     };
-    let ret = this.run(nowait);
-    let done = match this.held().promise.is_taken() {
-        true => 0,
-        false => this.done(),
-    };
-    // SAFETY: the provider is done with the iocb, or has promised no more than to kick.
-    unsafe {
-        (*kiocb).ki_pos = (*this.iocb()).ki_pos;
-        ptr::copy_nonoverlapping(&raw const (*this.iocb()).ki_iter, iter, 1);
+    let ret = this.run_to_end(nowait);
+    // What failed has not moved anything, whatever it took.
+    if ret >= 0 {
+        // SAFETY: the provider is done with the iocb, or has promised no more than to kick.
+        unsafe {
+            (*kiocb).ki_pos = (*this.iocb()).ki_pos;
+            ptr::copy_nonoverlapping(&raw const (*this.iocb()).ki_iter, iter, 1);
+        }
     }
-    this.end();
-    match ret {
-        ret if ret < 0 && done > 0 => done as isize,
-        ret => ret,
-    }
+    ret
 }

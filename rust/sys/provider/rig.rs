@@ -14,9 +14,11 @@ use kernel::{
 };
 
 use super::{
+    caller,
     kaio_held_complete,
     kaio_held_kick,
     Kept,
+    Owner,
     Provided,
     Requests,
     QUEUED,
@@ -26,6 +28,9 @@ use crate::sys::{
     ffi,
     request::Request, //
 };
+
+/// -EIOCBRETRY and -EIOCBQUEUED.
+pub(crate) const PROMISES: [i64; 2] = [RETRY as i64, QUEUED as i64];
 
 /// What the method answers.
 #[derive(Clone, Copy)]
@@ -40,7 +45,8 @@ pub(crate) enum Answer {
 pub(crate) enum Early {
     Nothing,
     Kick,
-    Complete,
+    /// With this.
+    Complete(i64, i64),
 }
 
 /// How often what was called.
@@ -54,7 +60,11 @@ pub(crate) struct Calls {
 struct Script {
     answer: Answer,
     early: Early,
+    /// Bytes that each attempt moves.
+    moves: usize,
     gives_back: bool,
+    /// What happens while the cancel method runs; once.
+    during_cancel: Option<KBox<dyn Fn()>>,
     calls: Calls,
     /// Kicks and completions that were refused.
     refused: u32,
@@ -96,10 +106,14 @@ unsafe extern "C" fn retry(iocb: *mut ffi::kaio_iocb) -> isize {
     let taken = match early {
         Early::Nothing => true,
         Early::Kick => pointer.kick(),
-        Early::Complete => pointer.complete(5, 6),
+        Early::Complete(res, res2) => pointer.complete(res, res2),
     };
-    // SAFETY: as above.
-    unsafe { script(iocb).refused += u32::from(!taken) };
+    // SAFETY: as above; the iocb is ours during the attempt.
+    unsafe {
+        script(iocb).refused += u32::from(!taken);
+        // As if the iterator, which is of nothing, had advanced.
+        (*iocb).ki_nbytes += script(iocb).moves;
+    }
     match answer {
         Answer::Retry => RETRY,
         Answer::Queued => QUEUED,
@@ -109,9 +123,15 @@ unsafe extern "C" fn retry(iocb: *mut ffi::kaio_iocb) -> isize {
 
 unsafe extern "C" fn cancel(iocb: *mut ffi::kaio_iocb) -> kernel::ffi::c_int {
     // SAFETY: as above.
-    let script = unsafe { script(iocb) };
-    script.calls.cancel += 1;
-    match script.gives_back {
+    let during = unsafe {
+        script(iocb).calls.cancel += 1;
+        script(iocb).during_cancel.take()
+    };
+    if let Some(during) = during {
+        during();
+    }
+    // SAFETY: as above.
+    match unsafe { script(iocb).gives_back } {
         true => 0,
         false => EBUSY.to_errno(),
     }
@@ -141,7 +161,9 @@ impl Rig {
                 script: Opaque::new(Script {
                     answer,
                     early: Early::Nothing,
+                    moves: 0,
                     gives_back: true,
+                    during_cancel: None,
                     calls: Calls::default(),
                     refused: 0,
                 }),
@@ -193,8 +215,20 @@ impl Rig {
         self.script().early = early;
     }
 
+    pub(crate) fn moves(&self, bytes: usize) {
+        self.script().moves = bytes;
+    }
+
     pub(crate) fn keeps(&self) {
         self.script().gives_back = false;
+    }
+
+    pub(crate) fn lets_go(&self) {
+        self.script().gives_back = true;
+    }
+
+    pub(crate) fn during_cancel(&self, during: KBox<dyn Fn()>) {
+        self.script().during_cancel = Some(during);
     }
 
     pub(crate) fn calls(&self) -> Calls {
@@ -207,6 +241,16 @@ impl Rig {
 
     /// For a request of a kind `R`, without a file or memory.
     pub(crate) fn provide<R: Request>(&self) -> Result<(Provided, Pointer)> {
+        self.make(&Requests::<R>::OWNER)
+    }
+
+    /// As read(2) does; what it returns.
+    pub(crate) fn read(&self, nowait: bool) -> Result<isize> {
+        let (provided, _) = self.make(&caller::CALLER)?;
+        Ok(provided.run_to_end(nowait))
+    }
+
+    fn make(&self, owner: &'static Owner) -> Result<(Provided, Pointer)> {
         let iocb = ffi::kaio_iocb {
             ki_filp: ptr::null_mut(),
             ki_user_data: 0,
@@ -224,8 +268,7 @@ impl Rig {
         };
         let provider = NonNull::new(self.0.provider.get()).ok_or(EINVAL)?;
         // SAFETY: the test keeps us; an iterator of nothing is valid.
-        let provided =
-            unsafe { Provided::with_provider(iocb, provider, kept, &Requests::<R>::OWNER) }?;
+        let provided = unsafe { Provided::with_provider(iocb, provider, kept, owner) }?;
         let pointer = Pointer(provided.iocb());
         Ok((provided, pointer))
     }
