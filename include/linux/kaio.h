@@ -69,19 +69,22 @@ struct kaio_iocb {
  *	module.
  * @flags: KAIO_PROVIDES_READ, KAIO_PROVIDES_WRITE or both.
  * @retry: do what can be done without waiting. Returns the result (bytes, or a
- *	negative errno), or makes a promise:
+ *	negative errno; bytes that were moved, by any attempt, count more than
+ *	that), or makes a promise:
  *	-EIOCBRETRY: kaio_kick() will be called, and then retry again;
  *	-EIOCBQUEUED: kaio_complete() will be called.
  * @cancel: may be NULL. The request is to end. 0: the promise is taken back, and
  *	neither kaio_kick() nor kaio_complete() will come (or it came during
- *	this call). Anything else: the promise stands.
+ *	this call). Anything else: the promise stands. A provider that refuses
+ *	to give up completions for long must not set FMODE_NOWAIT.
  * @dtor: may be NULL. Nobody will touch the request any more. Called once, if
  *	retry was called at all.
  *
  * - retry: process context, in the submitter's memory and with its credentials; no
  *   locks. One call at a time for each request.
- * - cancel: process context, none of kaio's locks, but perhaps the submitter's mmap
- *   lock: user memory must not be touched. Never while retry runs.
+ * - cancel: process context, of whoever it may be, none of kaio's locks, but perhaps
+ *   the submitter's mmap lock: user memory must not be touched. May sleep, but
+ *   others wait meanwhile. Never while retry runs.
  * - dtor: any context, hard interrupt included, under the locks of whoever calls
  *   kaio_kick() or kaio_complete(): must not sleep, nor take these locks.
  */

@@ -36,9 +36,14 @@ static struct kaio_provider *kaio_provider_find(const struct file_operations *fo
 	return NULL;
 }
 
-static bool kaio_provider_does(const struct kaio_provider *provider, bool write)
+/* Regular files need freeze protection and limits, which here nobody sees to. */
+static struct kaio_provider *kaio_provider_of(const struct file *file, bool write)
 {
-	return provider && (provider->flags & (write ? KAIO_PROVIDES_WRITE : KAIO_PROVIDES_READ));
+	const unsigned int does = write ? KAIO_PROVIDES_WRITE : KAIO_PROVIDES_READ;
+	struct kaio_provider *provider = kaio_provider_find(file->f_op);
+
+	return provider && provider->flags & does && !S_ISREG(file_inode(file)->i_mode) ?
+		       provider : NULL;
 }
 
 /**
@@ -47,7 +52,7 @@ static bool kaio_provider_does(const struct kaio_provider *provider, bool write)
  *	kaio_unregister_provider() has returned.
  *
  * Before the first file with @provider->fops is opened: requests that were
- * submitted before go to the file operations.
+ * submitted before go to the file operations. Those on regular files always do.
  *
  * Context: process; may sleep.
  * Return: 0; -EINVAL: a field is missing or wrong, or the file operations belong to
@@ -75,7 +80,8 @@ EXPORT_SYMBOL_GPL(kaio_register_provider);
  *
  * From now on requests go to the file operations. Waits until the last one that
  * the provider had has gone, and its destructor has returned. Within module_exit()
- * there is none: each keeps its file open, and that the module.
+ * there is none: each keeps its file open, and that the module. Anywhere else it
+ * waits as long as the requests do: nobody cancels those that wait for a kick.
  *
  * Context: process; sleeps.
  */
@@ -101,7 +107,7 @@ bool kaio_providers_any(void)
 bool kaio_provider_serves(const struct file *file, bool write)
 {
 	guard(rcu)();
-	return kaio_provider_does(kaio_provider_find(file->f_op), write);
+	return kaio_provider_of(file, write);
 }
 
 /* NULL: it has gone. */
@@ -110,10 +116,9 @@ struct kaio_provider *kaio_provider_get(const struct file *file, bool write)
 	struct kaio_provider *provider;
 
 	guard(rcu)();
-	provider = kaio_provider_find(file->f_op);
-	if (!kaio_provider_does(provider, write))
-		return NULL;
-	atomic_inc(&provider->users);
+	provider = kaio_provider_of(file, write);
+	if (provider)
+		atomic_inc(&provider->users);
 	return provider;
 }
 
@@ -221,7 +226,9 @@ EXPORT_SYMBOL_GPL(kaio_kick);
 /**
  * kaio_complete - the request is over.
  * @iocb: the request. Must not be touched after this, but by dtor.
- * @res: the result: bytes, or a negative errno.
+ * @res: the result: bytes of all attempts, or a negative errno, which counts even
+ *	if earlier attempts have moved some. No promise: -EIOCBRETRY and -EIOCBQUEUED
+ *	are reported, and are -EIO.
  * @res2: io_event.res2.
  *
  * Once for each -EIOCBQUEUED; it may come before retry has returned that.
@@ -242,11 +249,15 @@ EXPORT_SYMBOL_GPL(kaio_complete);
  * @iter: the caller's memory.
  *
  * Calls the provider's retry, and sleeps until it is kicked or completed: what
- * wait_on_sync_kiocb() was for. A signal ends it as KAIO_CANCEL does.
+ * wait_on_sync_kiocb() was for. A signal ends it as KAIO_CANCEL does, and so does,
+ * at once, that it is not to wait. If the provider refuses, because it uses the
+ * caller's memory, it waits all the same, and nothing interrupts that.
  *
- * Context: process; sleeps.
+ * Context: process; sleeps. Perhaps under the lock of the file's position, which
+ * stream_open() does away with, or under locks of io_uring.
  * Return: bytes, or a negative errno; -ERESTARTSYS: a signal came before the first
- * byte; -EAGAIN: it would have to wait, and is not to (RWF_NOWAIT, O_NONBLOCK).
+ * byte; -EAGAIN: it would have to wait, and is not to (RWF_NOWAIT, O_NONBLOCK);
+ * -EINVAL: the file has no provider, or is a regular one.
  */
 ssize_t kaio_read_iter(struct kiocb *kiocb, struct iov_iter *iter)
 {
