@@ -27,6 +27,7 @@
 #define KAIO_TICKER_STALL	(1U << 5) /* retry does not return, until this is cleared */
 #define KAIO_TICKER_WAIT_FIRST	(1U << 6) /* once: a write waits for a tick before it is taken */
 #define KAIO_TICKER_RESTART	(1U << 7) /* once: the result is ERESTARTSYS */
+#define KAIO_TICKER_NOBODY	(1U << 8) /* once: the error of a read is EIOCBQUEUED */
 
 #define KAIO_TICKER_MIN_PERIOD_NS	10000
 #define KAIO_TICKER_MAX_PERIOD_NS	10000000000ULL
@@ -37,7 +38,8 @@
  * @tick_bytes: what a tick brings.
  * @flags: KAIO_TICKER_* bits. EOPNOTSUPP: the interface does not let it do that
  *	(in Rust nothing can be done twice), or it would be a crash
- *	(%KAIO_TICKER_TWICE_LATE without debug assertions).
+ *	(%KAIO_TICKER_TWICE_LATE without debug assertions), or the read would never
+ *	end (%KAIO_TICKER_NOBODY in C, where this is a promise).
  */
 struct kaio_ticker_config {
 	__u64	period_ns;

@@ -282,11 +282,13 @@ static int ticker_set(struct ticker *t, const struct kaio_ticker_config *config)
 {
 	const u64 period = config->period_ns;
 
-	if (config->flags >= KAIO_TICKER_RESTART << 1 || period > KAIO_TICKER_MAX_PERIOD_NS ||
+	if (config->flags >= KAIO_TICKER_NOBODY << 1 || period > KAIO_TICKER_MAX_PERIOD_NS ||
 	    (period && period < KAIO_TICKER_MIN_PERIOD_NS))
 		return -EINVAL;
 	if ((config->flags & KAIO_TICKER_TWICE_LATE) &&
 	    !IS_ENABLED(CONFIG_RUST_DEBUG_ASSERTIONS))
+		return -EOPNOTSUPP;
+	if (config->flags & KAIO_TICKER_NOBODY)
 		return -EOPNOTSUPP;
 	/* A timer must not be started while its callback runs, which starts it itself. */
 	guard(mutex)(&t->mutex);

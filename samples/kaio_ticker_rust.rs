@@ -89,7 +89,8 @@ const KEEP: u32 = 1 << 4;
 const STALL: u32 = 1 << 5;
 const WAIT_FIRST: u32 = 1 << 6;
 const RESTART: u32 = 1 << 7;
-const KNOWN: u32 = (1 << 8) - 1;
+const NOBODY: u32 = 1 << 8;
+const KNOWN: u32 = (1 << 9) - 1;
 
 const MIN_PERIOD_NS: u64 = 10_000;
 const MAX_PERIOD_NS: u64 = 10_000_000_000;
@@ -228,6 +229,9 @@ impl Ticker {
         let mut buf = [0; 64];
         if self.test_flag(RESTART) {
             return promise.result(Err(ERESTARTSYS));
+        }
+        if self.test_flag(NOBODY) {
+            return promise.result(Err(EIOCBQUEUED));
         }
         while req.left() > 0 {
             if self.test_flag(KICK_EARLY) {

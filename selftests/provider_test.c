@@ -498,6 +498,21 @@ TEST_F(ticker, an_event_says_EINTR_for_ERESTARTSYS)
 	expect_end(_metadata, self, &iocb, -EINTR, 1);
 }
 
+/* As an error it is no promise of a completion. */
+TEST_F(ticker, nobody_owes_a_completion_by_an_error)
+{
+	struct iocb iocb;
+
+	if (variant->sloppy) {
+		EXPECT_EQ(-EOPNOTSUPP, ticker_set(self->file, KAIO_TICKER_NOBODY));
+		return;
+	}
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_NOBODY));
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	expect_end(_metadata, self, &iocb, -EIO, 0);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
 TEST_F(ticker, a_second_completion_is_refused)
 {
 	struct iocb iocb;
