@@ -219,7 +219,7 @@ impl Ticker {
     fn complete(&self, completion: Completion, bytes: usize) {
         self.completions.add(1u64, Relaxed);
         let res = match self.test_flag(RESTART) {
-            true => ERESTARTSYS.to_errno() as i64,
+            true => i64::from(ERESTARTSYS.to_errno()),
             false => bytes as i64,
         };
         completion.complete(res, self.ticks.load(Relaxed) as i64);

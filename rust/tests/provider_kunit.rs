@@ -371,7 +371,7 @@ mod suite {
             let rig = Rig::new(answer)?;
             // They were taken, and it failed.
             rig.moves(3);
-            rig.does_early(Early::Complete(EIO.to_errno() as i64, 0));
+            rig.does_early(Early::Complete(i64::from(EIO.to_errno()), 0));
             assert_eq!(rig.read(false)?, EIO.to_errno() as isize);
             assert_eq!(rig.calls(), calls(1, 0, 1));
         }
