@@ -673,7 +673,8 @@ impl Engine {
 
     /// The helper `number` holds no lost context any more: what was in it ends. It left poll(2), and
     /// who is the last to let go of the open file does not come back from the kernel before all that
-    /// was in flight is complete, or 10 seconds are over.
+    /// was in flight is complete, or 10 seconds are over. (If the program closed it in the moment in
+    /// which the helper was not in poll(2), its own close(2) is what waits, and this may be early.)
     pub(super) fn end_lost(&mut self, number: usize) {
         for index in 0..self.requests.places() {
             if self.requests.get(index).map(|r| r.place) == Some(Place::Lost(number)) {
