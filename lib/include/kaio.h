@@ -181,6 +181,45 @@ static inline int kaio_wait(int fd, __u64 ctx_id, long min_nr,
 }
 
 /**
+ * kaio_submit_wait() - start requests, then take events, in one call
+ * @fd: the device
+ * @ctx_id: the context
+ * @nr: how many requests; may be 0
+ * @iocbpp: pointers to them
+ * @min_nr: return only when that many events were taken,
+ * @nr_events: and never more than that
+ * @events: where to put them
+ * @timeout: relative; NULL: for ever
+ * @submitted: is set to the number of requests that were started; or NULL
+ *
+ * If fewer than @nr were started it does not wait. Not while another thread takes
+ * events of this context.
+ *
+ * Return: how many events, or why not even the first request was started (see
+ * kaio_submit()), or what was wrong with the wait (see kaio_getevents()): then
+ * @submitted counts all the same.
+ */
+static inline int kaio_submit_wait(int fd, __u64 ctx_id, long nr, struct iocb **iocbpp,
+				   long min_nr, long nr_events, struct io_event *events,
+				   const struct __kernel_timespec *timeout, long *submitted)
+{
+	struct kaio_submit_wait arg = {
+		.ctx_id = ctx_id,
+		.nr = nr,
+		.iocbpp = (unsigned long)iocbpp,
+		.min_nr = min_nr,
+		.nr_events = nr_events,
+		.events = (unsigned long)events,
+		.timeout = (unsigned long)timeout,
+	};
+	int ret = kaio_ioctl(fd, KAIO_SUBMIT_WAIT, &arg);
+
+	if (submitted)
+		*submitted = arg.submitted;
+	return ret;
+}
+
+/**
  * kaio_cancel() - give a request up; io_cancel(2)
  * @fd: the device
  * @ctx_id: the context

@@ -78,6 +78,36 @@ TEST_F(header, getevents_takes)
 	EXPECT_EQ(NULL, kaio_ring_peek(self->ring));
 }
 
+TEST_F(header, submit_wait_does_both)
+{
+	struct io_event event = {};
+	long submitted = 7;
+
+	ASSERT_EQ(2, write(self->pipe[1], "hi", 2));
+	ASSERT_EQ(1, kaio_submit_wait(self->fd, self->ctx, 1, self->list, 1, 1, &event, &patience,
+				      &submitted));
+	EXPECT_EQ(1, submitted);
+	EXPECT_EQ(42, event.data);
+	EXPECT_EQ(2, event.res);
+	EXPECT_EQ(0, memcmp(self->buf, "hi", 2));
+}
+
+TEST_F(header, submit_wait_says_what_was_submitted)
+{
+	struct io_event event;
+	long submitted = 7;
+
+	/* The wait ends without an event; nobody need ask how many were started. */
+	EXPECT_EQ(0, kaio_submit_wait(self->fd, self->ctx, 1, self->list, 1, 1, &event, &no_wait,
+				      &submitted));
+	EXPECT_EQ(1, submitted);
+	EXPECT_EQ(0, kaio_submit_wait(self->fd, self->ctx, 0, NULL, 1, 1, &event, &no_wait, NULL));
+	kaio_prep(&self->iocb, IOCB_CMD_PREAD, -1, self->buf, 1, 0);
+	EXPECT_EQ(-EBADF, kaio_submit_wait(self->fd, self->ctx, 1, self->list, 1, 1, &event, &patience,
+					   &submitted));
+	EXPECT_EQ(0, submitted);
+}
+
 TEST_F(header, wait_leaves_the_event_in_the_ring)
 {
 	const struct io_event *event;

@@ -27,6 +27,16 @@ const LOWEST: usize = 512;
 /// Those of open(2). `ENOENT`: the module is not loaded, or the node is not in this container.
 /// `EACCES`, `EPERM`: the node's mode, or the container, forbids it.
 pub fn open() -> Result<c_int> {
+    open_from(LOWEST)
+}
+
+/// The same, with a number of at least `lowest` if the process may have so many. For who must not
+/// take another's descriptor for its own, if the program has closed both.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn open_from(lowest: usize) -> Result<c_int> {
     let flags = (libc::O_RDWR | libc::O_CLOEXEC) as usize;
     let at = libc::AT_FDCWD as usize;
     // SAFETY: PATH ends with a zero.
@@ -37,7 +47,7 @@ pub fn open() -> Result<c_int> {
         )
     }?;
     let fd = fd as c_int;
-    for lowest in [LOWEST, 3] {
+    for lowest in [lowest, 3] {
         if fd as usize >= lowest {
             break;
         }

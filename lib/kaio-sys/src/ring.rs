@@ -17,6 +17,8 @@ use crate::uapi::{io_event, kaio_ring, KAIO_RING_INCOMPAT_FEATURES, KAIO_RING_MA
 #[derive(Clone, Copy, Debug)]
 pub struct Ring {
     ring: *mut kaio_ring,
+    /// Its size as it was found: the program can write what is in the ring.
+    slots: u32,
 }
 
 // SAFETY: it is an address of memory that all threads have; who takes events promises to be alone.
@@ -48,7 +50,18 @@ impl Ring {
             && incompat == KAIO_RING_INCOMPAT_FEATURES
             && header as usize == size_of::<kaio_ring>()
             && nr > 1;
-        known.then_some(Self { ring })
+        known.then_some(Self { ring, slots: nr })
+    }
+
+    /// The ring of the context `ctx_id`, of which [`Ring::new`] said that it has so many slots.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Ring::new`].
+    #[inline]
+    pub unsafe fn with_slots(ctx_id: u64, slots: u32) -> Self {
+        let ring = ctx_id as *mut kaio_ring;
+        Self { ring, slots }
     }
 
     #[inline]
@@ -66,8 +79,7 @@ impl Ring {
     /// Slots of the ring; it holds one event less.
     #[inline]
     pub fn slots(&self) -> u32 {
-        // SAFETY: mapped, and it does not change.
-        unsafe { (*self.ring).nr }
+        self.slots
     }
 
     /// Head and tail as numbers below `slots`, whatever a program wrote there.

@@ -5,15 +5,15 @@
 //! Arguments are those of the system calls, as a program gave them: pointers may be bad. Results are
 //! the system calls' too.
 
-use core::ffi::{c_int, c_long};
+use core::ffi::c_long;
 
 use kaio_sys::ioctl::{self, Wait};
 use kaio_sys::syscall::syscall;
-use kaio_sys::uapi::{__kernel_timespec, io_event, iocb};
+use kaio_sys::uapi::{__kernel_timespec, io_event, iocb, KAIO_GETEVENTS_PEEK};
 use kaio_sys::{Errno, Result};
 
 use crate::events::{get_events, lost_is_einval};
-use crate::process::{Backend, Process};
+use crate::process::{Backend, Device, Process};
 use crate::user;
 
 const EINVAL: Errno = Errno::new(libc::EINVAL);
@@ -59,18 +59,18 @@ fn native_setup(nr_events: u32, ctxp: *mut u64) -> Result<usize> {
 fn make(process: &Process, nr_events: u32) -> Result<Option<u64>> {
     let mut again = true;
     loop {
-        let Backend::Kaio(fd) = process.choose_backend()? else {
+        let Backend::Kaio(device) = process.choose_backend()? else {
             return Ok(None);
         };
-        match ioctl::setup(fd, nr_events) {
+        match ioctl::setup(device.fd(), nr_events) {
             Ok(id) => return Ok(Some(id)),
             // The program closed all descriptors, ours too.
             Err(e) if again && (e.get() == libc::EBADF || e.get() == libc::ENOTTY) => {
-                process.forget(fd);
+                process.forget(device);
                 again = false;
             }
             Err(e) if e.get() == libc::ENOTTY => {
-                process.forget(fd);
+                process.forget(device);
                 return process.do_without(e).map(|_| None);
             }
             Err(e) => return Err(e),
@@ -82,11 +82,11 @@ fn make(process: &Process, nr_events: u32) -> Result<Option<u64>> {
 pub(crate) fn destroy(ctx_id: u64) -> Result<usize> {
     let process = Process::get()?;
     match process.backend()? {
-        Backend::Kaio(fd) => {
+        Backend::Kaio(device) => {
             process.contexts().remove(ctx_id)?;
             // SAFETY: of those that we know, nobody reads the ring any more.
-            let destroyed = unsafe { ioctl::destroy(fd, ctx_id) };
-            lost_is_einval(process, fd, destroyed).map(|()| 0)
+            let destroyed = unsafe { ioctl::destroy(device.fd(), ctx_id) };
+            lost_is_einval(process, device, destroyed).map(|()| 0)
         }
         // SAFETY: ends what the caller wants to end.
         Backend::Native => unsafe {
@@ -100,16 +100,16 @@ pub(crate) fn destroy(ctx_id: u64) -> Result<usize> {
 pub(crate) fn submit(ctx_id: u64, nr: c_long, iocbpp: *const *mut iocb) -> Result<usize> {
     let process = Process::get()?;
     match process.backend()? {
-        Backend::Kaio(fd) => {
+        Backend::Kaio(device) => {
             // SAFETY: the buffers are the caller's, who knows the contract of io_submit(2).
-            match unsafe { ioctl::submit(fd, ctx_id, nr, iocbpp) } {
+            match unsafe { ioctl::submit(device.fd(), ctx_id, nr, iocbpp) } {
                 Ok(submitted) => {
                     if let Some(slot) = process.contexts().find(ctx_id) {
                         slot.count(submitted.count);
                     }
                     Ok(submitted.count)
                 }
-                Err(e) => Err(error_of_submit(process, fd, e)),
+                Err(e) => Err(error_of_submit(process, device, ctx_id, e)),
             }
         }
         // SAFETY: as above.
@@ -124,24 +124,41 @@ pub(crate) fn submit(ctx_id: u64, nr: c_long, iocbpp: *const *mut iocb) -> Resul
 
 /// `EBADF` may be about our descriptor, or about that of a request.
 #[cold]
-fn error_of_submit(process: &Process, fd: c_int, e: Errno) -> Errno {
+fn error_of_submit(process: &Process, device: Device, ctx_id: u64, e: Errno) -> Errno {
+    drop_if_gone(process, device, ctx_id, e);
     let is_lost = match e.get() {
         libc::ENOTTY => true,
         // SAFETY: looks at the descriptor.
         libc::EBADF => unsafe {
             native(
                 libc::SYS_fcntl,
-                [fd as usize, libc::F_GETFD as usize, 0, 0, 0, 0],
+                [device.fd() as usize, libc::F_GETFD as usize, 0, 0, 0, 0],
             )
             .is_err()
         },
         _ => false,
     };
     if is_lost {
-        process.forget(fd);
+        process.forget(device);
         return EINVAL;
     }
     e
+}
+
+/// After `EINVAL`: a context whose ring the program has unmapped or moved is not ours to read.
+#[cold]
+fn drop_if_gone(process: &Process, device: Device, ctx_id: u64, e: Errno) {
+    let nothing = Wait {
+        flags: KAIO_GETEVENTS_PEEK,
+        ..Wait::default()
+    };
+    if e == EINVAL && process.contexts().find(ctx_id).is_some() {
+        // SAFETY: takes nothing.
+        if unsafe { ioctl::get_events(device.fd(), ctx_id, &nothing) } == Err(EINVAL) {
+            // In a handler that interrupted a taker it stays.
+            let _ = process.contexts().remove(ctx_id);
+        }
+    }
 }
 
 /// io_getevents(2) and io_pgetevents(2); that is `nr`.
@@ -149,7 +166,7 @@ fn error_of_submit(process: &Process, fd: c_int, e: Errno) -> Errno {
 pub(crate) fn getevents(nr: c_long, ctx_id: u64, wait: &Wait) -> Result<usize> {
     let process = Process::get()?;
     match process.backend()? {
-        Backend::Kaio(fd) => get_events(process, fd, ctx_id, wait),
+        Backend::Kaio(device) => get_events(process, device, ctx_id, wait),
         Backend::Native => {
             let sig = Sigset {
                 mask: wait.sigmask,
@@ -217,8 +234,10 @@ pub(crate) fn wait_for(
 pub(crate) fn cancel(ctx_id: u64, iocb: *mut iocb, event: *mut io_event) -> Result<usize> {
     let process = Process::get()?;
     match process.backend()? {
-        Backend::Kaio(fd) => {
-            lost_is_einval(process, fd, ioctl::cancel(fd, ctx_id, iocb))?;
+        Backend::Kaio(device) => {
+            let cancelled = ioctl::cancel(device.fd(), ctx_id, iocb)
+                .inspect_err(|&e| drop_if_gone(process, device, ctx_id, e));
+            lost_is_einval(process, device, cancelled)?;
             Err(Errno::new(libc::EINPROGRESS))
         }
         // SAFETY: as the caller's own call.

@@ -48,13 +48,15 @@ pub(crate) struct Slot {
 // SAFETY: `known` is touched only by the holder of the lock.
 unsafe impl Sync for Slot {}
 
-/// Pages of the program's that this context was used with, and that could be accessed then. Asking
-/// again would cost a system call each time. If the program unmaps one and still names it, it gets
-/// the SIGSEGV that it would get from any function of libc.
+/// What need not be asked again, which would cost a system call each time: pages of the program's that
+/// this context was used with, and that could be accessed then. If the program unmaps one and still
+/// names it, it gets the SIGSEGV that it would get from any function of libc.
 #[repr(C)]
 struct Known {
     events: Range<usize>,
     timeout: Range<usize>,
+    /// Of the ring; 0 if it is of a kind that only the kernel understands.
+    slots: u32,
 }
 
 /// The pages that have the bytes of `bytes`, which is not empty.
@@ -124,11 +126,14 @@ impl Slot {
         }
         let is_free = self.id.load(Ordering::Relaxed) == from;
         if is_free {
+            // SAFETY: the id came from KAIO_SETUP just now.
+            let ring = unsafe { Ring::new(id) };
             // SAFETY: we have the lock.
             unsafe {
                 *self.known.get() = Known {
                     events: 0..0,
                     timeout: 0..0,
+                    slots: ring.map_or(0, |ring| ring.slots()),
                 }
             };
             self.submitted.store(0, Ordering::Relaxed);
@@ -180,9 +185,14 @@ impl Taker<'_> {
     /// The ring; `None` if it is of a kind that only the kernel understands.
     #[inline]
     fn ring(&self) -> Option<Ring> {
+        // SAFETY: we have the lock.
+        let slots = unsafe { (*self.slot.known.get()).slots };
+        if slots == 0 {
+            return None;
+        }
         // SAFETY: the id came from KAIO_SETUP; who destroys the context removes it from here
         // first, for which it needs the lock that we have.
-        unsafe { Ring::new(self.slot.id.load(Ordering::Relaxed)) }
+        Some(unsafe { Ring::with_slots(self.slot.id.load(Ordering::Relaxed), slots) })
     }
 
     /// Whether there are requests that have not completed. May be wrong while others submit.

@@ -13,7 +13,6 @@
 //! A program that moves `head` itself must not do so while another thread is in here, as it must
 //! not while one is in io_getevents(2).
 
-use core::ffi::c_int;
 use core::ptr::null;
 
 use kaio_sys::ioctl::{self, Wait};
@@ -21,7 +20,7 @@ use kaio_sys::uapi::{__kernel_timespec, KAIO_GETEVENTS_PEEK};
 use kaio_sys::{Errno, Result};
 
 use crate::contexts::{Slot, Taker};
-use crate::process::Process;
+use crate::process::{Device, Process};
 
 const NSEC_PER_SEC: i64 = 1_000_000_000;
 
@@ -40,37 +39,49 @@ enum Patience {
 /// io_getevents(2), and io_pgetevents(2) if there is a mask. `wait` is as the caller has it: bad
 /// pointers are allowed.
 #[inline]
-pub(crate) fn get_events(process: &Process, fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
+pub(crate) fn get_events(
+    process: &Process,
+    device: Device,
+    ctx_id: u64,
+    wait: &Wait,
+) -> Result<usize> {
     match process.contexts().find(ctx_id) {
         // Of what is wrong with the numbers the kernel knows most.
         Some(slot) if 0 <= wait.min_nr && wait.min_nr <= wait.nr => {
-            match take_or_wait(fd, ctx_id, wait, slot) {
-                Err(e) if e.get() == libc::ENOSYS => ask_kernel(process, fd, ctx_id, wait),
+            match take_or_wait(process, device, ctx_id, wait, slot) {
+                Err(e) if e.get() == libc::ENOSYS => ask_kernel(process, device, ctx_id, wait),
                 result => result,
             }
         }
-        _ => ask_kernel(process, fd, ctx_id, wait),
+        _ => ask_kernel(process, device, ctx_id, wait),
     }
 }
 
-fn ask_kernel(process: &Process, fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
+fn ask_kernel(process: &Process, device: Device, ctx_id: u64, wait: &Wait) -> Result<usize> {
     // SAFETY: `events` are the caller's to write to. Nobody takes events of this ring in user space:
     // it is not one that we know.
-    lost_is_einval(process, fd, unsafe { ioctl::get_events(fd, ctx_id, wait) })
+    let events = unsafe { ioctl::get_events(device.fd(), ctx_id, wait) };
+    lost_is_einval(process, device, events)
 }
 
 /// If the program closed our descriptor, its contexts have ended.
-pub(crate) fn lost_is_einval<T>(process: &Process, fd: c_int, result: Result<T>) -> Result<T> {
+pub(crate) fn lost_is_einval<T>(process: &Process, device: Device, result: Result<T>) -> Result<T> {
     match result {
         Err(e) if e.get() == libc::EBADF || e.get() == libc::ENOTTY => {
-            process.forget(fd);
+            process.forget(device);
             Err(EINVAL)
         }
         result => result,
     }
 }
 
-fn take_or_wait(fd: c_int, ctx_id: u64, wait: &Wait, slot: &Slot) -> Result<usize> {
+fn take_or_wait(
+    process: &Process,
+    device: Device,
+    ctx_id: u64,
+    wait: &Wait,
+    slot: &Slot,
+) -> Result<usize> {
     let (mut min, nr) = (wait.min_nr as u64, wait.nr as u64);
     let mut taken = 0;
     let mut taker = slot.lock(ctx_id)?.ok_or(EINVAL)?;
@@ -106,8 +117,16 @@ fn take_or_wait(fd: c_int, ctx_id: u64, wait: &Wait, slot: &Slot) -> Result<usiz
             ..Wait::default()
         };
         // SAFETY: takes nothing and writes nothing.
-        let woken = unsafe { ioctl::get_events(fd, ctx_id, &peek) };
-        // Whatever woke us, take what is there, if the context is.
+        let woken = unsafe { ioctl::get_events(device.fd(), ctx_id, &peek) };
+        match woken {
+            // Wrong arguments, or the context is gone, and its ring with it.
+            Err(e) if e.get() != libc::EINTR && taken == 0 => {
+                return lost_is_einval(process, device, Err(e));
+            }
+            Err(e) if e.get() != libc::EINTR => return Ok(taken as usize),
+            _ => {}
+        }
+        // Whether a signal woke us or events, take what is there, if the context is.
         let now = match slot.lock(ctx_id) {
             Ok(Some(mut taker)) => take(&mut taker, wait, taken, nr),
             Ok(None) => Err(EINVAL),

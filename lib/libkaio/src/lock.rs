@@ -2,7 +2,9 @@
 
 //! A lock in memory that begins as zeroes and that a fork makes zeroes again.
 //!
-//! It knows its owner: a signal handler that interrupts the owner must not wait for it.
+//! It knows its owner: a signal handler that interrupts the owner must not wait for it. It stays with an
+//! owner that such a handler leaves for good by siglongjmp(), or that is cancelled asynchronously: to
+//! exclude that would cost two system calls each time. libkaio(3) says so.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};

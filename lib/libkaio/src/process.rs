@@ -13,7 +13,7 @@
 use core::ffi::c_int;
 use core::mem::size_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use kaio_sys::syscall::syscall;
 use kaio_sys::{device, Errno, Result};
@@ -25,8 +25,8 @@ use crate::policy;
 /// All zeroes to begin with.
 #[repr(C)]
 pub(crate) struct Process {
-    /// The descriptor plus 1; 0: not open.
-    fd: AtomicI32,
+    /// A [`Device`].
+    device: AtomicU64,
     /// Not 0: native AIO is used.
     native: AtomicU32,
     /// Who forgets the descriptor.
@@ -36,11 +36,38 @@ pub(crate) struct Process {
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(null_mut());
 
+/// The device as it was opened once: below, the descriptor plus 1, or 0 if it is not open; above, how
+/// often it was. After the program has closed it the next one may have the same number: who finds out
+/// late that the old one is gone must not take the new one for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Device(u64);
+
+impl Device {
+    #[inline]
+    fn is_open(self) -> bool {
+        self.0 as u32 != 0
+    }
+
+    #[inline]
+    pub(crate) fn fd(self) -> c_int {
+        (self.0 as u32).wrapping_sub(1) as c_int
+    }
+
+    fn closed(self) -> Self {
+        Self(self.0 >> 32 << 32)
+    }
+
+    /// Opened once more.
+    fn opened(self, fd: c_int) -> Self {
+        let times = (self.0 >> 32).wrapping_add(1);
+        Self((times << 32) | u64::from(fd as u32 + 1))
+    }
+}
+
 /// Who does what is asked for.
 #[derive(Clone, Copy)]
 pub(crate) enum Backend {
-    /// The device has this descriptor.
-    Kaio(c_int),
+    Kaio(Device),
     /// The kernel's own AIO.
     Native,
 }
@@ -94,11 +121,11 @@ impl Process {
     /// The backend that was decided on, if that was.
     #[inline]
     fn decided(&self) -> Option<Backend> {
-        match self.fd.load(Ordering::Acquire) {
-            0 if self.native.load(Ordering::Relaxed) != 0 => Some(Backend::Native),
-            0 => None,
-            fd => Some(Backend::Kaio(fd - 1)),
+        let device = Device(self.device.load(Ordering::Acquire));
+        if device.is_open() {
+            return Some(Backend::Kaio(device));
         }
+        (self.native.load(Ordering::Relaxed) != 0).then_some(Backend::Native)
     }
 
     /// Decides, if it was not yet, and says why not. For who makes a context.
@@ -124,18 +151,23 @@ impl Process {
 
     #[cold]
     fn open(&self) -> Result<Backend> {
-        let fd = device::open()?;
-        let first = self
-            .fd
-            .compare_exchange(0, fd + 1, Ordering::AcqRel, Ordering::Acquire);
-        Ok(Backend::Kaio(match first {
-            Ok(_) => fd,
-            Err(theirs) => {
-                // SAFETY: another thread was first; nobody knows of ours.
-                unsafe { device::close(fd) };
-                theirs - 1
+        loop {
+            let old = Device(self.device.load(Ordering::Acquire));
+            if old.is_open() {
+                // Another thread was first.
+                return Ok(Backend::Kaio(old));
             }
-        }))
+            let fd = device::open()?;
+            let new = old.opened(fd);
+            let first =
+                self.device
+                    .compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Relaxed);
+            if first.is_ok() {
+                return Ok(Backend::Kaio(new));
+            }
+            // SAFETY: nobody knows of ours.
+            unsafe { device::close(fd) };
+        }
     }
 
     /// There is no device, for the reason `e`.
@@ -153,20 +185,21 @@ impl Process {
         Err(policy::error_of(e))
     }
 
-    /// The program closed our descriptor `fd`, and perhaps has another file there now. Our contexts
+    /// The program closed our descriptor of `device`, and perhaps has another file there now. Our contexts
     /// ended with it, and their rings are not mapped any more.
     ///
     /// This is noticed when a system call is made. Until then a context whose ring we read needs
     /// none: a program that closes what it did not open, and then takes events, reads unmapped memory.
     #[cold]
-    pub(crate) fn forget(&self, fd: c_int) {
+    pub(crate) fn forget(&self, device: Device) {
         // In a handler that interrupted this very thing, it is being done.
         if !self.forgetting.lock() {
             return;
         }
-        if self.fd.load(Ordering::Acquire) == fd + 1 {
+        // Another thread may have been here before, and have made contexts in a new one.
+        if self.device.load(Ordering::Acquire) == device.0 {
             self.contexts.clear();
-            self.fd.store(0, Ordering::Release);
+            self.device.store(device.closed().0, Ordering::Release);
         }
         self.forgetting.unlock();
     }

@@ -298,6 +298,82 @@ static void catch(int sig)
 	sigaction(sig, &action, NULL);
 }
 
+/* How long the mapping at @start is. */
+static size_t mapped(void *start)
+{
+	unsigned long from, to, length = 0;
+	char line[512];
+	FILE *file = fopen("/proc/self/maps", "r");
+
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "%lx-%lx", &from, &to) == 2 && from == (unsigned long)start)
+			length = to - from;
+	fclose(file);
+	return length;
+}
+
+/* That ends it, which is seen when the kernel is asked for something. */
+TEST_F(aio, a_context_whose_ring_is_unmapped_is_none)
+{
+	const size_t length = mapped(self->ctx);
+	io_context_t ctx = self->ctx;
+
+	ASSERT_GT(length, 0);
+	self->ctx = NULL;
+	ASSERT_EQ(munmap(ctx, length), 0);
+	EXPECT_EQ(io_submit(ctx, 0, NULL), -EINVAL);
+	EXPECT_EQ(io_getevents(ctx, 0, 1, self->events, &no_time), -EINVAL);
+}
+
+TEST_F(aio, cancel_sees_that_the_ring_is_unmapped)
+{
+	const size_t length = mapped(self->ctx);
+	io_context_t ctx = self->ctx;
+
+	ASSERT_GT(length, 0);
+	self->ctx = NULL;
+	ASSERT_EQ(munmap(ctx, length), 0);
+	EXPECT_EQ(io_cancel(ctx, &self->iocb, self->events), -EINVAL);
+	EXPECT_EQ(io_getevents(ctx, 0, 1, self->events, &no_time), -EINVAL);
+}
+
+/* A request that is wrong does not make the context slower. */
+TEST_F(aio, a_bad_request_costs_no_system_calls_later)
+{
+	struct iocb *iocb = &self->iocb;
+	pid_t pid;
+
+	ASSERT_EQ(io_destroy(self->ctx), 0);
+	self->ctx = NULL;
+	pid = fork();
+	if (!pid) {
+		memset(iocb, 0, sizeof(*iocb));
+		iocb->aio_lio_opcode = 4711;
+		if (io_setup(64, &self->ctx) ||
+		    io_getevents(self->ctx, 0, 1, self->events, &no_time) ||
+		    io_submit(self->ctx, 1, &iocb) != -EINVAL)
+			_exit(10);
+		no_more_system_calls();
+		stop(io_getevents(self->ctx, 1, 1, self->events, &no_time));
+	}
+	EXPECT_EQ(join(pid), 0);
+}
+
+/* The ring is the program's memory too. What it writes there must not lead us out of it. */
+TEST_F(aio, a_size_that_the_program_wrote_is_not_believed)
+{
+	struct iocb iocbs[50];
+	int round, i;
+
+	((unsigned int *)self->ctx)[1] = 1 << 30;
+	for (round = 0; round < 10; round++) {
+		ASSERT_EQ(submit_ready(self->ctx, iocbs, 50, self->pipe[1]), 50);
+		ASSERT_EQ(io_getevents(self->ctx, 50, 64, self->events, &patience), 50);
+		for (i = 0; i < 50; i++)
+			ASSERT_EQ(self->events[i].data, &iocbs[i]);
+	}
+}
+
 TEST_F(aio, a_signal_ends_a_wait)
 {
 	struct itimerspec soon = { .it_value.tv_nsec = 20000000, .it_interval.tv_nsec = 20000000 };

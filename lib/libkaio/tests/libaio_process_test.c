@@ -173,6 +173,76 @@ TEST_F(aio, a_program_that_closes_everything_begins_anew)
 	EXPECT_EQ(use_a_new_one(), 0);
 }
 
+/* Who has a mask asks the kernel before it looks at the ring, which is gone. */
+TEST_F(aio, a_program_that_closed_everything_has_no_events)
+{
+	struct io_event event;
+	io_context_t ctx = self->ctx;
+	sigset_t open;
+
+	sigemptyset(&open);
+	self->ctx = NULL;
+	ASSERT_EQ(close_range(3, ~0U, 0), 0);
+	EXPECT_EQ(io_pgetevents(ctx, 1, 1, &event, &patience, &open), -EINVAL);
+	EXPECT_EQ(use_a_new_one(), 0);
+}
+
+/*
+ * Two threads find out that the context is gone; what the first one has made
+ * since then the second one leaves alone.
+ */
+#define CLOSINGS 300
+
+static pthread_barrier_t barrier;
+static io_context_t lost;
+
+static void *find_out_and_begin_anew(void *arg)
+{
+	long *where = arg;
+	int i, ret;
+
+	for (i = 0; i < CLOSINGS; i++) {
+		io_context_t ctx = NULL;
+
+		pthread_barrier_wait(&barrier);
+		ret = io_submit(lost, 0, NULL);
+		/* 0: the other thread's new one has the same id already. */
+		if (ret && ret != -EINVAL)
+			*where = 10;
+		ret = io_setup(4, &ctx);
+		if (!ret)
+			ret = use(ctx);
+		if (!ret && io_destroy(ctx))
+			ret = 6;
+		if (ret)
+			*where = ret;
+		pthread_barrier_wait(&barrier);
+	}
+	return NULL;
+}
+
+TEST(threads_that_find_out_together)
+{
+	long where[2] = {};
+	pthread_t thread[2];
+	int i;
+
+	ASSERT_EQ(pthread_barrier_init(&barrier, NULL, 3), 0);
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(pthread_create(&thread[i], NULL, find_out_and_begin_anew, &where[i]), 0);
+	for (i = 0; i < CLOSINGS; i++) {
+		lost = NULL;
+		ASSERT_EQ(io_setup(4, &lost), 0);
+		ASSERT_EQ(close_range(3, ~0U, 0), 0);
+		pthread_barrier_wait(&barrier);
+		pthread_barrier_wait(&barrier);
+	}
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(pthread_join(thread[i], NULL), 0);
+		EXPECT_EQ(where[i], 0);
+	}
+}
+
 TEST_F(aio, another_file_with_the_descriptors_number)
 {
 	int fd = kaio_find_fd(), null = open("/dev/null", O_RDWR);

@@ -73,7 +73,8 @@ FIXTURE_TEARDOWN(absent)
 TEST_F(absent, write)
 {
 	expect_answer(aio_write(&self->cb));
-	EXPECT_EQ(variant->fallback ? (ssize_t)PAGE : 0, aio_return(&self->cb));
+	EXPECT_EQ(variant->fallback ? 0 : ENOSYS, aio_error(&self->cb));
+	EXPECT_EQ(variant->fallback ? (ssize_t)PAGE : -1, aio_return(&self->cb));
 }
 
 TEST_F(absent, read)
@@ -91,6 +92,32 @@ TEST_F(absent, list)
 	struct aiocb *list[] = { &self->cb };
 
 	expect_answer(lio_listio(LIO_WAIT, list, 1, NULL));
+}
+
+/* What the program said before that was known is known to libc. */
+TEST_F(absent, init)
+{
+	const struct aioinit init = { .aio_threads = 1, .aio_num = 1, .aio_idle_time = 20 };
+	struct aiocb other;
+	int fds[2][2];
+
+	aio_init(&init);
+	if (!variant->fallback) {
+		expect_answer(aio_write(&self->cb));
+		return;
+	}
+	empty_pipe(_metadata, fds[0]);
+	empty_pipe(_metadata, fds[1]);
+	self->cb = block_of(fds[0][0], buf, 5, 0);
+	other = block_of(fds[1][0], buf + 5, 5, 0);
+	ASSERT_EQ(0, aio_read(&self->cb));
+	ASSERT_EQ(0, aio_read(&other));
+	/* Of its own it would have made one for each. */
+	EXPECT_EQ(2, threads());
+	ASSERT_EQ(5, write(fds[0][1], "hello", 5));
+	ASSERT_EQ(5, write(fds[1][1], "world", 5));
+	EXPECT_EQ(5, result_of(&self->cb));
+	EXPECT_EQ(5, result_of(&other));
 }
 
 /* The others know of the decision as well. */

@@ -2,6 +2,8 @@
 /*
  * aio_cancel.
  */
+#include <sched.h>
+
 #include "posix_common.h"
 
 #define SIGNAL	(SIGRTMIN + 3)
@@ -208,6 +210,84 @@ TEST_F(cancel, in_hardware)
 	EXPECT_EQ(EINPROGRESS, aio_error(&cb));
 	ASSERT_EQ(0, mock_complete(file, 5));
 	EXPECT_EQ(5, result_of(&cb));
+}
+
+/*
+ * Another one's end as cancelled, which is seen in the same call, says nothing of
+ * this one. The helper must not see it first: it gets no CPU.
+ */
+TEST_F(cancel, complete_beside_a_cancelled_one)
+{
+	const struct sched_param first = { .sched_priority = 50 }, last = {};
+	const int file = open_mock(_metadata, KAIO_MOCK_DISK);
+	struct aiocb mine = block_of(file, buf[0], 5, 0), other;
+	cpu_set_t cpu;
+	int like;
+
+	if (file < 0)
+		return;
+	like = open_mock(_metadata, KAIO_MOCK_DISK);
+	other = block_of(like, buf[1], 5, 0);
+	ASSERT_EQ(0, mock_program(file, 1, IN | OUT,
+				  { .complete = KAIO_MOCK_TOLD, .result = 5 }));
+	ASSERT_EQ(0, mock_program(like, 1, IN | OUT,
+				  { .complete = KAIO_MOCK_TOLD, .result = 5 }));
+	ASSERT_EQ(0, aio_read(&mine));
+	ASSERT_EQ(0, aio_read(&other));
+	ASSERT_TRUE(wait_until(mock_info(file).queued && mock_info(like).queued));
+	ASSERT_TRUE(wait_until(task_sleeps(getpid(), helper())));
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	ASSERT_EQ(0, sched_setaffinity(helper(), sizeof(cpu), &cpu));
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpu), &cpu));
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &first));
+	mock_complete(like, -ECANCELED);
+	mock_complete(file, 5);
+	EXPECT_EQ(AIO_ALLDONE, aio_cancel(file, &mine));
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &last));
+	EXPECT_EQ(5, result_of(&mine));
+	EXPECT_EQ(ECANCELED, error_of(&other));
+}
+
+/* A thread that is to end does so, but not with the library's lock. */
+static int came_back;
+
+static void *cancel_and_end(void *arg)
+{
+	struct aiocb *cb = arg;
+
+	pthread_cancel(pthread_self());
+	aio_cancel(cb->aio_fildes, cb);
+	__atomic_store_n(&came_back, 1, __ATOMIC_RELEASE);
+	pthread_testcancel();
+	return arg;
+}
+
+TEST_F(cancel, by_thread_that_is_to_end)
+{
+	const int file = open_mock(_metadata, KAIO_MOCK);
+	struct aiocb cb = block_of(file, buf[0], 5, 0);
+	pthread_t thread;
+	void *ret;
+
+	if (file < 0)
+		return;
+	ASSERT_EQ(0, mock_program(file, 1, 0, NOT_NOW));
+	ASSERT_EQ(0, aio_read(&cb));
+	ASSERT_EQ(1, mock_waiters(file));
+	/* It is being tried just now, for so long that its end is waited for. */
+	ASSERT_EQ(0, mock_program(file, 1, 0,
+				  { .attempts = 1, .result = -EAGAIN,
+				    .sleep = KAIO_MOCK_KILLABLE },
+				  GIVES(5)));
+	ASSERT_EQ(0, mock_wake(file, KAIO_MOCK_NOW, 0, IN));
+	ASSERT_TRUE(mock_sleeps(file));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, cancel_and_end, &cb));
+	ASSERT_EQ(0, pthread_join(thread, &ret));
+	EXPECT_EQ(PTHREAD_CANCELED, ret);
+	EXPECT_EQ(1, __atomic_load_n(&came_back, __ATOMIC_ACQUIRE));
+	ASSERT_EQ(0, mock_let_go(file, 1));
+	EXPECT_EQ(ECANCELED, error_of(&cb));
 }
 
 TEST_F(cancel, bad_descriptor)

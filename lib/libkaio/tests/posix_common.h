@@ -92,6 +92,33 @@ static inline int threads(void)
 	return count;
 }
 
+/* Another thread of this process: the library's, if there are two. */
+static inline pid_t helper(void)
+{
+	struct dirent *entry;
+	pid_t tid = -1;
+	DIR *dir = opendir("/proc/self/task");
+
+	if (!dir)
+		return -1;
+	while ((entry = readdir(dir)))
+		if (atoi(entry->d_name) > 0 && atoi(entry->d_name) != getpid())
+			tid = atoi(entry->d_name);
+	closedir(dir);
+	return tid;
+}
+
+/* The request is not complete, for a while. */
+static inline bool goes_on(const struct aiocb *cb)
+{
+	const __s64 end = now_ns() + 200 * NSEC_PER_MSEC;
+
+	while (now_ns() < end)
+		if (aio_error(cb) != EINPROGRESS)
+			return false;
+	return true;
+}
+
 /* A pipe with nothing in it. */
 static inline void empty_pipe(struct __test_metadata *const _metadata, int fds[2])
 {

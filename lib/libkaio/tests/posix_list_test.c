@@ -268,6 +268,25 @@ TEST_F(list, bad_priority)
 	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb[0]));
 }
 
+/* Nothing can be queued, and who looks at the requests sees that too. */
+TEST_F(list, no_descriptors)
+{
+	const struct rlimit none = { 3, 3 };
+	int i;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &none));
+	self->cb[1].aio_reqprio = 21;
+	EXPECT_EQ(-1, lio_listio(LIO_NOWAIT, self->list, 3, NULL));
+	EXPECT_EQ(EAGAIN, errno);
+	for (i = 0; i < 3; i++) {
+		EXPECT_EQ(i == 1 ? EINVAL : EAGAIN, aio_error(&self->cb[i]));
+		EXPECT_EQ(-1, aio_return(&self->cb[i]));
+	}
+	EXPECT_EQ(-1, aio_read(&self->cb[4]));
+	EXPECT_EQ(EAGAIN, errno);
+	EXPECT_EQ(EAGAIN, aio_error(&self->cb[4]));
+}
+
 /* One that was queued and fails later is not the call's affair. */
 TEST_F(list, one_fails_later)
 {
@@ -334,6 +353,36 @@ TEST(many)
 	EXPECT_EQ(MANY, through_kaio("submitted"));
 	ASSERT_EQ(MANY, pread(fd, back, MANY, 0));
 	EXPECT_EQ(0, memcmp(byte, back, MANY));
+}
+
+/* There is none for so many. Those that could not be queued say so, and the others are done. */
+TEST(many_without_memory)
+{
+	static struct aiocb cb[MANY];
+	static struct aiocb *list[MANY];
+	static char byte[MANY];
+	const int fd = open_temp(MEM_DIR, 0);
+	const struct rlimit none = { 0, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+	int i, without = 0;
+
+	for (i = 0; i < MANY; i++) {
+		cb[i] = block_of(fd, &byte[i], 1, i);
+		cb[i].aio_lio_opcode = LIO_WRITE;
+		list[i] = &cb[i];
+	}
+	ASSERT_EQ(0, aio_write(&cb[0]));
+	ASSERT_EQ(1, result_of(&cb[0]));
+	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &none));
+	EXPECT_EQ(-1, lio_listio(LIO_WAIT, list, MANY, NULL));
+	EXPECT_EQ(EAGAIN, errno);
+	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &all));
+	for (i = 0; i < MANY; i++) {
+		if (aio_error(&cb[i]) == EAGAIN)
+			without++;
+		else
+			ASSERT_EQ(1, aio_return(&cb[i]));
+	}
+	EXPECT_LT(0, without);
 }
 
 /* More requests wait than one context holds. */

@@ -219,6 +219,24 @@ TEST_F(stream, writes)
 		EXPECT_EQ(i, got[i]);
 }
 
+/* An offset is nothing to a socket; its reads come in order with and without. */
+TEST_F(stream, reads_with_offset)
+{
+	struct aiocb *list[] = { &cb[0], &cb[1] };
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		cb[i] = block_of(self->fds[0], buf[i], 1, i ? 0 : 4711);
+		cb[i].aio_lio_opcode = LIO_READ;
+	}
+	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, list, 2, NULL));
+	ASSERT_EQ(2, write(self->fds[1], "ab", 2));
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(1, result_of(&cb[i]));
+		EXPECT_EQ('a' + i, buf[i][0]);
+	}
+}
+
 /*
  * fsync is for all that was asked for before it.
  */
@@ -278,6 +296,25 @@ TEST_F(syncing, not_of_other_descriptors)
 	EXPECT_EQ(0, result_of(&other));
 	ASSERT_EQ(0, mock_complete(self->file, 5));
 	EXPECT_EQ(5, result_of(&self->write));
+}
+
+/* The descriptor's number was another file's, whose requests go on. */
+TEST_F(syncing, not_of_file_before)
+{
+	const int file = open_temp(DISK_DIR, 0);
+	struct aiocb other;
+	int fds[2];
+
+	empty_pipe(_metadata, fds);
+	cb[0] = block_of(fds[0], buf[0], 5, 0);
+	read_waits(_metadata, &cb[0]);
+	ASSERT_EQ(fds[0], dup2(file, fds[0]));
+	other = block_of(fds[0], NULL, 0, 0);
+	ASSERT_EQ(0, aio_fsync(O_SYNC, &other));
+	EXPECT_EQ(0, result_of(&other));
+	EXPECT_EQ(EINPROGRESS, aio_error(&cb[0]));
+	ASSERT_EQ(5, write(fds[1], "hello", 5));
+	EXPECT_EQ(5, result_of(&cb[0]));
 }
 
 TEST_F(syncing, after_sync)

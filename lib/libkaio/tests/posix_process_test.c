@@ -294,4 +294,137 @@ TEST(all_closed_while_requests_wait)
 	EXPECT_EQ(ECANCELED, error_of(&cb));
 }
 
+/* Reads that a device has in hand, and the program closes the library's descriptor. */
+FIXTURE(in_hardware)
+{
+	int file;
+	struct aiocb cb[2];
+};
+
+FIXTURE_SETUP(in_hardware)
+{
+	static char into[2][PAGE];
+	int i;
+
+	self->file = open_mock(_metadata, KAIO_MOCK_DISK);
+	if (self->file < 0)
+		return;
+	ASSERT_EQ(0, mock_program(self->file, 1, IN | OUT,
+				  { .complete = KAIO_MOCK_TOLD, .result = 5 }));
+	for (i = 0; i < 2; i++) {
+		self->cb[i] = block_of(self->file, into[i], 5, 0);
+		ASSERT_EQ(0, aio_read(&self->cb[i]));
+	}
+	ASSERT_TRUE(wait_until(mock_info(self->file).queued == 2));
+	/* It holds the device. */
+	ASSERT_TRUE(wait_until(task_sleeps(getpid(), helper())));
+	ASSERT_EQ(0, close(kaio_fd()));
+}
+
+FIXTURE_TEARDOWN(in_hardware)
+{
+	while (!mock_complete(self->file, 5))
+		;
+}
+
+/* The end of the first one tells the library; the second one still has its buffer. */
+TEST_F(in_hardware, all_closed)
+{
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	EXPECT_TRUE(goes_on(&self->cb[1]));
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	EXPECT_EQ(ECANCELED, error_of(&self->cb[0]));
+	EXPECT_EQ(ECANCELED, error_of(&self->cb[1]));
+	EXPECT_TRUE(can_write());
+}
+
+TEST_F(in_hardware, all_closed_and_cancelled)
+{
+	/* The library knows. */
+	ASSERT_TRUE(can_write());
+	EXPECT_EQ(AIO_NOTCANCELED, aio_cancel(self->file, &self->cb[0]));
+	EXPECT_EQ(AIO_NOTCANCELED, aio_cancel(self->file, NULL));
+	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	EXPECT_EQ(ECANCELED, error_of(&self->cb[0]));
+}
+
+/* As many as the first context holds. */
+#define ROOM	127
+
+/* So many reads that wait, each of a pipe of its own. */
+static void many_wait(struct __test_metadata *const _metadata, struct aiocb *cb,
+		      int (*fds)[2], int nr)
+{
+	static char into[ROOM + 1][8];
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		empty_pipe(_metadata, fds[i]);
+		cb[i] = block_of(fds[i][0], into[i], 5, 0);
+		ASSERT_EQ(0, aio_read(&cb[i]));
+	}
+}
+
+/* Another context would be needed. */
+TEST(all_closed_and_full)
+{
+	static struct aiocb cb[ROOM];
+	static int fds[ROOM][2];
+
+	many_wait(_metadata, cb, fds, ROOM);
+	ASSERT_EQ(1, kaio_stat(kaio_fd(), "contexts"));
+	close(kaio_fd());
+	EXPECT_TRUE(can_write());
+}
+
+/*
+ * A list of which one goes into a context and the next into another: that the
+ * device is gone is found out with the first.
+ */
+TEST(all_closed_between_two_contexts)
+{
+	static struct aiocb cb[ROOM + 1];
+	static int fds[ROOM + 1][2];
+	static char into[PAGE];
+	struct aiocb first, second;
+	struct aiocb *list[] = { &first, &second };
+
+	many_wait(_metadata, cb, fds, ROOM + 1);
+	ASSERT_EQ(2, kaio_stat(kaio_fd(), "contexts"));
+	/* One place in the first context, for who waits for the same pipe as another there. */
+	ASSERT_EQ(5, write(fds[1][1], "hello", 5));
+	ASSERT_EQ(5, result_of(&cb[1]));
+	first = block_of(fds[0][0], buf, 5, 0);
+	second = block_of(open_pattern(DISK_DIR, 4, PAGE), into, PAGE, 0);
+	first.aio_lio_opcode = LIO_READ;
+	second.aio_lio_opcode = LIO_READ;
+	close(kaio_fd());
+	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, list, 2, NULL));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&second));
+	EXPECT_TRUE(is_pattern(into, PAGE, 4, 0));
+	/* The one before it ends with its context. */
+	EXPECT_EQ(ECANCELED, error_of(&cb[0]));
+	ASSERT_EQ(5, write(fds[0][1], "hello", 5));
+	EXPECT_EQ(5, result_of(&first));
+}
+
+/* What replaces system calls must not take the other half's new descriptor for its own. */
+TEST(all_closed_of_both_halves)
+{
+	aio_context_t ctx = 0;
+	int fd;
+
+	ASSERT_EQ(0, syscall(SYS_io_setup, 1, &ctx));
+	fd = kaio_fd();
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, close_range(3, ~0U, 0));
+	ASSERT_TRUE(can_write());
+	EXPECT_NE(fd, kaio_fd());
+	EXPECT_EQ(-1, syscall(SYS_io_submit, ctx, 0L, NULL));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_TRUE(can_write());
+}
+
 TEST_HARNESS_MAIN

@@ -97,6 +97,33 @@ TEST_F(raw, pgetevents_of_a_bad_mask)
 	EXPECT_EQ(errno, EINVAL);
 }
 
+/* As natively: what is wrong is said, and no event is taken. */
+TEST_F(raw, pgetevents_of_a_bad_mask_takes_nothing)
+{
+	struct sig bad = { (void *)8, 8 };
+
+	self->iocb = poll_of(self->pipe[1], POLLOUT);
+	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	EXPECT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, &bad), -1);
+	EXPECT_EQ(errno, EFAULT);
+	ASSERT_EQ(syscall(SYS_io_getevents, self->ctx, 1L, 1L, &self->event, &patience), 1);
+	EXPECT_EQ(self->event.data, 4711);
+}
+
+TEST_F(raw, pgetevents_of_a_mask_of_bad_size_takes_nothing)
+{
+	sigset_t open;
+	struct sig short_one = { &open, 4 };
+
+	sigemptyset(&open);
+	self->iocb = poll_of(self->pipe[1], POLLOUT);
+	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	EXPECT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, &short_one),
+		  -1);
+	EXPECT_EQ(errno, EINVAL);
+	EXPECT_EQ(syscall(SYS_io_getevents, self->ctx, 1L, 1L, &self->event, &patience), 1);
+}
+
 TEST_F(raw, cancel_is_in_progress)
 {
 	self->iocb = poll_of(self->pipe[0], POLLIN);

@@ -7,9 +7,11 @@ use core::ptr;
 use core::sync::atomic::{AtomicI32, Ordering};
 
 use kaio_sys::ioctl::{self, Wait};
+use kaio_sys::syscall::syscall;
 use kaio_sys::uapi::{self, __kernel_timespec, io_event, iocb};
 use kaio_sys::{device, Errno, Result};
 
+use super::c::aioinit;
 use super::control::Control;
 use super::helper;
 use super::lists::Group;
@@ -21,6 +23,10 @@ use super::wait;
 const FIRST_ROOM: u32 = 127;
 /// No context is larger, whatever a program says.
 const MOST_ROOM: u32 = 1 << 16;
+
+/// Where our descriptor is: apart from that of libaio's half. When a program has closed both, neither
+/// half is to take the other's new one for its own.
+const LOWEST: usize = 768;
 
 /// [`Engine::device`] once more, or -1: what a child can read of it whatever a thread was doing.
 static DEVICE: AtomicI32 = AtomicI32::new(-1);
@@ -74,10 +80,10 @@ pub(super) struct Engine {
     /// There is a helper, and it is the one of this number: others end.
     pub(super) helper: Option<usize>,
     helpers: usize,
-    /// Of `aio_init()`: requests at once, and how long an idle helper waits, in seconds.
-    pub(super) expected: u32,
-    pub(super) idle: c_int,
-    /// How many requests with -ECANCELED have ended, ever.
+    /// What `aio_init()` was told last.
+    pub(super) init: Option<aioinit>,
+    /// During a cancellation: what is meant, and how many of those have ended with -ECANCELED.
+    cancelling: Option<(c_int, Option<Control>)>,
     cancelled: usize,
     pointers: Vec<*mut iocb>,
 }
@@ -96,8 +102,8 @@ impl Engine {
             waking: false,
             helper: None,
             helpers: 0,
-            expected: 0,
-            idle: 1,
+            init: None,
+            cancelling: None,
             cancelled: 0,
             pointers: Vec::new(),
         }
@@ -128,12 +134,15 @@ impl Engine {
     /// Those of opening the device, if there is none; else `EAGAIN`.
     pub(super) fn ready(&mut self) -> Result<()> {
         if self.device.is_none() {
-            let fd = device::open()?;
-            DEVICE.store(fd, Ordering::Relaxed);
+            let fd = device::open_from(LOWEST)?;
             self.device = Some(fd);
-        }
-        if self.contexts.is_empty() {
-            self.add_context(1)?;
+            if let Err(e) = self.add_context(1) {
+                self.device = None;
+                // SAFETY: ours, and new: nothing is in flight.
+                unsafe { device::close(fd) };
+                return Err(e);
+            }
+            DEVICE.store(fd, Ordering::Relaxed);
         }
         if self.helper.is_none() {
             self.helpers = self.helpers.wrapping_add(1);
@@ -143,11 +152,24 @@ impl Engine {
         Ok(())
     }
 
+    /// Requests at once, as far as the program knows.
+    fn expected(&self) -> u32 {
+        self.init.map_or(0, |init| init.aio_num.max(0) as u32)
+    }
+
+    /// How long an idle helper waits, in seconds.
+    pub(super) fn idle(&self) -> c_int {
+        match self.init {
+            Some(init) if init.aio_idle_time != 0 => init.aio_idle_time,
+            _ => 1,
+        }
+    }
+
     fn add_context(&mut self, wanted: u32) -> Result<usize> {
         let fd = self.device.ok_or(Errno::new(libc::EAGAIN))?;
         reserve(&mut self.contexts, 1)?;
         let room = match self.contexts.last() {
-            None => self.expected.clamp(FIRST_ROOM, MOST_ROOM),
+            None => self.expected().clamp(FIRST_ROOM, MOST_ROOM),
             Some(last) => last.room.saturating_mul(2).min(MOST_ROOM),
         };
         // What was hoped for, or else what is needed.
@@ -169,7 +191,10 @@ impl Engine {
     ///
     /// `EAGAIN`: it could not be queued; its control block says so too.
     pub(super) fn start(&mut self, new: New) -> Result<()> {
-        let index = self.add(new)?;
+        let control = new.control;
+        let index = self
+            .add(new)
+            .inspect_err(|e| control.end(-i64::from(e.get())))?;
         self.launch(&[index])
     }
 
@@ -182,9 +207,13 @@ impl Engine {
         let mut batch = Vec::new();
         let mut ret = reserve(&mut batch, new.len());
         for new in new {
+            let control = new.control;
             match ret.and_then(|()| self.add(new)) {
                 Ok(index) => batch.push(index),
-                Err(e) => ret = Err(e),
+                Err(e) => {
+                    control.end(-i64::from(e.get()));
+                    ret = Err(e);
+                }
             }
         }
         let launched = self.launch(&batch);
@@ -192,23 +221,33 @@ impl Engine {
     }
 
     /// Makes room for all that the request will need until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: there is no memory. Nothing is said in the control block.
     fn add(&mut self, new: New) -> Result<Index> {
         let room = self.requests.count() + 1;
         let index = reserve(&mut self.held, room)
             .and_then(|()| reserve(&mut self.pointers, room))
-            .and_then(|()| self.requests.reserve())
-            .inspect_err(|e| new.control.end(-i64::from(e.get())))?;
+            .and_then(|()| self.requests.reserve())?;
         new.control.begin();
         if let Some(group) = &new.group {
             group.add();
         }
+        let file = new.control.file();
+        let stat = status(file);
         let mut iocb = new.control.iocb(new.command);
+        if is_a(&stat, libc::S_IFSOCK) {
+            // What pread(2) of a socket refuses is, as with glibc, a read without the offset.
+            iocb.aio_offset = 0;
+        }
         // 0 is the no-op that wakes the helper.
         iocb.aio_data = u64::from(index) + 1;
         let request = Request {
             iocb,
             control: new.control,
-            file: new.control.file(),
+            file,
+            identity: (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
             notice: new.notice,
             group: new.group,
             place: Place::Held,
@@ -269,7 +308,7 @@ impl Engine {
         let sync = request.is_sync();
         // An fsync is for all that was asked for on this descriptor before it. The module lets it
         // wait for writes that it has deferred; what is in hardware is for us to wait for.
-        let mut before = self.requests.before(index);
+        let mut before = self.requests.before_of_file(index);
         if sync && before.is_some() {
             return Ok(None);
         }
@@ -277,14 +316,21 @@ impl Engine {
             if !other.is_sync() {
                 break;
             }
-            before = before.and_then(|i| self.requests.before(i));
+            before = before.and_then(|i| self.requests.before_of_file(i));
         }
         // Those that wait for one pipe or socket are served in order in one context.
         match before.and_then(|i| self.requests.get(i)).map(|r| r.place) {
             Some(Place::Kernel(number)) if self.left(number) > 0 => Ok(Some(number)),
             Some(Place::Held) => Ok(None),
             Some(_) if !seekable(file) => Ok(None),
-            _ => self.choose(wanted).map(Some),
+            _ => match self.choose(wanted) {
+                Ok(number) => Ok(Some(number)),
+                Err(e) if may_be_lost(e) && self.is_lost() => {
+                    self.lost();
+                    Ok(None)
+                }
+                Err(_) => Err(Errno::new(libc::EAGAIN)),
+            },
         }
     }
 
@@ -309,6 +355,8 @@ impl Engine {
         while !run.is_empty() {
             let (Some(fd), Some(id)) = (self.device, self.contexts.get(number).map(|c| c.id))
             else {
+                // What came before these found that our descriptor is gone.
+                self.hold(run);
                 break;
             };
             self.pointers.clear();
@@ -337,12 +385,7 @@ impl Engine {
             };
             if may_be_lost(error) && self.is_lost() {
                 // Not the request is wrong, but our descriptor is gone. They go on in a new one.
-                for &index in run {
-                    if let Some(request) = self.requests.get_mut(index) {
-                        request.place = Place::Held;
-                    }
-                    self.held.push(index);
-                }
+                self.hold(run);
                 self.lost();
                 break;
             }
@@ -358,12 +401,25 @@ impl Engine {
         ret
     }
 
+    /// Requests that the kernel has not been told of wait until there is a device again.
+    fn hold(&mut self, run: &[Index]) {
+        for &index in run {
+            if let Some(request) = self.requests.get_mut(index) {
+                request.place = Place::Held;
+            }
+            self.held.push(index);
+        }
+    }
+
     /// The kernel refuses a request: it was queued, and fails.
     fn fail(&mut self, index: Index, error: Errno) {
         let mut error = error.get();
         if let Some(request) = self.requests.get(index) {
             // read(2) has a word of its own for it.
-            if error == libc::EINVAL && request.is(uapi::IOCB_CMD_PREAD) && is_dir(request.file) {
+            if error == libc::EINVAL
+                && request.is(uapi::IOCB_CMD_PREAD)
+                && is_a(&status(request.file), libc::S_IFDIR)
+            {
                 error = libc::EISDIR;
             }
         }
@@ -392,8 +448,11 @@ impl Engine {
             Place::Held => self.held.retain(|&i| i != index),
             Place::Lost(_) => {}
         }
-        if res == -i64::from(libc::ECANCELED) {
-            self.cancelled = self.cancelled.wrapping_add(1);
+        let meant = self.cancelling.is_some_and(|(file, only)| {
+            request.file == file && only.is_none_or(|only| only == request.control)
+        });
+        if meant && res == -i64::from(libc::ECANCELED) {
+            self.cancelled += 1;
         }
         let res = match request.notice.fails() {
             true => -i64::from(libc::EINVAL),
@@ -437,7 +496,7 @@ impl Engine {
             match take_events(fd, id, &mut events) {
                 Ok(count) => {
                     for event in events.iter().take(count) {
-                        self.complete(number, event);
+                        self.complete(event);
                     }
                     number += usize::from(count < all);
                 }
@@ -446,29 +505,19 @@ impl Engine {
         }
     }
 
-    fn complete(&mut self, number: usize, event: &io_event) {
+    fn complete(&mut self, event: &io_event) {
         let Some(index) = event.data.checked_sub(1) else {
             self.waking = false;
             return;
         };
-        let index = index as Index;
-        if event.res == -i64::from(libc::ESPIPE) {
-            // pread(2) of a socket: as glibc, once more without the offset.
-            if let Some(request) = self.requests.get_mut(index) {
-                if request.iocb.aio_offset != 0 {
-                    request.iocb.aio_offset = 0;
-                    let _ = self.submit(number, &[index]);
-                    return;
-                }
-            }
-        }
-        self.end(index, event.res);
+        self.end(index as Index, event.res);
     }
 
     /// Before the lock is given back: what was waiting for others goes on, and those who wait for
     /// requests look again.
     pub(super) fn settle(&mut self) {
-        while !self.held.is_empty() && self.release() {}
+        // If it was lost meanwhile, there are more to be started.
+        while !self.held.is_empty() && (self.release() || self.device.is_none()) {}
         if core::mem::take(&mut self.completed) {
             wait::publish();
         }
@@ -523,7 +572,8 @@ impl Engine {
     pub(super) fn cancel(&mut self, file: c_int, only: Option<Control>) -> Cancelled {
         /// For those that are being tried just now. Each is over in a moment.
         const TRIES: u32 = 50;
-        let before = self.cancelled;
+        self.cancelling = Some((file, only));
+        self.cancelled = 0;
         let mut found = false;
         // The last one first: what waits for those before it must not begin meanwhile.
         let mut next = self.wanted(self.requests.last_of(file), only);
@@ -543,10 +593,11 @@ impl Engine {
             poll(fd, 1);
             self.reap();
         }
+        self.cancelling = None;
         let left = self.wanted(self.requests.last_of(file), only);
         match (found, left, only) {
             (true, Some(_), _) => Cancelled::No,
-            (true, None, _) if self.cancelled != before => Cancelled::Yes,
+            (true, None, _) if self.cancelled > 0 => Cancelled::Yes,
             (false, _, Some(control)) if control.in_progress() => Cancelled::Unknown,
             _ => Cancelled::AllDone,
         }
@@ -580,9 +631,14 @@ impl Engine {
         let Some(request) = self.requests.get(index) else {
             return Ok(true);
         };
-        let Place::Kernel(number) = request.place else {
-            self.end(index, -i64::from(libc::ECANCELED));
-            return Ok(true);
+        let number = match request.place {
+            Place::Kernel(number) => number,
+            Place::Held => {
+                self.end(index, -i64::from(libc::ECANCELED));
+                return Ok(true);
+            }
+            // Its buffer may be in use.
+            Place::Lost(_) => return Err(Errno::new(libc::EINVAL)),
         };
         let (Some(fd), Some(context)) = (self.device, self.contexts.get(number)) else {
             return Err(Errno::new(libc::EINVAL));
@@ -599,7 +655,7 @@ impl Engine {
     }
 
     /// Our descriptor is gone. The contexts end with the open file, which the helper holds while it
-    /// polls: only it can say when no buffer is written to any more. See [`Self::end_lost`].
+    /// polls: only it can say when no buffer is in use any more. See [`Self::end_lost`].
     fn lost(&mut self) {
         let helper = self.helper.take().unwrap_or(self.helpers);
         for index in 0..self.requests.places() {
@@ -615,7 +671,10 @@ impl Engine {
         self.waking = false;
     }
 
-    /// The helper `number` holds no lost context any more: what was in it ends.
+    /// The helper `number` holds no lost context any more: what was in it ends. It left poll(2), and
+    /// who is the last to let go of the open file does not come back from the kernel before all that
+    /// was in flight is complete, or 10 seconds are over. (If the program closed it in the moment in
+    /// which the helper was not in poll(2), its own close(2) is what waits, and this may be early.)
     pub(super) fn end_lost(&mut self, number: usize) {
         for index in 0..self.requests.places() {
             if self.requests.get(index).map(|r| r.place) == Some(Place::Lost(number)) {
@@ -662,11 +721,26 @@ fn seekable(file: c_int) -> bool {
     unsafe { libc::lseek(file, 0, libc::SEEK_CUR) >= 0 }
 }
 
-fn is_dir(file: c_int) -> bool {
+/// What kind of file it is, and which; zeroes if it is not open. As it is known here: a file system
+/// whose server or daemon does not answer must not hold up the call.
+fn status(file: c_int) -> libc::statx {
     // SAFETY: numbers, which are all zero until they are filled in.
-    let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+    let mut stat: libc::statx = unsafe { core::mem::zeroed() };
+    let args = [
+        file as usize,
+        c"".as_ptr() as usize,
+        (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC) as usize,
+        (libc::STATX_TYPE | libc::STATX_INO) as usize,
+        ptr::from_mut(&mut stat) as usize,
+        0,
+    ];
     // SAFETY: `stat` is written.
-    unsafe { libc::fstat(file, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFDIR }
+    let _ = unsafe { syscall(libc::SYS_statx, args) };
+    stat
+}
+
+fn is_a(stat: &libc::statx, kind: libc::mode_t) -> bool {
+    libc::mode_t::from(stat.stx_mode) & libc::S_IFMT == kind
 }
 
 /// Waits until a context has events, for so many milliseconds; -1 is for ever. Returns what
@@ -677,7 +751,16 @@ pub(super) fn poll(fd: c_int, timeout: c_int) -> i16 {
         events: libc::POLLIN,
         revents: 0,
     };
+    let args = [
+        ptr::from_mut(&mut pollfd) as usize,
+        1,
+        timeout as usize,
+        0,
+        0,
+        0,
+    ];
+    // Not by libc, where pthread_cancel() would end a thread that has the lock.
     // SAFETY: one pollfd.
-    unsafe { libc::poll(ptr::from_mut(&mut pollfd), 1, timeout) };
+    let _ = unsafe { syscall(libc::SYS_poll, args) };
     pollfd.revents
 }

@@ -18,7 +18,8 @@ const STACK: usize = 256 << 10;
 /// When what could not be told is tried again, in milliseconds.
 const AGAIN_MS: c_int = 10;
 
-/// As long as it polls the helper holds the device, even if the program has closed it.
+/// As long as it polls the helper holds the device, even if the program has closed it. Then it is the
+/// last who does, and the kernel has it wait for what is in flight.
 const LOOK_MS: c_int = 1000;
 
 /// Makes the helper of this number. Signals are blocked, and stay so in it: who makes it has the
@@ -81,7 +82,7 @@ extern "C" fn run(number: *mut c_void) -> *mut c_void {
         }
         let more = engine.has_notices();
         let device = engine.device();
-        let patience = engine.idle.saturating_mul(1000).max(0);
+        let patience = engine.idle().saturating_mul(1000).max(0);
         drop(engine);
         outbox.deliver();
         let timeout = match (outbox.is_empty(), more, idle) {

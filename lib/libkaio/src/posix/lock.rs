@@ -2,8 +2,10 @@
 
 //! The lock around all that this library knows, and what a fork does to it.
 //!
-//! Who has the lock has all signals blocked. So a handler never interrupts who has it: it may start
-//! requests itself, if it did not interrupt malloc(), and may leave by siglongjmp().
+//! Who has the lock has all signals blocked. So a handler never interrupts who has it, and may leave by
+//! siglongjmp(). (It must not start requests all the same: that allocates, and may make a thread.) And
+//! nothing is done with the lock where pthread_cancel() acts. A thread that has itself cancelled
+//! asynchronously may not call us, as it may not call most of libc.
 //!
 //! A fork does not wait for the lock: another thread may have it, and what the child finds may be half
 //! done. The child begins anew.

@@ -15,9 +15,10 @@
 //!   SIGEV_THREAD, and wakes who sleeps in `aio_suspend()` or `lio_listio()`. Nothing is lost: if too
 //!   many signals are queued, or there can be no thread now, it tries again every 10 ms.
 //! - **Signal safety.** `aio_error()` and `aio_return()` read a word of the control block.
-//!   `aio_suspend()` does that and sleeps in a futex. None takes a lock. The others do, with all
-//!   signals blocked, so a handler may call them whichever of them it interrupted; but they may
-//!   allocate, so not if it may have interrupted malloc().
+//!   `aio_suspend()` does that and sleeps in a futex. None takes a lock: as POSIX has it, a handler
+//!   may call these three, and no others. The others take ours with all signals blocked, and never
+//!   wait for one that they interrupted; but they allocate and make threads, for which libc has
+//!   locks of its own.
 //! - **Order.** Writes that append are done in order, and so are requests that wait for one pipe or
 //!   socket: the module sees to that. `aio_fsync()` is for all that was asked for on the descriptor
 //!   before it: it is held here until that is complete. Nothing else has an order.
@@ -27,14 +28,16 @@
 //!   `aio_reqprio` is wrong or SIGEV_THREAD has no function, `EAGAIN` if there is no room in the
 //!   kernel, and `ENOSYS` if there is no device. An unknown `sigev_notify` is SIGEV_NONE. With
 //!   `KAIO_FALLBACK=1` libc's own functions are used where there is no device.
-//! - **A list** of which one cannot be queued is `EIO`, since the others are: with any other error but
-//!   `EAGAIN` and `EINTR` POSIX and lio_listio(3) have none of them begun. (glibc leaves the
-//!   `EINVAL` of a wrong `aio_reqprio`, unless it waited for the others.)
+//! - **A list** of which one cannot be queued is `EIO`, LIO_NOWAIT or not, since the others are: with any
+//!   other error but `EAGAIN` and `EINTR` POSIX and lio_listio(3) have none of them begun. (glibc
+//!   leaves the `EINVAL` of a wrong `aio_reqprio`, unless it waited for the others.) What a call could
+//!   not queue says so in its control block: `EAGAIN`.
 //! - **Cancellation** reaches whatever waits: a read of an empty pipe, and what has not begun. What is
 //!   in hardware goes on (AIO_NOTCANCELED).
 //! - **fork.** The child has none of the parent's requests, and a device of its own once it makes one.
 //! - **close.** A program that closes descriptors which are not its own takes ours too. Its requests
-//!   end with `ECANCELED`, and the next one opens the device again.
+//!   end with `ECANCELED`, done or not, once the kernel does nothing for them any more, which it waits
+//!   for up to 10 seconds; and the next one opens the device again.
 //!
 //! `aio_reqprio` is checked and has no effect.
 //!
@@ -108,6 +111,16 @@ enum Trouble {
     Error(Errno),
 }
 
+impl Trouble {
+    /// What the control block of a request says that could not be made.
+    fn error(&self) -> Errno {
+        match self {
+            Self::Absent(_) => Errno::new(libc::ENOSYS),
+            Self::Error(e) => *e,
+        }
+    }
+}
+
 impl From<Errno> for Trouble {
     fn from(e: Errno) -> Self {
         Self::Error(e)
@@ -134,7 +147,14 @@ fn here_or_next(
         Ok(()) => 0,
         Err(Trouble::Error(e)) => answer(Err(e)),
         Err(Trouble::Absent(e)) => match forward::fall_back(e) {
-            Some(libc) => next(libc),
+            Some(libc) => {
+                let init = lock().init;
+                if let Some(init) = init {
+                    // SAFETY: what the program gave to us.
+                    unsafe { (libc.init)(&init) };
+                }
+                next(libc)
+            }
             None => answer(Err(Errno::new(libc::ENOSYS))),
         },
     }
@@ -151,7 +171,7 @@ fn check(control: Control) -> Result<Notice> {
 
 fn start(control: Control, command: u32, notice: Notice) -> core::result::Result<(), Trouble> {
     let mut engine = lock();
-    ready(&mut engine)?;
+    ready(&mut engine).inspect_err(|e| control.end(-i64::from(e.error().get())))?;
     engine.start(New {
         control,
         command,
@@ -358,25 +378,41 @@ unsafe fn list_io(
         // SAFETY: the caller's promise.
         false => unsafe { Notice::new(event) }?,
     };
-    let group = Group::new(notice)?;
+    // SAFETY: the caller's promise.
+    let list = unsafe { entries(list, nent) };
+    let requests = || {
+        list.iter().filter_map(|&block| {
+            // SAFETY: the caller's promise.
+            let control = unsafe { Control::new(block) }?;
+            let command = match control.opcode() {
+                c::LIO_NOP => return None,
+                c::LIO_READ => IOCB_CMD_PREAD,
+                c::LIO_WRITE => IOCB_CMD_PWRITE,
+                _ => NO_COMMAND,
+            };
+            Some((control, command))
+        })
+    };
+    if silently {
+        requests().for_each(|(control, _)| control.silence());
+    }
+    // None of them is queued, and each block says so.
+    let refuse = |trouble: &Trouble| {
+        for (control, _) in requests() {
+            if check(control).is_ok() {
+                control.end(-i64::from(trouble.error().get()));
+            }
+        }
+    };
+    let group = Group::new(notice)
+        .map_err(Trouble::Error)
+        .inspect_err(refuse)?;
     let mut failed = false;
     let mut new = Vec::new();
-    new.try_reserve_exact(nent).map_err(|_| NO_ROOM)?;
-    // SAFETY: the caller's promise.
-    for &block in unsafe { entries(list, nent) } {
-        // SAFETY: the caller's promise.
-        let Some(control) = (unsafe { Control::new(block) }) else {
-            continue;
-        };
-        let command = match control.opcode() {
-            c::LIO_NOP => continue,
-            c::LIO_READ => IOCB_CMD_PREAD,
-            c::LIO_WRITE => IOCB_CMD_PWRITE,
-            _ => NO_COMMAND,
-        };
-        if silently {
-            control.silence();
-        }
+    new.try_reserve_exact(nent)
+        .map_err(|_| Trouble::Error(NO_ROOM))
+        .inspect_err(refuse)?;
+    for (control, command) in requests() {
         match check(control) {
             Ok(notice) => new.push(New {
                 control,
@@ -390,8 +426,9 @@ unsafe fn list_io(
     let mut queued = Ok(());
     if !new.is_empty() || !notice.is_none() {
         let mut engine = lock();
-        ready(&mut engine)?;
-        let place = engine.reserve_notice()?;
+        let place = ready(&mut engine)
+            .and_then(|()| engine.reserve_notice().map_err(Trouble::Error))
+            .inspect_err(refuse)?;
         queued = engine.start_all(new);
         engine.tell(place, group.end(failed));
     } else {
@@ -447,7 +484,8 @@ unsafe extern "C" fn old_lio_listio(
 }
 
 /// `aio_init(3)`: `aio_num` is how many requests the first context is made for, `aio_idle_time` when
-/// an idle helper ends. There are no threads to be limited.
+/// an idle helper ends. There are no threads to be limited. If it turns out that there is no device,
+/// libc gets to know all of it.
 ///
 /// # Safety
 ///
@@ -462,8 +500,5 @@ pub unsafe extern "C" fn aio_init(init: *const aioinit) {
         return;
     };
     let mut engine = lock();
-    engine.expected = init.aio_num.max(0) as u32;
-    if init.aio_idle_time != 0 {
-        engine.idle = init.aio_idle_time;
-    }
+    engine.init = Some(*init);
 }

@@ -30,10 +30,14 @@ pub(super) enum Place {
     Lost(usize),
 }
 
+/// Device and inode: the file that a descriptor was when a request was made.
+pub(super) type Identity = (u32, u32, u64);
+
 pub(super) struct Request {
     pub(super) iocb: iocb,
     pub(super) control: Control,
     pub(super) file: i32,
+    pub(super) identity: Identity,
     pub(super) notice: Notice,
     pub(super) group: Option<Group>,
     pub(super) place: Place,
@@ -249,6 +253,20 @@ impl Requests {
     /// The request of the same descriptor that was made just before.
     pub(super) fn before(&self, index: Index) -> Option<Index> {
         self.last_from(self.slot(index)?.previous, self.get(index)?.file)
+    }
+
+    /// The request of the same file and descriptor that was made just before. The number may have
+    /// been another file's, whose requests go on: they are nothing to this one.
+    pub(super) fn before_of_file(&self, index: Index) -> Option<Index> {
+        let identity = self.get(index)?.identity;
+        let mut at = self.before(index);
+        while let Some(other) = at {
+            if self.get(other)?.identity == identity {
+                break;
+            }
+            at = self.before(other);
+        }
+        at
     }
 
     /// The last request of a descriptor.
