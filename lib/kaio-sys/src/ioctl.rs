@@ -4,6 +4,14 @@
 //!
 //! Errors that all of them have: `EBADF` if `fd` is not open (but [`submit`] also says that of a
 //! request's file), `ENOTTY` if it is no device of kaio or the module is too old for the call.
+//!
+//! All of them are unsafe because they take a number for a descriptor, and any number will do for
+//! an ioctl on somebody else's file (I/O safety). No `BorrowedFd`: that promises an open file, and
+//! a library below a program that closes all descriptors (libkaio) cannot know. What the caller
+//! promises of `fd`, besides what a function says: it is a descriptor that the caller got from
+//! [`crate::device::open`]. If the program has closed it and put another file there, that file is
+//! asked for an ioctl of kaio's number, which a file that is no device of kaio answers with an
+//! error, and the caller answers for that.
 
 use core::ffi::c_int;
 use core::ptr::{from_mut, null, null_mut};
@@ -36,7 +44,11 @@ unsafe fn call<T>(fd: c_int, number: u64, arg: &mut T) -> Result<usize> {
 }
 
 /// `KAIO_QUERY`: what this module can do, and its limits.
-pub fn query(fd: c_int) -> Result<kaio_query> {
+///
+/// # Safety
+///
+/// What the head of this module says of `fd`.
+pub unsafe fn query(fd: c_int) -> Result<kaio_query> {
     let mut arg = kaio_query::default();
     // SAFETY: the struct has no pointers.
     unsafe { call(fd, KAIO_IOC_QUERY, &mut arg) }?;
@@ -46,10 +58,14 @@ pub fn query(fd: c_int) -> Result<kaio_query> {
 /// `KAIO_SETUP`, io_setup(2): makes a context for `nr_events` requests; returns its id, which is the
 /// address of its ring.
 ///
+/// # Safety
+///
+/// What the head of this module says of `fd`.
+///
 /// # Errors
 ///
 /// `EINVAL`: `nr_events` is 0 or absurd. `EAGAIN`: more than a limit allows. `ENOMEM`.
-pub fn setup(fd: c_int, nr_events: u32) -> Result<u64> {
+pub unsafe fn setup(fd: c_int, nr_events: u32) -> Result<u64> {
     let mut arg = kaio_setup {
         nr_events,
         ..Default::default()
@@ -187,11 +203,15 @@ pub unsafe fn get_events(fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
 /// `KAIO_CANCEL`, io_cancel(2): gives a request up. `Ok(true)`: it has ended, and its event is in the
 /// ring. `Ok(false)`: the event follows.
 ///
+/// # Safety
+///
+/// What the head of this module says of `fd`. A bad `iocb` is allowed: the kernel looks.
+///
 /// # Errors
 ///
 /// `EINVAL`: there is no such request, or it cannot be cancelled and completes. `EFAULT`: `iocb`
 /// cannot be read. (The ioctl's `EINPROGRESS` means success; here that is `Ok`.)
-pub fn cancel(fd: c_int, ctx_id: u64, iocb: *const iocb) -> Result<bool> {
+pub unsafe fn cancel(fd: c_int, ctx_id: u64, iocb: *const iocb) -> Result<bool> {
     let mut arg = kaio_cancel {
         ctx_id,
         iocb: iocb as u64,

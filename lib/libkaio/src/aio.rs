@@ -62,7 +62,8 @@ fn make(process: &Process, nr_events: u32) -> Result<Option<u64>> {
         let Backend::Kaio(device) = process.choose_backend()? else {
             return Ok(None);
         };
-        match ioctl::setup(device.fd(), nr_events) {
+        // SAFETY: our device; any other file says that it does not know the ioctl.
+        match unsafe { ioctl::setup(device.fd(), nr_events) } {
             Ok(id) => return Ok(Some(id)),
             // The program closed all descriptors, ours too.
             Err(e) if again && (e.get() == libc::EBADF || e.get() == libc::ENOTTY) => {
@@ -235,7 +236,8 @@ pub(crate) fn cancel(ctx_id: u64, iocb: *mut iocb, event: *mut io_event) -> Resu
     let process = Process::get()?;
     match process.backend()? {
         Backend::Kaio(device) => {
-            let cancelled = ioctl::cancel(device.fd(), ctx_id, iocb)
+            // SAFETY: our device; any other file says that it does not know the ioctl.
+            let cancelled = unsafe { ioctl::cancel(device.fd(), ctx_id, iocb) }
                 .inspect_err(|&e| drop_if_gone(process, device, ctx_id, e));
             lost_is_einval(process, device, cancelled)?;
             Err(Errno::new(libc::EINPROGRESS))

@@ -29,7 +29,8 @@ impl Kernel {
         let fd = device::open().map_err(io_error)?;
         // SAFETY: it was opened for us.
         let device = unsafe { OwnedFd::from_raw_fd(fd) };
-        let ctx = ioctl::setup(fd, entries).map_err(io_error)?;
+        // SAFETY: ours, and open.
+        let ctx = unsafe { ioctl::setup(fd, entries) }.map_err(io_error)?;
         // SAFETY: set up above. It is destroyed only by `destroy`, or by the close below.
         let Some(ring) = (unsafe { Ring::new(ctx) }) else {
             return Err(io::Error::new(
@@ -54,7 +55,8 @@ impl Kernel {
     }
 
     pub(super) fn query(&self) -> io::Result<kaio_query> {
-        ioctl::query(self.fd()).map_err(io_error)
+        // SAFETY: ours, and open.
+        unsafe { ioctl::query(self.fd()) }.map_err(io_error)
     }
 
     /// Starts requests, then waits until the ring has `min` events. Returns how many were started,
@@ -105,6 +107,11 @@ impl Kernel {
         unsafe { ioctl::get_events(self.fd(), self.ctx, &wait) }.map(|_| ())
     }
 
+    /// Whether events wait to be taken.
+    pub(super) fn has_events(&self) -> bool {
+        self.ring.available() > 0
+    }
+
     /// Takes events; returns how many.
     ///
     /// # Safety
@@ -119,7 +126,8 @@ impl Kernel {
 
     /// Whether the request is given up.
     pub(super) fn cancel(&self, iocb: *const iocb) -> bool {
-        ioctl::cancel(self.fd(), self.ctx, iocb).is_ok()
+        // SAFETY: ours, and open.
+        unsafe { ioctl::cancel(self.fd(), self.ctx, iocb) }.is_ok()
     }
 
     /// Ends the context, and waits until no request is in flight.

@@ -113,7 +113,8 @@ impl Engine {
     pub(super) fn close_of_parent() {
         let fd = DEVICE.swap(-1, Ordering::Relaxed);
         // The program may have put a file of its own there.
-        if fd >= 0 && ioctl::query(fd).is_ok() {
+        // SAFETY: it was ours, or an ioctl that no other file knows tells.
+        if fd >= 0 && unsafe { ioctl::query(fd) }.is_ok() {
             // SAFETY: ours; the parent has its own. The contexts are its, and stay.
             unsafe { device::close(fd) };
         }
@@ -173,9 +174,11 @@ impl Engine {
             Some(last) => last.room.saturating_mul(2).min(MOST_ROOM),
         };
         // What was hoped for, or else what is needed.
-        let (room, id) = match ioctl::setup(fd, room.max(wanted) + 1) {
+        // SAFETY: our device; any other file says that it does not know the ioctl.
+        let setup = |room| unsafe { ioctl::setup(fd, room + 1) };
+        let (room, id) = match setup(room.max(wanted)) {
             Ok(id) => (room.max(wanted), id),
-            Err(_) => (wanted, ioctl::setup(fd, wanted + 1)?),
+            Err(_) => (wanted, setup(wanted)?),
         };
         self.contexts.push(Context {
             id,
@@ -643,7 +646,8 @@ impl Engine {
         let (Some(fd), Some(context)) = (self.device, self.contexts.get(number)) else {
             return Err(Errno::new(libc::EINVAL));
         };
-        ioctl::cancel(fd, context.id, &raw const request.iocb)
+        // SAFETY: our device; any other file says that it does not know the ioctl.
+        unsafe { ioctl::cancel(fd, context.id, &raw const request.iocb) }
     }
 
     /// Whether the program has closed our descriptor, or has put another file there.
