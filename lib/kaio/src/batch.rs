@@ -85,6 +85,9 @@ impl<'fd> Batch<'fd> {
 
     /// The same, then waits until `min` requests of the context were complete (or all, if fewer are
     /// in flight). One system call, `kaio_submit_wait(2)`, if they are complete when it returns.
+    ///
+    /// A [`Pending`] that another thread drops in the very moment in which this starts its request is
+    /// cancelled when the system call returns.
     pub fn submit_and_wait(&mut self, min: usize) -> usize {
         self.flight.submit(&mut self.queue, min)
     }

@@ -130,7 +130,8 @@ impl Context {
     }
 
     /// Waits until requests complete, for `timeout` at most. Returns how many were; 0 if the time is
-    /// over or none is in flight. Signals do not end it.
+    /// over or none is in flight. Signals do not end it; nor does a request that the kernel refuses to
+    /// another thread while this one sleeps.
     pub fn wait(&self, timeout: Option<Duration>) -> usize {
         self.flight.wait_any(timeout.and_then(deadline))
     }

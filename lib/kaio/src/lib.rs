@@ -47,7 +47,7 @@
 //! # Fork
 //!
 //! A context belongs to the process that made it. The child of a `fork` without `exec` must not use
-//! one that it has inherited; to drop it is harmless.
+//! one that it has inherited: the ring is not there, and the child dies. To drop it is harmless.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
 //! [`Future`]: std::future::Future

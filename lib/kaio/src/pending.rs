@@ -63,9 +63,10 @@ impl<B: Send + 'static> Pending<B> {
         Some(done)
     }
 
-    /// Whether it is complete, as far as events were reaped.
+    /// Whether it is complete, as far as events were reaped. A future that was ready is.
     pub fn is_complete(&self) -> bool {
-        self.request().is_complete()
+        let request = self.request.as_ref();
+        request.is_none_or(|request| request.is_complete())
     }
 
     /// The result and the buffer, if it is complete; else the request again. Reaps.
@@ -73,6 +74,10 @@ impl<B: Send + 'static> Pending<B> {
     /// # Errors
     ///
     /// It is not complete.
+    ///
+    /// # Panics
+    ///
+    /// If it is a future that was ready: there is one result.
     pub fn try_take(mut self) -> Result<Completion<B>, Self> {
         if !self.is_complete() {
             self.flight.look();
@@ -84,7 +89,8 @@ impl<B: Send + 'static> Pending<B> {
     ///
     /// # Panics
     ///
-    /// If it is in a batch that was not submitted: nobody knows whether it ever will be.
+    /// If it is in a batch that was not submitted: nobody knows whether it ever will be. If it is a
+    /// future that was ready: there is one result.
     pub fn wait(mut self) -> Completion<B> {
         self.wait_until(None);
         self.take().expect("it is complete")
@@ -113,9 +119,12 @@ impl<B: Send + 'static> Pending<B> {
     /// Gives the request up. `kaio_cancel(2)`. The result then is `ECANCELED`, or what was transferred
     /// before, or 0 if it is a poll; get it as ever.
     ///
-    /// `false`: it is too late, or too early. It is complete, or will be as if nothing had happened.
+    /// `false`: it is too late, or too early (its batch was not submitted, or another thread is just
+    /// doing that). It is complete, or will be as if nothing had happened.
     pub fn cancel(&self) -> bool {
-        let request = self.request();
+        let Some(request) = &self.request else {
+            return false;
+        };
         !request.is_complete() && self.flight.cancel(&**request)
     }
 
@@ -131,7 +140,7 @@ impl<B: Send + 'static> Drop for Pending<B> {
         let Some(request) = &self.request else {
             return;
         };
-        if !request.is_complete() && !request.is_queued() && self.flight.cancel(&**request) {
+        if !request.is_complete() && !request.is_queued() && self.flight.abandon(&**request) {
             // Its event is there: its buffer need not wait for others.
             self.flight.look();
         }

@@ -125,6 +125,17 @@ fn dropped_future_is_cancelled() {
     assert_eq!((result.unwrap(), &buf[..]), (1, &b"x"[..]));
 }
 
+fn future_that_was_ready_is_complete_and_cannot_be_cancelled() {
+    let context = Context::new(8).unwrap();
+    let (reader, _writer) = tap::pipe();
+    let mut future = context.submit(Op::noop(&reader));
+    ready(poll(Pin::new(&mut future), &Arc::default()))
+        .0
+        .unwrap();
+    assert!(future.is_complete());
+    assert!(!future.cancel());
+}
+
 fn future_of_a_batch_is_ready_after_it_was_submitted() {
     let context = Context::new(8).unwrap();
     let counter = Arc::new(Counter::default());
@@ -156,6 +167,7 @@ tests! {
     only_the_last_waker_is_woken,
     thread_that_waits_wakes_futures,
     dropped_future_is_cancelled,
+    future_that_was_ready_is_complete_and_cannot_be_cancelled,
     future_of_a_batch_is_ready_after_it_was_submitted,
     future_of_a_dropped_batch_is_woken,
 }

@@ -285,6 +285,88 @@ fn forked_child_may_drop_a_context() {
     assert!(pending.cancel());
 }
 
+/// One thread waits for whatever is in flight while another submits what the kernel refuses: there
+/// is no event that would wake it.
+fn refused_request_leaves_no_sleeper() {
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let over = Arc::new(AtomicBool::new(false));
+    let waiter = {
+        let (context, over) = (context.clone(), over.clone());
+        thread::spawn(move || {
+            while !over.load(Ordering::SeqCst) {
+                context.wait(None);
+            }
+        })
+    };
+    for _ in 0..3000 {
+        let mut batch = context.batch();
+        let refused = [(); 8].map(|()| batch.push(Op::fsync(&reader)));
+        assert_eq!(batch.submit(), 0);
+        assert!(refused.iter().all(|pending| pending.is_complete()));
+    }
+    over.store(true, Ordering::SeqCst);
+    assert!(wait_until(|| waiter.is_finished()), "it sleeps for nothing");
+    waiter.join().unwrap();
+}
+
+/// One thread drops a handle while another is submitting it: the request is cancelled all the same.
+fn request_dropped_while_it_is_submitted_is_cancelled() {
+    let context = Context::new(64).unwrap();
+    let (reader, _writer) = tap::pipe();
+    for _ in 0..500 {
+        let mut batch = context.batch();
+        // They make the call longer.
+        for _ in 0..31 {
+            batch.push(Op::noop(&reader)).detach();
+        }
+        let pending = batch.push(Op::read(&reader, vec![0; 1], 0));
+        let dropper = {
+            let context = context.clone();
+            thread::spawn(move || {
+                while context.in_flight() == 0 {
+                    std::hint::spin_loop();
+                }
+                drop(pending);
+            })
+        };
+        assert_eq!(batch.submit(), 32);
+        dropper.join().unwrap();
+        assert!(wait_until(|| {
+            context.reap();
+            context.in_flight() == 0
+        }));
+    }
+}
+
+/// What has completed is room, also if the thread that is to take it has not run yet.
+fn events_of_a_sleeper_are_room() {
+    let context = Context::new(1).unwrap();
+    let (reader, mut writer) = tap::pipe();
+    let (other_reader, mut other_writer) = tap::pipe();
+    let (sleeper, started) = waiter(&context, &reader);
+    started.recv().unwrap();
+    for _ in 0..100 {
+        let fill: Vec<_> = (context.in_flight()..context.capacity())
+            .map(|_| context.submit(Op::read(&other_reader, vec![0; 1], 0)))
+            .collect();
+        other_writer.write_all(&vec![1; fill.len()]).unwrap();
+        // The first of them have completed, whether or not they were taken.
+        let full = || context.in_flight() == context.capacity();
+        while full() && !tap::readable(&context, Duration::ZERO) {
+            std::hint::spin_loop();
+        }
+        let (result, ()) = context.submit(Op::noop(&reader)).wait();
+        assert_eq!(result.unwrap(), 0);
+        for pending in fill {
+            assert_eq!(pending.wait().0.unwrap(), 1);
+        }
+    }
+    assert!(!sleeper.is_finished());
+    writer.write_all(b"x").unwrap();
+    assert_eq!(sleeper.join().unwrap(), b"x");
+}
+
 /// When the thread that slept for all has what it wants, another sleeps.
 fn next_sleeper_takes_over() {
     let context = context();
@@ -351,6 +433,9 @@ tests! {
     to_wait_for_a_batch_that_is_not_submitted_panics,
     sleeper_does_not_keep_others_waiting,
     sleeper_for_many_does_not_keep_others_waiting,
+    refused_request_leaves_no_sleeper,
+    request_dropped_while_it_is_submitted_is_cancelled,
+    events_of_a_sleeper_are_room,
     next_sleeper_takes_over,
     forked_child_may_drop_a_context,
     signal_does_not_end_a_wait,

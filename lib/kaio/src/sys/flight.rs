@@ -5,6 +5,9 @@
 //! Events are taken from the ring under the lock of the table. One thread at a time sleeps in the
 //! kernel for the others; those wait for it on a condition variable. While it sleeps nobody else
 //! takes events: it would not notice that what it waits for was taken.
+//!
+//! A request is in the table before the kernel has it, and the kernel may refuse it: no event comes
+//! then. So nobody goes to sleep in the kernel while a submit call is under way.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,7 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use kaio_sys::uapi::{io_event, iocb, kaio_query};
+use kaio_sys::uapi::{io_event, kaio_query};
 use kaio_sys::Errno;
 
 use super::kernel::Kernel;
@@ -36,6 +39,11 @@ struct Table {
     taken: u64,
     /// A thread sleeps in the kernel, or is about to.
     sleeper: bool,
+    /// Calls of `submit` whose requests are here, and of which the kernel has not said yet that it
+    /// has them.
+    launching: usize,
+    /// Threads on the condition variable.
+    waiters: usize,
 }
 
 impl Table {
@@ -93,7 +101,7 @@ pub(crate) struct Flight {
     /// Counts completions; does not block.
     eventfd: Option<File>,
     table: Mutex<Table>,
-    /// The sleeper has woken.
+    /// The sleeper has woken, or a submit call is over.
     awake: Condvar,
 }
 
@@ -122,6 +130,8 @@ impl Flight {
                 in_flight: 0,
                 taken: 0,
                 sleeper: false,
+                launching: 0,
+                waiters: 0,
             }),
             awake: Condvar::new(),
         })
@@ -149,6 +159,35 @@ impl Flight {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until another thread has woken the waiters, or for so long at most.
+    fn stand_by<'a>(
+        &'a self,
+        mut table: MutexGuard<'a, Table>,
+        left: Option<Duration>,
+    ) -> MutexGuard<'a, Table> {
+        table.waiters += 1;
+        let woken = match left {
+            None => self.awake.wait(table),
+            Some(left) => self
+                .awake
+                .wait_timeout(table, left)
+                .map(|(table, _)| table)
+                .map_err(|e| PoisonError::new(e.into_inner().0)),
+        };
+        let mut table = woken.unwrap_or_else(PoisonError::into_inner);
+        table.waiters -= 1;
+        table
+    }
+
+    /// Wakes the waiters, which costs a system call, if there are any.
+    fn wake_waiters(&self, table: MutexGuard<'_, Table>) {
+        let waiters = table.waiters;
+        drop(table);
+        if waiters > 0 {
+            self.awake.notify_all();
+        }
     }
 
     /// Takes all events that are in the ring.
@@ -185,8 +224,7 @@ impl Flight {
         let mut table = self.lock();
         table.sleeper = false;
         let landed = self.land(&mut table);
-        drop(table);
-        self.awake.notify_all();
+        self.wake_waiters(table);
         landed.finish()
     }
 
@@ -214,6 +252,15 @@ impl Flight {
     pub(crate) fn submit(&self, queue: &mut VecDeque<Queued>, min: usize) -> usize {
         self.look(); // makes room
         let mut table = self.lock();
+        // The sleeper is about to take events: they are room too.
+        let taken = table.taken;
+        while table.sleeper
+            && table.taken == taken
+            && table.in_flight + queue.len() > self.capacity()
+            && self.kernel.has_events()
+        {
+            table = self.stand_by(table, None);
+        }
         let before = table.taken;
         let room = self.capacity().saturating_sub(table.in_flight);
         let eventfd = self.eventfd.as_ref().map(AsFd::as_fd);
@@ -222,19 +269,28 @@ impl Flight {
             .map(|queued| {
                 let slot = table.free_slot();
                 let request = queued.launch(slot as u64, eventfd);
-                let iocb = request.iocb();
-                table.put(slot, request);
-                (slot, iocb)
+                table.put(slot, request.clone());
+                (slot, request)
             })
             .collect();
         let min = min.min(table.in_flight);
         let sleeps = min > 0 && !launched.is_empty() && !table.sleeper;
         table.sleeper |= sleeps;
+        table.launching += 1;
         drop(table);
 
         let started = self.start(&launched, if sleeps { min } else { 0 });
+        let mut table = self.lock();
+        table.launching -= 1;
+        self.wake_waiters(table);
+        let mut cancelled = false;
+        for (_, request) in launched {
+            cancelled |= request.launched() && self.kernel.cancel(request.iocb());
+        }
         if sleeps {
             self.wake_up();
+        } else if cancelled {
+            self.look();
         }
         if min > 0 {
             self.wait(None, |table| table.taken - before >= min as u64);
@@ -243,8 +299,8 @@ impl Flight {
     }
 
     /// Has the kernel start what is in the table.
-    fn start(&self, launched: &[(usize, *mut iocb)], min: usize) -> usize {
-        let (slots, iocbs): (Vec<_>, Vec<_>) = launched.iter().copied().unzip();
+    fn start(&self, launched: &[(usize, AnyRequest)], min: usize) -> usize {
+        let iocbs: Vec<_> = launched.iter().map(|(_, request)| request.iocb()).collect();
         let mut next = 0;
         let mut refused: usize = 0;
         while next < iocbs.len() {
@@ -256,7 +312,7 @@ impl Flight {
             next += count;
             if count == 0 {
                 let errno = stopped.map_or(libc::EAGAIN, Errno::get);
-                self.refuse(slots[next], errno);
+                self.refuse(launched[next].0, errno);
                 refused += 1;
                 next += 1;
             }
@@ -273,14 +329,21 @@ impl Flight {
             // SAFETY: the kernel said that it does not have it.
             unsafe { landed.add(request, -i64::from(errno)) };
         }
-        drop(table);
-        self.awake.notify_all();
+        self.wake_waiters(table);
         landed.finish();
     }
 
     /// Gives a request up, if that is still possible.
     pub(crate) fn cancel(&self, request: &dyn InFlight) -> bool {
         self.kernel.cancel(request.iocb())
+    }
+
+    /// The same, for who will not ask again: if the request is just being submitted, the thread that
+    /// does so cancels it. `true`: its event is on its way.
+    pub(crate) fn abandon(&self, request: &dyn InFlight) -> bool {
+        let launching = request.is_launching();
+        // What failed while it was being submitted may do now that it is.
+        self.cancel(request) || (launching && !request.leave() && self.cancel(request))
     }
 
     /// Waits until the request is complete. `false`: the time is over.
@@ -318,17 +381,8 @@ impl Flight {
                 Some(Duration::ZERO) => return false,
                 left => left,
             };
-            if table.sleeper {
-                table = match left {
-                    None => self
-                        .awake
-                        .wait(table)
-                        .unwrap_or_else(PoisonError::into_inner),
-                    Some(left) => {
-                        let woken = self.awake.wait_timeout(table, left);
-                        woken.unwrap_or_else(PoisonError::into_inner).0
-                    }
-                };
+            if table.sleeper || table.launching > 0 {
+                table = self.stand_by(table, left);
                 continue;
             }
             table.sleeper = true;
@@ -337,7 +391,9 @@ impl Flight {
             self.wake_up();
             match slept {
                 Err(e) if e.get() != libc::EINTR => {
-                    // Only in the child of a fork, or if somebody closed our descriptor.
+                    // Somebody has closed our descriptor, and holds another one of the same open
+                    // file: else the ring would have gone too, as it has in the child of a fork,
+                    // and nobody comes here without it.
                     panic!("a context of kaio that is not this process's: {e}");
                 }
                 _ => table = self.lock(),

@@ -203,6 +203,8 @@ impl<B> fmt::Debug for Op<'_, B> {
 enum State {
     /// Not submitted yet.
     Queued,
+    /// It is being submitted: the kernel may have it. `left`: nobody wants it any more.
+    Launching { left: bool },
     /// The kernel has it.
     InFlight,
     /// Its event was taken: `res`.
@@ -309,6 +311,15 @@ pub(crate) trait InFlight: Send + Sync {
     /// The kernel does not use its memory any more.
     unsafe fn complete(&self, res: i64) -> Option<Waker>;
 
+    /// The kernel has it now, or has refused it. Whether somebody left it meanwhile.
+    fn launched(&self) -> bool;
+
+    /// Whether it is being submitted just now.
+    fn is_launching(&self) -> bool;
+
+    /// Has who submits it just now cancel it. `false`: that is over.
+    fn leave(&self) -> bool;
+
     /// Whether it was not submitted yet.
     fn is_queued(&self) -> bool;
 
@@ -329,13 +340,36 @@ impl<B: Send + 'static> InFlight for Request<B> {
             iocb.aio_flags |= uapi::IOCB_FLAG_RESFD;
             iocb.aio_resfd = eventfd.as_raw_fd() as u32;
         }
-        lock(&self.progress).state = State::InFlight;
+        lock(&self.progress).state = State::Launching { left: false };
     }
 
     unsafe fn complete(&self, res: i64) -> Option<Waker> {
         let mut progress = lock(&self.progress);
         progress.state = State::Complete(res);
         mem::take(&mut progress.waker)
+    }
+
+    fn launched(&self) -> bool {
+        let mut progress = lock(&self.progress);
+        let State::Launching { left } = progress.state else {
+            return false;
+        };
+        progress.state = State::InFlight;
+        left
+    }
+
+    fn is_launching(&self) -> bool {
+        matches!(lock(&self.progress).state, State::Launching { .. })
+    }
+
+    fn leave(&self) -> bool {
+        match &mut lock(&self.progress).state {
+            State::Launching { left } => {
+                *left = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn is_queued(&self) -> bool {
