@@ -247,9 +247,12 @@ fn line_up(req: Active<Kiocb>, how: How) {
         return;
     }
     req.view().place.ctx().table().stats.parked(1);
-    if let Some(req) = wait_in_line(req) {
-        // Its turn has come meanwhile.
-        req.kick();
+    if let Some(mut req) = wait_in_line(req) {
+        // Its turn has come meanwhile. From here on it can be cancelled; if its context has ended, its
+        // drop ends it.
+        if req.list() {
+            req.kick();
+        }
     }
 }
 

@@ -540,6 +540,42 @@ TEST_F_TIMEOUT(context, against_cancel, 120)
 	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "cancelled"));
 }
 
+/* Who gets in line while the one before it leaves can be cancelled as soon as it was submitted. */
+TEST_F_TIMEOUT(context, behind_one_that_leaves, 120)
+{
+	struct io_event events[2];
+	struct iocb iocb, mine;
+	struct race race;
+	pthread_t thread;
+	int ends[2], i;
+	char c[2];
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	start_race(_metadata, self, &race, &iocb, &thread);
+	for (i = 0; i < race.rounds; i++) {
+		long said;
+
+		prep_pread(&iocb, ends[0], &c[0], 1, 0);
+		prep_pread(&mine, ends[0], &c[1], 1, 0);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		pthread_barrier_wait(&race.start);
+		dawdle(i);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &mine));
+		said = kaio_cancel(self->fd, self->ctx, &mine);
+		pthread_barrier_wait(&race.start);
+		ASSERT_EQ(-EINPROGRESS, race.said);
+		ASSERT_EQ(-EINPROGRESS, said)
+		{
+			TH_LOG("round %d", i);
+		}
+		ASSERT_EQ(2, kaio_wait(self->fd, self->ctx, 2, events));
+		ASSERT_EQ(-ECANCELED, events[0].res);
+		ASSERT_EQ(-ECANCELED, events[1].res);
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(2 * race.rounds, kaio_stat(self->fd, "cancelled"));
+}
+
 /* While it is being submitted: it is cancelled before it waits, or then. */
 TEST_F_TIMEOUT(context, against_submit, 120)
 {
