@@ -129,14 +129,18 @@ fn error_of_submit(process: &Process, device: Device, ctx_id: u64, e: Errno) -> 
     drop_if_gone(process, device, ctx_id, e);
     let is_lost = match e.get() {
         libc::ENOTTY => true,
-        // SAFETY: looks at the descriptor.
-        libc::EBADF => unsafe {
-            native(
-                libc::SYS_fcntl,
-                [device.fd() as usize, libc::F_GETFD as usize, 0, 0, 0, 0],
-            )
-            .is_err()
-        },
+        libc::EBADF => {
+            // SAFETY: looks at the descriptor.
+            let is_open = unsafe {
+                native(
+                    libc::SYS_fcntl,
+                    [device.fd() as usize, libc::F_GETFD as usize, 0, 0, 0, 0],
+                )
+                .is_ok()
+            };
+            // Another thread may have found out before, and opened anew what has the same number.
+            !is_open || !process.is_current(device)
+        }
         _ => false,
     };
     if is_lost {

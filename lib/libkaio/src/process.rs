@@ -185,6 +185,11 @@ impl Process {
         Err(policy::error_of(e))
     }
 
+    /// Whether nobody has forgotten it since it was opened.
+    pub(crate) fn is_current(&self, device: Device) -> bool {
+        self.device.load(Ordering::Acquire) == device.0
+    }
+
     /// The program closed our descriptor of `device`, and perhaps has another file there now. Our contexts
     /// ended with it, and their rings are not mapped any more.
     ///
@@ -197,7 +202,7 @@ impl Process {
             return;
         }
         // Another thread may have been here before, and have made contexts in a new one.
-        if self.device.load(Ordering::Acquire) == device.0 {
+        if self.is_current(device) {
             self.contexts.clear();
             self.device.store(device.closed().0, Ordering::Release);
         }

@@ -11,8 +11,10 @@ LIMIT=90
 # Set up once: soname/ and preload/ run in one guest.
 set_up_disks() {
 	local all=/sys/kernel/config/nullb name
-	if [ ! -e /sys/module/null_blk ]; then
-		insmod /null_blk.ko nr_devices=0 && mount -t configfs configfs /sys/kernel/config || return
+	# Other tests may have been here before.
+	[ -e /sys/module/null_blk ] || insmod /null_blk.ko nr_devices=0 || return
+	[ -d $all ] || mount -t configfs configfs /sys/kernel/config || return
+	if [ ! -b /dev/enospc ]; then
 		for name in enospc ext2; do
 			mkdir $all/$name && echo 16 >$all/$name/size && echo 1 >$all/$name/memory_backed &&
 				echo 1 >$all/$name/power || return

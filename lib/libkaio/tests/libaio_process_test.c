@@ -208,7 +208,7 @@ static void *find_out_and_begin_anew(void *arg)
 		ret = io_submit(lost, 0, NULL);
 		/* 0: the other thread's new one has the same id already. */
 		if (ret && ret != -EINVAL)
-			*where = 10;
+			*where = ret;
 		ret = io_setup(4, &ctx);
 		if (!ret)
 			ret = use(ctx);
