@@ -69,16 +69,11 @@ fn submit_all(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: u64, compat: bool) -> (u64
 
 /// The caller's pointer number `k`, which is as wide as its pointers are.
 fn read_pointer(iocbpp: UserPtr, k: usize, compat: bool) -> Result<usize> {
-    let width = if compat {
-        size_of::<u32>()
-    } else {
-        size_of::<u64>()
-    };
-    let at = iocbpp.wrapping_byte_add(k * width).as_const_ptr() as usize;
+    let at = |width| iocbpp.wrapping_byte_add(k * width).as_const_ptr() as usize;
     if compat {
-        Ok(user::read_u32(at)? as usize)
+        Ok(user::read_u32(at(size_of::<u32>()))? as usize)
     } else {
-        Ok(user::read_u64(at)? as usize)
+        Ok(user::read_u64(at(size_of::<u64>()))? as usize)
     }
 }
 

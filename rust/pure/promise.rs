@@ -92,21 +92,9 @@ impl<W: Word> Promise<W> {
         Self(word)
     }
 
-    /// Applies `step` until it sticks; `None` leaves the word alone.
-    fn change<T>(&self, step: impl Fn(u32) -> (Option<u32>, T)) -> T {
-        let mut old = self.0.load();
-        loop {
-            let (new, result) = step(old);
-            match new.map(|new| self.0.swap_if(old, new)) {
-                Some(Err(found)) => old = found,
-                Some(Ok(())) | None => return result,
-            }
-        }
-    }
-
     /// An attempt begins. `false`: none may now, which would be a bug.
     pub(crate) fn begin(&self) -> bool {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             IDLE => (Some(RUNNING), true),
             _ => (None, false),
         })
@@ -114,7 +102,7 @@ impl<W: Word> Promise<W> {
 
     /// The provider kicks. Any context.
     pub(crate) fn kick(&self) -> Told {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             RUNNING if s & (KICKED | TAKEN) == 0 => (Some(s | KICKED), Told::Remembered),
             KICK if s & ENDED == 0 => (Some(IDLE), Told::Act),
             KICK => (Some(OVER), Told::LetGo),
@@ -125,7 +113,7 @@ impl<W: Word> Promise<W> {
     /// The provider is about to complete: `true` if it may, and the result is its to write. Any
     /// context.
     pub(crate) fn take(&self) -> bool {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             RUNNING | COMPLETION if s & TAKEN == 0 => (Some(s | TAKEN), true),
             _ => (None, false),
         })
@@ -133,7 +121,7 @@ impl<W: Word> Promise<W> {
 
     /// The result has been written. Any context; once after each [`Self::take`].
     pub(crate) fn completed(&self) -> Told {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             RUNNING => (Some(s | COMPLETED), Told::Remembered),
             COMPLETION => (Some(OVER | TAKEN), Told::Act),
             _ => (None, Told::Wrong),
@@ -142,7 +130,7 @@ impl<W: Word> Promise<W> {
 
     /// The attempt was answered "retry". The second value: that broke the contract.
     pub(crate) fn answer_retry(&self) -> (Left, bool) {
-        self.change(|s| match s {
+        self.0.change(|s| match s {
             _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, true)),
             _ if s & TAKEN != 0 => (None, (Left::Busy, false)),
             _ if s & KICKED != 0 => (Some(IDLE), (Left::Kicked, false)),
@@ -153,7 +141,7 @@ impl<W: Word> Promise<W> {
     /// The attempt was answered "queued".
     pub(crate) fn answer_queued(&self) -> (Left, bool) {
         let wrong = |s: u32| s & KICKED != 0;
-        self.change(|s| match s {
+        self.0.change(|s| match s {
             _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, wrong(s))),
             _ => (Some(COMPLETION | s & TAKEN), (Left::Owed, wrong(s))),
         })
@@ -161,7 +149,7 @@ impl<W: Word> Promise<W> {
 
     /// The attempt was answered with a result. No kick was owed, if one came before it.
     pub(crate) fn answer_result(&self) -> (Left, bool) {
-        self.change(|s| match s {
+        self.0.change(|s| match s {
             _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, true)),
             _ if s & TAKEN != 0 => (None, (Left::Busy, false)),
             _ => (Some(OVER), (Left::Nothing, s & KICKED != 0)),
@@ -170,7 +158,7 @@ impl<W: Word> Promise<W> {
 
     /// The request ends.
     pub(crate) fn end(&self) -> End {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             KICK => (Some(s | ENDED), End::Owed),
             IDLE => (Some(OVER), End::Over),
             _ => (None, End::Before),
@@ -180,7 +168,7 @@ impl<W: Word> Promise<W> {
     /// The request has ended, and the provider took its promise to kick back. `true`: nothing is
     /// owed any more, and that was due to this call.
     pub(crate) fn given_up(&self) -> bool {
-        self.change(|s| match s {
+        self.0.change(|s| match s {
             _ if s & PHASE == KICK && s & ENDED != 0 => (Some(OVER), true),
             _ => (None, false),
         })
@@ -188,7 +176,7 @@ impl<W: Word> Promise<W> {
 
     /// The provider, which owes a completion, is to be asked to give the request back.
     pub(crate) fn ask(&self) -> Ask {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             COMPLETION if s & (ASKED | TAKEN) == 0 => (Some(s | ASKED), Ask::Ask),
             _ => (None, Ask::Busy),
         })
@@ -197,7 +185,7 @@ impl<W: Word> Promise<W> {
     /// It said whether it `gave` the request back. `Act`: it is the caller's to end; `Remembered`:
     /// the provider has completed it, or does just now; `Wrong`: it goes on.
     pub(crate) fn asked(&self, gave: bool) -> Told {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             COMPLETION if s & TAKEN != 0 => (Some(s & !ASKED), Told::Remembered),
             COMPLETION if gave => (Some(OVER), Told::Act),
             COMPLETION => (Some(s & !ASKED), Told::Wrong),

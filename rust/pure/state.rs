@@ -23,6 +23,18 @@ pub(crate) trait Word {
     fn load(&self) -> u32;
     /// Full ordering on success; the value found on failure.
     fn swap_if(&self, old: u32, new: u32) -> Result<(), u32>;
+
+    /// Applies `step` until it sticks; `None` leaves the word alone.
+    fn change<T>(&self, step: impl Fn(u32) -> (Option<u32>, T)) -> T {
+        let mut old = self.load();
+        loop {
+            let (new, result) = step(old);
+            match new.map(|new| self.swap_if(old, new)) {
+                Some(Err(found)) => old = found,
+                Some(Ok(())) | None => return result,
+            }
+        }
+    }
 }
 
 const RUNNING: u32 = 0;
@@ -88,21 +100,9 @@ impl<W: Word> State<W> {
         self.0
     }
 
-    /// Applies `step` until it sticks; `None` leaves the state alone.
-    fn change<T>(&self, step: impl Fn(u32) -> (Option<u32>, T)) -> T {
-        let mut old = self.0.load();
-        loop {
-            let (new, result) = step(old);
-            match new.map(|new| self.0.swap_if(old, new)) {
-                Some(Err(found)) => old = found,
-                Some(Ok(())) | None => return result,
-            }
-        }
-    }
-
     /// Something happened that the request waits for. Anybody, at any time, from any context.
     pub(crate) fn kick(&self) -> Kick {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             PARKED => (Some((s & !PHASE) | QUEUED), Kick::Queue),
             RUNNING => (Some(s | KICKED), Kick::Remembered),
             _ => (None, Kick::Nothing),
@@ -111,7 +111,7 @@ impl<W: Word> State<W> {
 
     /// The request is not to be retried. Anybody, at any time, from any context.
     pub(crate) fn cancel(&self, spare: Spare) -> Cancel {
-        self.change(|s| {
+        self.0.change(|s| {
             let spared = match spare {
                 Spare::Pledged => s & PLEDGED != 0,
                 Spare::Away => s & AWAY != 0,
@@ -131,7 +131,8 @@ impl<W: Word> State<W> {
 
     /// Who has the request outside does not give it up: it goes on, and may be cancelled again.
     pub(crate) fn uncancel(&self) {
-        self.change(|s| ((s & PHASE == RUNNING).then_some(s & !CANCELLED), ()))
+        self.0
+            .change(|s| ((s & PHASE == RUNNING).then_some(s & !CANCELLED), ()))
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -140,12 +141,13 @@ impl<W: Word> State<W> {
 
     /// The token holder promises that it will be done, whatever happens to its context.
     pub(crate) fn pledge(&self) {
-        self.change(|s| (Some(s | PLEDGED), ()))
+        self.0.change(|s| (Some(s | PLEDGED), ()))
     }
 
     /// No more.
     pub(crate) fn unpledge(&self) {
-        self.change(|s| ((s & PLEDGED != 0).then_some(s & !PLEDGED), ()))
+        self.0
+            .change(|s| ((s & PLEDGED != 0).then_some(s & !PLEDGED), ()))
     }
 
     pub(crate) fn is_pledged(&self) -> bool {
@@ -154,17 +156,17 @@ impl<W: Word> State<W> {
 
     /// The token holder runs a call that may not give the token back.
     pub(crate) fn lend(&self) {
-        self.change(|s| (Some(s | LENT), ()))
+        self.0.change(|s| (Some(s | LENT), ()))
     }
 
     /// The call is over and did not give it back. It may be back from elsewhere by now.
     pub(crate) fn left(&self) {
-        self.change(|s| ((s & LENT != 0).then_some(s | AWAY), ()))
+        self.0.change(|s| ((s & LENT != 0).then_some(s | AWAY), ()))
     }
 
     /// Whoever had it gives it back.
     pub(crate) fn give_back(&self) {
-        self.change(|s| {
+        self.0.change(|s| {
             let lent = s & (LENT | AWAY) != 0;
             (lent.then_some(s & !(LENT | AWAY)), ())
         })
@@ -172,21 +174,23 @@ impl<W: Word> State<W> {
 
     /// The token holder parks. `false`: a kick or cancel came during the run; it keeps running.
     pub(crate) fn park(&self) -> bool {
-        self.change(|s| match (s & PHASE, s & (KICKED | CANCELLED)) {
-            (RUNNING, 0) => (Some(s | PARKED), true),
-            _ => (Some(s & !KICKED), false),
-        })
+        self.0
+            .change(|s| match (s & PHASE, s & (KICKED | CANCELLED)) {
+                (RUNNING, 0) => (Some(s | PARKED), true),
+                _ => (Some(s & !KICKED), false),
+            })
     }
 
     /// The token holder puts the request into a queue.
     pub(crate) fn queue(&self) {
-        self.change(|s| (Some((s & !(PHASE | KICKED)) | QUEUED), ()))
+        self.0
+            .change(|s| (Some((s & !(PHASE | KICKED)) | QUEUED), ()))
     }
 
     /// Who took it out of its queue takes the token. `false`: it was not queued, which would be a
     /// bug.
     pub(crate) fn claim(&self) -> bool {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             QUEUED => (Some((s & !(PHASE | KICKED)) | RUNNING), true),
             _ => (None, false),
         })
@@ -194,7 +198,7 @@ impl<W: Word> State<W> {
 
     /// The token holder completes. `false`: it was complete already, which would be a bug.
     pub(crate) fn done(&self) -> bool {
-        self.change(|s| match s & PHASE {
+        self.0.change(|s| match s & PHASE {
             RUNNING => (Some((s & !PHASE) | DONE), true),
             _ => (None, false),
         })
