@@ -3,12 +3,9 @@
 //! io_getevents(2): takes events from the ring, waiting for them if it must.
 
 use kernel::{
+    error::code::ERESTARTNOHAND,
     prelude::*,
-    time::{
-        Instant,
-        Monotonic, //
-    },
-    uaccess::UserPtr,
+    uaccess::UserPtr, //
 };
 
 use crate::{
@@ -33,12 +30,17 @@ pub(crate) struct Wanted {
     pub(crate) events: Option<UserPtr>,
     /// In nanoseconds; [`args::FOREVER`]: without end.
     pub(crate) timeout: i64,
+    /// `timeout` is when the wait ends, by the caller's clock.
+    pub(crate) absolute: bool,
+    /// The call may begin anew with the same arguments, which does the same.
+    pub(crate) may_restart: bool,
 }
 
 /// Takes events, or waits for them to be there. Returns how many.
 ///
 /// Events that were taken are returned, whatever happens next. `EINVAL`: the context was destroyed;
-/// `EINTR`: a signal came.
+/// `EINTR`: a signal came. `ERESTARTNOHAND`: only work came, which the task does on its way to user
+/// space; then the call is to begin anew.
 pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
     let capacity = u64::from(ctx.ring().geometry().capacity());
     let min = match wanted.events {
@@ -46,7 +48,7 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
         // What stays in the ring is no more than it holds.
         None => wanted.min.min(capacity),
     };
-    let start = Instant::<Monotonic>::now();
+    let mut end = wanted.absolute.then_some(wanted.timeout);
     let mut taken = 0;
     let mut woken = Woken::Ready;
     loop {
@@ -62,11 +64,13 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
             }
             Err(e) => Some(e),
         };
+        let mut left = 0;
         if error.is_none() && taken < min && wanted.timeout > 0 && woken == Woken::Ready {
-            let left = match wanted.timeout {
-                args::FOREVER => args::FOREVER,
-                timeout => timeout.saturating_sub(start.elapsed().as_nanos()).max(0),
-            };
+            let now = task::monotonic();
+            let end = end.get_or_insert_with(|| args::deadline(now, wanted.timeout));
+            left = args::time_left(now, *end);
+        }
+        if left > 0 {
             // Those that were taken are not in the ring any more. No more than it holds can be
             // waited for at once.
             let missing = match wanted.events {
@@ -80,12 +84,24 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
             // Whatever woke us, take what is there.
             continue;
         }
-        return match (taken, error, woken) {
-            (0, Some(e), _) => Err(e),
+        let is_peek = wanted.events.is_none();
+        return match (taken, error) {
+            (0, Some(e)) => Err(e),
             // The ring in which they are has gone.
-            (_, Some(e), _) if wanted.events.is_none() => Err(e),
+            (_, Some(e)) if is_peek => Err(e),
             // As natively, even if it did not wait.
-            (0, None, _) if task::signal_pending() => Err(EINTR),
+            (0, None) if task::has_signal() => Err(EINTR),
+            // No signal: work, of io_uring for one. What was taken cannot be given back.
+            (_, None)
+                if woken == Woken::Signal
+                    && taken < min
+                    && (taken == 0 || is_peek)
+                    && wanted.may_restart
+                    && !task::has_signal() =>
+            {
+                Err(ERESTARTNOHAND)
+            }
+            (0, None) if woken == Woken::Signal => Err(EINTR),
             _ => Ok(taken as isize),
         };
     }

@@ -224,17 +224,19 @@ fn read_timeout(at: u64, compat: bool) -> Result<i64> {
 }
 
 fn wanted(min_nr: i64, nr: i64, events: u64, timeout: i64, flags: u32) -> Result<Wanted> {
+    const KNOWN: u32 = uapi::GETEVENTS_PEEK | uapi::GETEVENTS_ABSTIME;
     let peek = flags & uapi::GETEVENTS_PEEK != 0;
-    must_be_zero(&[
-        (flags & !uapi::GETEVENTS_PEEK).into(),
-        if peek { events } else { 0 },
-    ])?;
+    let absolute = flags & uapi::GETEVENTS_ABSTIME != 0;
+    must_be_zero(&[(flags & !KNOWN).into(), if peek { events } else { 0 }])?;
     let (min, nr) = args::events_wanted(min_nr, nr).ok_or(EINVAL)?;
     Ok(Wanted {
         min,
         nr,
         events: (!peek).then(|| UserPtr::from_addr(events as usize)),
         timeout,
+        absolute,
+        // A relative time would begin anew too.
+        may_restart: absolute || timeout == args::FOREVER,
     })
 }
 
@@ -285,6 +287,8 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
         timeout,
         args.flags,
     )?;
+    // It would submit again.
+    wanted.may_restart = false;
     let ctx = call.table.look_up(args.ctx_id)?;
     let iocbpp = UserPtr::from_addr(args.iocbpp as usize);
     let error = call

@@ -70,7 +70,7 @@ FIXTURE_VARIANT_ADD(context, getevents) {
 		offsetof(struct kaio_getevents, __reserved),
 	},
 	.flags = offsetof(struct kaio_getevents, flags),
-	.known_flags = KAIO_GETEVENTS_PEEK,
+	.known_flags = KAIO_GETEVENTS_PEEK | KAIO_GETEVENTS_ABSTIME,
 };
 
 FIXTURE_VARIANT_ADD(context, cancel) {
@@ -93,7 +93,7 @@ FIXTURE_VARIANT_ADD(context, submit_wait) {
 		offsetof(struct kaio_submit_wait, error),
 	},
 	.flags = offsetof(struct kaio_submit_wait, flags),
-	.known_flags = KAIO_GETEVENTS_PEEK,
+	.known_flags = KAIO_GETEVENTS_PEEK | KAIO_GETEVENTS_ABSTIME,
 };
 /* clang-format on */
 
@@ -398,7 +398,8 @@ TEST_F(device, query_version)
 	EXPECT_EQ(KAIO_FEATURE_RING_REAP | KAIO_FEATURE_RESFD |
 			  KAIO_FEATURE_IOPRIO | KAIO_FEATURE_CANCEL |
 			  KAIO_FEATURE_SIGMASK | KAIO_FEATURE_SUBMIT_WAIT |
-			  KAIO_FEATURE_PEEK | KAIO_FEATURE_POLL,
+			  KAIO_FEATURE_PEEK | KAIO_FEATURE_POLL |
+			  KAIO_FEATURE_ABSTIME,
 		  query.features);
 }
 

@@ -357,6 +357,24 @@ TEST_F(context, timeout_with_garbage)
 	EXPECT_GT(NSEC_PER_SEC, now_ns() - start);
 }
 
+TEST_F(context, abstime_with_garbage)
+{
+	const __s64 end = now_ns() + 30 * NSEC_PER_MSEC;
+	const struct padded at_end = { end / NSEC_PER_SEC, end % NSEC_PER_SEC,
+				       0xffffffff };
+	struct kaio_getevents arg = {
+		.ctx_id = self->ctx,
+		.min_nr = 1,
+		.nr = 1,
+		.timeout = (uintptr_t)&at_end,
+		.flags = KAIO_GETEVENTS_PEEK | KAIO_GETEVENTS_ABSTIME,
+	};
+
+	EXPECT_EQ(0, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg));
+	EXPECT_LE(end, now_ns());
+	EXPECT_GT(end + NSEC_PER_SEC, now_ns());
+}
+
 TEST_F(context, longest_timeout)
 {
 	const struct padded timeout = { LLONG_MAX, 999999999, 0 };

@@ -2,7 +2,10 @@
 /*
  * Taking events: how many, how long, and that none is lost or taken twice.
  */
+#include <sched.h>
+
 #include "context_fixture.h"
+#include "task_work.h"
 
 /* Later than asked is allowed; but not much, and never earlier. */
 #define LATE	(500 * NSEC_PER_MSEC)
@@ -301,6 +304,383 @@ TEST_F(context, timeout_bad_pointer)
 	produce(_metadata, self, 1);
 	EXPECT_EQ(-EFAULT, take(self, 1, 1, kernel));
 	EXPECT_EQ(1, take(self, 1, 1, &no_wait));
+}
+
+/*
+ * KAIO_GETEVENTS_ABSTIME: the end of the wait in place of its length.
+ */
+static long take_with(FIXTURE_DATA(context) *self, long min_nr, __u32 flags,
+		      const struct timespec *timeout)
+{
+	static struct io_event events[NR_EVENTS];
+	const bool peek = flags & KAIO_GETEVENTS_PEEK;
+	const struct kaio_getevents arg = {
+		.ctx_id = self->ctx,
+		.min_nr = min_nr,
+		.nr = min_nr,
+		.events = peek ? 0 : (uintptr_t)events,
+		.timeout = (uintptr_t)timeout,
+		.flags = flags,
+	};
+
+	return kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg);
+}
+
+static long take_until(FIXTURE_DATA(context) *self, long min_nr, __u32 flags,
+		       const struct timespec *end)
+{
+	return take_with(self, min_nr, KAIO_GETEVENTS_ABSTIME | flags, end);
+}
+
+static struct timespec clock_at(__s64 ns)
+{
+	return (struct timespec){ ns / NSEC_PER_SEC, ns % NSEC_PER_SEC };
+}
+
+/* Nothing comes until then. */
+static void expect_end(struct __test_metadata *const _metadata,
+		       FIXTURE_DATA(context) *self, __u32 flags, __s64 end)
+{
+	const struct timespec at_end = clock_at(end);
+	__s64 now;
+
+	EXPECT_EQ(0, take_until(self, 1, flags, &at_end));
+	now = now_ns();
+	EXPECT_LE(end, now);
+	EXPECT_GT(end + LATE, now);
+}
+
+TEST_F(context, abstime_100_us)
+{
+	expect_end(_metadata, self, 0, now_ns() + NSEC_PER_MSEC / 10);
+}
+
+TEST_F(context, abstime_1100_ms)
+{
+	expect_end(_metadata, self, 0, now_ns() + 1100 * NSEC_PER_MSEC);
+}
+
+TEST_F(context, abstime_with_peek)
+{
+	expect_end(_metadata, self, KAIO_GETEVENTS_PEEK,
+		   now_ns() + 30 * NSEC_PER_MSEC);
+}
+
+/* Times that are over: no wait; what there is can be taken. */
+static void expect_over(struct __test_metadata *const _metadata,
+			FIXTURE_DATA(context) *self, struct timespec end)
+{
+	const __s64 start = now_ns();
+	const long before = sleeps();
+
+	EXPECT_EQ(0, take_until(self, 1, 0, &end));
+	EXPECT_EQ(0, take_until(self, 1, KAIO_GETEVENTS_PEEK, &end));
+	EXPECT_EQ(before, sleeps());
+	produce(_metadata, self, 2);
+	EXPECT_EQ(2, take_until(self, 3, KAIO_GETEVENTS_PEEK, &end));
+	EXPECT_EQ(2, take_until(self, 3, 0, &end));
+	EXPECT_GT(LATE, now_ns() - start);
+}
+
+TEST_F(context, abstime_just_over)
+{
+	expect_over(_metadata, self, clock_at(now_ns()));
+}
+
+TEST_F(context, abstime_zero)
+{
+	expect_over(_metadata, self, no_wait);
+}
+
+TEST_F(context, abstime_negative)
+{
+	expect_over(_metadata, self, (struct timespec){ -1, 0 });
+	expect_over(_metadata, self, (struct timespec){ 0, -1 });
+	expect_over(_metadata, self, (struct timespec){ LLONG_MIN, LONG_MIN });
+}
+
+TEST_F(context, abstime_longest)
+{
+	struct iocb iocb;
+
+	produce_later(_metadata, self, &iocb, 20);
+	EXPECT_EQ(1, take_until(self, 1, 0,
+				&(struct timespec){ LLONG_MAX, 999999999 }));
+}
+
+TEST_F(context, abstime_without_a_time)
+{
+	struct iocb iocb;
+
+	produce_later(_metadata, self, &iocb, 20);
+	EXPECT_EQ(1, take_until(self, 1, 0, NULL));
+}
+
+TEST_F(context, abstime_takes_what_came)
+{
+	const struct timespec end = clock_at(now_ns() + 100 * NSEC_PER_MSEC);
+	struct iocb iocb;
+
+	produce_later(_metadata, self, &iocb, 5);
+	EXPECT_EQ(1, take_until(self, 2, 0, &end));
+	EXPECT_LE(end.tv_sec * NSEC_PER_SEC + end.tv_nsec, now_ns());
+}
+
+TEST_F(context, abstime_bad_pointer)
+{
+	EXPECT_EQ(-EFAULT, take_until(self, 1, 0, (void *)KERNEL_ADDR));
+}
+
+TEST_F(context, abstime_and_signal)
+{
+	const struct timespec end = clock_at(now_ns() + PATIENCE_SECONDS * NSEC_PER_SEC);
+
+	ASSERT_TRUE(catch_signal(SIGALRM, SA_RESTART));
+	ASSERT_TRUE(alarm_every(10));
+	EXPECT_EQ(-EINTR, take_until(self, 1, 0, &end));
+	alarm_every(0);
+	EXPECT_LT(0, signals_seen());
+}
+
+/* The clock is the caller's: in a container it may show another time. */
+static bool set_clocks_ahead(void)
+{
+	const int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	const char *const offset = "monotonic 1000000 0\n";
+
+	return fd >= 0 && write(fd, offset, strlen(offset)) > 0;
+}
+
+/* 0: all is well; SIGALRM ends who waits for a million seconds. */
+static void wait_in_time_namespace(int fd)
+{
+	FIXTURE_DATA(context) inner = { .fd = fd };
+	const __s64 end = now_ns() + 50 * NSEC_PER_MSEC;
+	const struct timespec at_end = clock_at(end);
+	__s64 now;
+
+	alarm(PATIENCE_SECONDS);
+	if (end < 1000000 * NSEC_PER_SEC || kaio_setup(fd, 1, &inner.ctx))
+		_exit(1);
+	if (take_until(&inner, 1, 0, &at_end))
+		_exit(2);
+	now = now_ns();
+	_exit(now < end || now > end + LATE ? 3 : 0);
+}
+
+TEST_F(context, abstime_in_time_namespace)
+{
+	int status;
+	pid_t pid;
+
+	/* For children. */
+	if (unshare(CLONE_NEWTIME) || !set_clocks_ahead())
+		SKIP(return, "no time namespaces, or not root");
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		wait_in_time_namespace(self->fd);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+/*
+ * Work for the waiting thread is no signal: it does it, and waits on.
+ */
+#define URINGS	5
+
+struct worker {
+	FIXTURE_DATA(context) *self;
+	/* What take_with() gets. */
+	long min_nr;
+	__u32 flags;
+	const struct timespec *timeout;
+	/* Closing one gives it work. */
+	int urings[URINGS];
+	bool ready;
+	struct sleeper sleeper;
+};
+
+static long open_urings_and_wait(void *arg)
+{
+	struct worker *const worker = arg;
+	int i;
+
+	for (i = 0; i < URINGS; i++) {
+		worker->urings[i] = open_uring();
+		if (worker->urings[i] < 0)
+			return worker->urings[i];
+	}
+	__atomic_store_n(&worker->ready, true, __ATOMIC_RELEASE);
+	return take_with(worker->self, worker->min_nr, worker->flags,
+			 worker->timeout);
+}
+
+static bool start_worker(struct worker *worker)
+{
+	struct sleeper *const sleeper = &worker->sleeper;
+
+	return fall_asleep(sleeper, open_urings_and_wait, worker) &&
+	       wait_until(__atomic_load_n(&worker->ready, __ATOMIC_ACQUIRE)) &&
+	       wait_until(is_asleep(sleeper));
+}
+
+/* Whether it woke up, and sleeps again: nothing else can have woken it. */
+static bool disturb(struct worker *worker, int uring)
+{
+	const pid_t tid = worker->sleeper.tid;
+	const long before = sleeps_of(tid);
+
+	close(worker->urings[uring]);
+	return wait_until(sleeps_of(tid) > before) &&
+	       wait_until(is_asleep(&worker->sleeper) ||
+			  sleeps_of(tid) == LONG_MAX) &&
+	       is_asleep(&worker->sleeper);
+}
+
+FIXTURE(work)
+{
+	FIXTURE_DATA(context) context;
+	struct worker worker;
+	struct timespec timeout;
+};
+
+FIXTURE_VARIANT(work)
+{
+	__u32 flags;
+	/* 1 if there is an event all the time, which stays in the ring. */
+	int there;
+};
+
+/* clang-format off */
+FIXTURE_VARIANT_ADD(work, for_ever) {};
+FIXTURE_VARIANT_ADD(work, peek_for_ever) { .flags = KAIO_GETEVENTS_PEEK };
+FIXTURE_VARIANT_ADD(work, peek_at_one_of_two) {
+	.flags = KAIO_GETEVENTS_PEEK,
+	.there = 1,
+};
+
+FIXTURE_VARIANT_ADD(work, until) { .flags = KAIO_GETEVENTS_ABSTIME };
+FIXTURE_VARIANT_ADD(work, peek_until) {
+	.flags = KAIO_GETEVENTS_PEEK | KAIO_GETEVENTS_ABSTIME,
+};
+/* clang-format on */
+
+FIXTURE_SETUP(work)
+{
+	const int uring = open_uring();
+
+	self->context.fd = open_kaio(_metadata);
+	if (self->context.fd < 0)
+		return;
+	if (uring < 0)
+		SKIP(return, "this kernel has no io_uring, or does not allow it");
+	close(uring);
+	ASSERT_EQ(0, kaio_setup(self->context.fd, NR_EVENTS,
+				&self->context.ctx));
+	produce(_metadata, &self->context, variant->there);
+	self->worker.self = &self->context;
+	self->worker.min_nr = 1 + variant->there;
+	self->worker.flags = variant->flags;
+	if (variant->flags & KAIO_GETEVENTS_ABSTIME) {
+		self->timeout = clock_at(now_ns() +
+					 PATIENCE_SECONDS * NSEC_PER_SEC);
+		self->worker.timeout = &self->timeout;
+	}
+}
+
+FIXTURE_TEARDOWN(work)
+{
+	kaio_destroy(self->context.fd, self->context.ctx);
+	close(self->context.fd);
+}
+
+TEST_F(work, does_not_end_a_wait)
+{
+	int i;
+
+	ASSERT_TRUE(start_worker(&self->worker));
+	for (i = 0; i < URINGS; i++) {
+		ASSERT_TRUE(disturb(&self->worker, i))
+		{
+			TH_LOG("ring %d: it waits no more: %ld", i,
+			       woken(&self->worker.sleeper));
+		}
+	}
+	produce(_metadata, &self->context, 1);
+	EXPECT_EQ(1 + variant->there, woken(&self->worker.sleeper));
+}
+
+/* Whoever was disturbed can be interrupted all the same. */
+TEST_F(work, does_not_hide_a_signal)
+{
+	ASSERT_TRUE(catch_signal(SIGUSR1, SA_RESTART));
+	ASSERT_TRUE(start_worker(&self->worker));
+	ASSERT_TRUE(disturb(&self->worker, 0));
+	ASSERT_EQ(0, pthread_kill(self->worker.sleeper.thread, SIGUSR1));
+	/* Events that are there come before the signal. */
+	EXPECT_EQ(variant->there ? variant->there : -EINTR,
+		  woken(&self->worker.sleeper));
+	EXPECT_EQ(1, signals_seen());
+}
+
+/* Whether it has ended; if not, it gets a signal. */
+static bool ends_by_signal(struct worker *worker)
+{
+	const pid_t tid = worker->sleeper.tid;
+
+	return syscall(SYS_tgkill, getpid(), tid, SIGUSR1) < 0 ||
+	       sleeps_of(tid) == LONG_MAX;
+}
+
+/* Both at once. (A signal just before it sleeps again is one before the call.) */
+TEST_F_TIMEOUT(work, and_signals, 60)
+{
+	int i;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
+	ASSERT_TRUE(start_worker(&self->worker));
+	for (i = 0; i < URINGS; i++)
+		close(self->worker.urings[i]);
+	ASSERT_TRUE(wait_until(ends_by_signal(&self->worker)));
+	EXPECT_EQ(variant->there ? variant->there : -EINTR,
+		  woken(&self->worker.sleeper));
+	EXPECT_LT(0, signals_seen());
+}
+
+TEST_F(work, and_destroy)
+{
+	ASSERT_TRUE(start_worker(&self->worker));
+	ASSERT_TRUE(disturb(&self->worker, 0));
+	EXPECT_EQ(0, kaio_destroy(self->context.fd, self->context.ctx));
+	EXPECT_EQ(-EINVAL, woken(&self->worker.sleeper));
+}
+
+/* Nor does it make a wait longer. */
+TEST_F(context, work_does_not_move_the_end)
+{
+	const __s64 end = now_ns() + 3 * NSEC_PER_SEC;
+	const struct timespec at_end = clock_at(end);
+	struct worker worker = {
+		.self = self,
+		.min_nr = 1,
+		.flags = KAIO_GETEVENTS_ABSTIME,
+		.timeout = &at_end,
+	};
+	const int uring = open_uring();
+	__s64 now;
+	int i;
+
+	if (uring < 0)
+		SKIP(return, "this kernel has no io_uring, or does not allow it");
+	close(uring);
+	ASSERT_TRUE(start_worker(&worker));
+	for (i = 0; i < 2; i++)
+		ASSERT_TRUE(disturb(&worker, i));
+	EXPECT_EQ(0, woken(&worker.sleeper));
+	now = now_ns();
+	EXPECT_LE(end, now);
+	EXPECT_GT(end + LATE, now);
 }
 
 /*

@@ -313,6 +313,30 @@ TEST_F(context, peek)
 	EXPECT_EQ(4, kaio_stat(self->fd, "submitted"));
 }
 
+/* KAIO_GETEVENTS_ABSTIME. */
+TEST_F(context, abstime)
+{
+	const __s64 end = now_ns() + 50 * NSEC_PER_MSEC;
+	const struct timespec at_end = { end / NSEC_PER_SEC,
+					 end % NSEC_PER_SEC };
+	struct io_event events[8];
+	struct kaio_submit_wait arg = {
+		.ctx_id = self->ctx,
+		.nr = 4,
+		.iocbpp = (uintptr_t)noops(self, 4),
+		.min_nr = 5,
+		.nr_events = 8,
+		.events = (uintptr_t)events,
+		.timeout = (uintptr_t)&at_end,
+		.flags = KAIO_GETEVENTS_ABSTIME,
+	};
+
+	EXPECT_EQ(4, kaio_ioctl(self->fd, KAIO_SUBMIT_WAIT, &arg));
+	EXPECT_LE(end, now_ns());
+	EXPECT_GT(end + NSEC_PER_SEC, now_ns());
+	EXPECT_EQ(4, arg.submitted);
+}
+
 /* The loop of such a program, with a device. */
 TEST_F_TIMEOUT(context, peek_loop, 60)
 {

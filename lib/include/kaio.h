@@ -140,7 +140,8 @@ static inline int kaio_submit(int fd, __u64 ctx_id, long nr, struct iocb **iocbp
  *
  * Not while another thread takes events of this context, here or in its ring.
  *
- * Return: how many, -EINTR (a signal came before any), -EINVAL.
+ * Return: how many, -EINTR (a signal came before any; with a timeout, also work of
+ * io_uring's), -EINVAL.
  */
 static inline int kaio_getevents(int fd, __u64 ctx_id, long min_nr, long nr,
 				 struct io_event *events,

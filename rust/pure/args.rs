@@ -13,6 +13,19 @@ pub(crate) fn timeout_ns(sec: i64, nsec: i64) -> i64 {
     sec.saturating_mul(NSEC_PER_SEC).saturating_add(nsec)
 }
 
+/// When a wait of `timeout` that begins `now` ends; [`FOREVER`]: never. `now` is not negative.
+pub(crate) fn deadline(now: i64, timeout: i64) -> i64 {
+    now.saturating_add(timeout)
+}
+
+/// How long it is from `now` until `end`: [`FOREVER`], or not positive if that is over.
+pub(crate) fn time_left(now: i64, end: i64) -> i64 {
+    match end {
+        FOREVER => FOREVER,
+        end => end.saturating_sub(now),
+    }
+}
+
 /// The events that io_getevents(2) was asked for, as `(min, nr)`.
 pub(crate) fn events_wanted(min_nr: i64, nr: i64) -> Option<(u64, u64)> {
     match (u64::try_from(min_nr), u64::try_from(nr)) {

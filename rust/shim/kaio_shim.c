@@ -24,6 +24,8 @@
 #include <linux/sched/signal.h>
 #include <linux/signal.h>
 #include <linux/sysctl.h>
+#include <linux/time_namespace.h>
+#include <linux/timekeeping.h>
 #include <linux/uaccess.h>
 #include <net/inet_connection_sock.h>
 #include <net/sock.h>
@@ -701,6 +703,22 @@ int kaio_current_tgid(void)
 bool kaio_capable_resource(void)
 {
 	return capable(CAP_SYS_RESOURCE);
+}
+
+/* TIF_NOTIFY_SIGNAL, which signal_pending() looks at too, is none. */
+bool kaio_current_has_signal(void)
+{
+	return task_sigpending(current);
+}
+
+/* posix_get_monotonic_timespec() of kernel/time/posix-timers.c. */
+s64 kaio_current_monotonic(void)
+{
+	struct timespec64 now;
+
+	ktime_get_ts64(&now);
+	timens_add_monotonic(&now);
+	return timespec64_to_ns(&now);
 }
 
 /* set_user_sigmask() of kernel/signal.c, which is not exported. */

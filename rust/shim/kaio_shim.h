@@ -128,6 +128,8 @@ bool kaio_current_is_kthread(void);
 int kaio_current_tgid(void);
 unsigned long kaio_current_files(void);
 void kaio_signal_pipe(void);
+bool kaio_current_has_signal(void);
+s64 kaio_current_monotonic(void);
 
 /* rust/sys/sigmask.rs */
 int kaio_sigmask_set(const void __user *mask, u64 size);

@@ -68,9 +68,23 @@ pub(crate) fn is_unlimited() -> bool {
     unsafe { ffi::kaio_capable_resource() }
 }
 
-/// A signal waits for the current task.
+/// The current task is to leave the kernel: a signal waits for it, or work that it does on its way
+/// out (`TIF_NOTIFY_SIGNAL`).
 pub(crate) fn signal_pending() -> bool {
     current!().signal_pending()
+}
+
+/// A signal waits for the current task.
+pub(crate) fn has_signal() -> bool {
+    // SAFETY: reads the current task.
+    unsafe { ffi::kaio_current_has_signal() }
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, as the current task reads it: its time namespace may have
+/// set it ahead. Not negative.
+pub(crate) fn monotonic() -> i64 {
+    // SAFETY: reads a clock, and the namespace of the current task, which is alive.
+    unsafe { ffi::kaio_current_monotonic() }
 }
 
 /// Sends `SIGPIPE` to the process whose memory the current task has taken on.

@@ -35,10 +35,13 @@ pub(crate) const FEATURES: u64 = (ffi::KAIO_FEATURE_RING_REAP
     | ffi::KAIO_FEATURE_SIGMASK
     | ffi::KAIO_FEATURE_SUBMIT_WAIT
     | ffi::KAIO_FEATURE_PEEK
-    | ffi::KAIO_FEATURE_POLL) as u64;
+    | ffi::KAIO_FEATURE_POLL
+    | ffi::KAIO_FEATURE_ABSTIME) as u64;
 
 /// Leave the events in the ring.
 pub(crate) const GETEVENTS_PEEK: u32 = ffi::KAIO_GETEVENTS_PEEK;
+/// The timeout is the end of the wait.
+pub(crate) const GETEVENTS_ABSTIME: u32 = ffi::KAIO_GETEVENTS_ABSTIME;
 
 /// `RWF_*` that the running kernel knows.
 pub(crate) const RW_FLAGS: u64 = ffi::kaio_const_KAIO_RWF_KNOWN as u64;

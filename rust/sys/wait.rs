@@ -19,7 +19,7 @@ pub(crate) enum Woken {
     Ready,
     /// The time is over.
     Timeout,
-    /// A signal is pending.
+    /// A signal is pending, or work for the task (see `task::signal_pending`).
     Signal,
 }
 
@@ -68,7 +68,8 @@ impl WaitQueue {
         unsafe { ffi::kaio_wake(self.head.get()) };
     }
 
-    /// Sleeps until `ready()`, for at most `timeout_ns` (`i64::MAX`: for ever), or a signal.
+    /// Sleeps until `ready()`, for at most `timeout_ns` (`i64::MAX`: for ever), or a signal
+    /// or work for the task.
     ///
     /// `ready` runs in this task and must not sleep.
     pub(crate) fn wait<F: Fn() -> bool>(&self, timeout_ns: i64, ready: F) -> Woken {

@@ -8,9 +8,11 @@ use kernel::prelude::*;
 mod suite {
     use crate::pure::{
         args::{
+            deadline,
             events_wanted,
             iocb_len_ok,
             rest,
+            time_left,
             timeout_ns,
             FOREVER, //
         },
@@ -29,6 +31,22 @@ mod suite {
         assert_eq!(timeout_ns(i64::MAX, i64::MAX), FOREVER);
         assert!(timeout_ns(-1, 0) < 0);
         assert!(timeout_ns(i64::MIN, i64::MIN) < 0);
+    }
+
+    #[test]
+    fn waits_end_once_or_never() {
+        assert_eq!(deadline(5, 10), 15);
+        assert_eq!(deadline(5, -10), -5);
+        assert_eq!(deadline(0, FOREVER), FOREVER);
+        assert_eq!(deadline(5, FOREVER), FOREVER);
+        assert_eq!(deadline(5, FOREVER - 1), FOREVER);
+        assert_eq!(time_left(5, 15), 10);
+        assert_eq!(time_left(15, 15), 0);
+        assert!(time_left(16, 15) < 0);
+        assert!(time_left(i64::MAX, i64::MIN) < 0);
+        assert_eq!(time_left(0, FOREVER), FOREVER);
+        assert_eq!(time_left(5, FOREVER), FOREVER);
+        assert_eq!(time_left(5, FOREVER - 1), FOREVER - 6);
     }
 
     #[test]

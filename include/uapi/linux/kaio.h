@@ -97,6 +97,7 @@
  * - %KAIO_FEATURE_POLL: the device's descriptor can be polled (poll(2), epoll(7),
  *   select(2), IOCB_CMD_POLL): it is readable while a context made through it
  *   has events.
+ * - %KAIO_FEATURE_ABSTIME: %KAIO_GETEVENTS_ABSTIME.
  */
 #define KAIO_FEATURE_RING_REAP	(1ULL << 0)
 #define KAIO_FEATURE_RESFD	(1ULL << 1)
@@ -106,6 +107,7 @@
 #define KAIO_FEATURE_SUBMIT_WAIT (1ULL << 5)
 #define KAIO_FEATURE_PEEK	(1ULL << 6)
 #define KAIO_FEATURE_POLL	(1ULL << 7)
+#define KAIO_FEATURE_ABSTIME	(1ULL << 8)
 
 /**
  * struct kaio_ring - the head of a context's ring; nr events follow it.
@@ -238,26 +240,38 @@ struct kaio_submit {
  * @nr: in: ... and never more than that.
  * @events: in: address of @nr &struct io_event.
  * @timeout: in: 0 (wait for ever) or the address of a
- *	struct __kernel_timespec, relative, in nanosecond resolution.
+ *	struct __kernel_timespec in nanosecond resolution; relative, or the end of
+ *	the wait (%KAIO_GETEVENTS_ABSTIME).
  * @sigmask: in: 0, or the address of the signal mask (the kernel's sigset_t) to
  *	have while the caller waits, as with pselect(2).
  * @sigsetsize: in: its size, 8 (EINVAL), or not looked at while @sigmask is 0; if
  *	either is not 0, the call is io_pgetevents(2): a signal without a handler
  *	does not end it.
- * @flags: in: 0 or %KAIO_GETEVENTS_PEEK.
+ * @flags: in: %KAIO_GETEVENTS_PEEK and %KAIO_GETEVENTS_ABSTIME, or 0.
  * @__reserved: in: 0.
  *
  * %KAIO_GETEVENTS_PEEK leaves the events in the ring, for the caller to reap
  * there: returns how many there are, at most @nr, once there are @min_nr or the
  * ring is full. @events must be 0.
  *
+ * With %KAIO_GETEVENTS_ABSTIME the wait ends at the time @timeout of CLOCK_MONOTONIC,
+ * as the caller reads it (time_namespaces(7)). A time that is over, or negative:
+ * does not wait. No effect if @timeout is 0.
+ *
  * One taker at a time: who reaps in the ring writes its head, and so does this
  * call. What was taken makes room for new requests at once.
  *
  * EINVAL: a negative number, @min_nr > @nr, or the context was destroyed while
  * the caller waited. EINTR: a signal came before any event was taken.
+ *
+ * Not only signals end a sleep in the kernel: so does work that the caller has to do
+ * on its way to user space, as io_uring gives it to a thread when a ring is closed.
+ * A wait without end, or with %KAIO_GETEVENTS_ABSTIME, then goes on, unless events
+ * were taken: those are returned. One with a relative @timeout ends with EINTR, as
+ * natively, though no signal came (if it is io_pgetevents(2), it begins anew).
  */
 #define KAIO_GETEVENTS_PEEK	(1U << 0)
+#define KAIO_GETEVENTS_ABSTIME	(1U << 1)
 
 struct kaio_getevents {
 	__u64	ctx_id;
@@ -305,14 +319,16 @@ struct kaio_cancel {
  * @min_nr: in, @nr_events: in, @events: in, @timeout: in, @sigmask: in,
  *	@sigsetsize: in: as in &struct kaio_getevents.
  * @submitted: out: how many requests were started.
- * @flags: in: 0 or %KAIO_GETEVENTS_PEEK.
+ * @flags: in: as in &struct kaio_getevents.
  * @error: in: 0. out: as in &struct kaio_submit.
  *
  * Arguments are checked first: if one is wrong, nothing was submitted. If not even
  * the first request could be started, returns its error. If fewer than @nr were
  * started, does not wait, but takes what events there are. An error of the second
  * half (EINTR, EFAULT, EINVAL) is returned as KAIO_GETEVENTS does; @submitted
- * counts all the same. Never restarted.
+ * counts all the same. Never restarted: it would submit again. So EINTR may also
+ * mean work of the caller's, see &struct kaio_getevents; with
+ * %KAIO_GETEVENTS_ABSTIME, KAIO_GETEVENTS with the same @timeout waits on.
  */
 struct kaio_submit_wait {
 	__u64	ctx_id;
