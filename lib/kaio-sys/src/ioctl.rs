@@ -146,13 +146,13 @@ pub struct Wait {
     pub nr: i64,
     /// Where to put them: `nr` events. Null with `KAIO_GETEVENTS_PEEK`.
     pub events: *mut io_event,
-    /// Relative; null: for ever.
+    /// Relative, or with `KAIO_GETEVENTS_ABSTIME` a time of `CLOCK_MONOTONIC`; null: for ever.
     pub timeout: *const __kernel_timespec,
     /// The kernel's sigset_t (8 bytes) to have while waiting, or null.
     pub sigmask: *const u64,
     /// Its size, 8. Not 0 even if `sigmask` is null: io_pgetevents(2) is meant.
     pub sigsetsize: usize,
-    /// 0 or `KAIO_GETEVENTS_PEEK`.
+    /// `KAIO_GETEVENTS_PEEK` and `KAIO_GETEVENTS_ABSTIME`, or 0.
     pub flags: u32,
 }
 
@@ -182,7 +182,7 @@ impl Default for Wait {
 /// # Errors
 ///
 /// `EINVAL`: no such context, or it was destroyed meanwhile, or numbers that make no sense. `EINTR`:
-/// a signal came before any event. `EFAULT`.
+/// a signal came before any event, or if the time is relative, other work for this thread. `EFAULT`.
 #[inline]
 pub unsafe fn get_events(fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
     let mut arg = kaio_getevents {

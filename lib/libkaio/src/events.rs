@@ -6,6 +6,10 @@
 //! kernel to wait without taking (`KAIO_GETEVENTS_PEEK`), then looks again: the kernel's own taking
 //! knows nothing of our lock, and both would take the same events.
 //!
+//! The kernel is told when a wait ends, not how long it is. So it goes on after work for this thread
+//! that is no signal (io_uring's, of a ring that was closed), and so do we if another thread was
+//! faster.
+//!
 //! Who asks for no event at least but gives a time gets the next event that comes in that time, if
 //! there are requests in flight. Natively it gets what is there; but there a buffered read or write is
 //! complete when it was submitted, and programs that count on it (libaio's own tests) ask just so.
@@ -13,28 +17,19 @@
 //! A program that moves `head` itself must not do so while another thread is in here, as it must
 //! not while one is in io_getevents(2).
 
-use core::ptr::null;
+use core::ptr::{from_ref, null};
 
 use kaio_sys::ioctl::{self, Wait};
-use kaio_sys::uapi::{__kernel_timespec, KAIO_GETEVENTS_PEEK};
+use kaio_sys::uapi::{__kernel_timespec, KAIO_GETEVENTS_ABSTIME, KAIO_GETEVENTS_PEEK};
 use kaio_sys::{Errno, Result};
 
 use crate::contexts::{Slot, Taker};
 use crate::process::{Device, Process};
+use crate::user;
 
 const NSEC_PER_SEC: i64 = 1_000_000_000;
 
 const EINVAL: Errno = Errno::new(libc::EINVAL);
-
-/// When a wait ends.
-enum Patience {
-    Forever,
-    /// Relative to `since` (monotonic); both in nanoseconds.
-    For {
-        time: i64,
-        since: i64,
-    },
-}
 
 /// io_getevents(2), and io_pgetevents(2) if there is a mask. `wait` is as the caller has it: bad
 /// pointers are allowed.
@@ -58,9 +53,18 @@ pub(crate) fn get_events(
 }
 
 fn ask_kernel(process: &Process, device: Device, ctx_id: u64, wait: &Wait) -> Result<usize> {
+    let end = match wait.timeout.is_null() {
+        true => None,
+        false => deadline(user::read_timespec(wait.timeout)?),
+    };
+    let until = Wait {
+        timeout: end.as_ref().map_or(null(), from_ref),
+        flags: KAIO_GETEVENTS_ABSTIME,
+        ..*wait
+    };
     // SAFETY: `events` are the caller's to write to. Nobody takes events of this ring in user space:
     // it is not one that we know.
-    let events = unsafe { ioctl::get_events(device.fd(), ctx_id, wait) };
+    let events = unsafe { ioctl::get_events(device.fd(), ctx_id, &until) };
     lost_is_einval(process, device, events)
 }
 
@@ -103,15 +107,14 @@ fn take_or_wait(
     }
     drop(taker);
 
-    let patience = Patience::new(time);
-    let mut left = time;
+    let end = time.and_then(deadline);
     loop {
         let missing = min.saturating_sub(taken) as i64;
         let peek = Wait {
             min_nr: missing,
             nr: missing,
-            timeout: left.as_ref().map_or(null(), core::ptr::from_ref),
-            flags: KAIO_GETEVENTS_PEEK,
+            timeout: end.as_ref().map_or(null(), from_ref),
+            flags: KAIO_GETEVENTS_PEEK | KAIO_GETEVENTS_ABSTIME,
             sigmask: wait.sigmask,
             sigsetsize: wait.sigsetsize,
             ..Wait::default()
@@ -145,8 +148,7 @@ fn take_or_wait(
             None => (),
         }
         // Another thread may have been faster; and the ring may hold less than we want.
-        left = patience.left();
-        if taken >= min || left.is_some_and(|time| nanoseconds(time) <= 0) {
+        if taken >= min || end.is_some_and(|end| nanoseconds(end) <= clock()) {
             return Ok(taken as usize);
         }
     }
@@ -167,41 +169,27 @@ fn nanoseconds(time: __kernel_timespec) -> i64 {
         .saturating_add(time.tv_nsec)
 }
 
-fn now() -> i64 {
+/// `CLOCK_MONOTONIC` in nanoseconds; not negative.
+fn clock() -> i64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: writes there. This clock is always there, and needs no system call.
+    // SAFETY: writes there. It is always there, and needs no system call.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-    time.tv_sec
-        .saturating_mul(NSEC_PER_SEC)
-        .saturating_add(time.tv_nsec)
+    nanoseconds(__kernel_timespec {
+        tv_sec: time.tv_sec,
+        tv_nsec: time.tv_nsec,
+    })
 }
 
-impl Patience {
-    fn new(time: Option<__kernel_timespec>) -> Self {
-        match time {
-            None => Self::Forever,
-            Some(time) => Self::For {
-                time: nanoseconds(time),
-                since: now(),
-            },
-        }
-    }
-
-    /// What is left of it; `None`: for ever.
-    fn left(&self) -> Option<__kernel_timespec> {
-        match self {
-            Self::Forever => None,
-            Self::For { time, since } => {
-                let gone = now().saturating_sub(*since);
-                let left = time.saturating_sub(gone).max(0);
-                Some(__kernel_timespec {
-                    tv_sec: left / NSEC_PER_SEC,
-                    tv_nsec: left % NSEC_PER_SEC,
-                })
-            }
-        }
+/// When a wait of that length that begins now ends, by [`clock`]; `None`: never.
+fn deadline(time: __kernel_timespec) -> Option<__kernel_timespec> {
+    match clock().saturating_add(nanoseconds(time)) {
+        i64::MAX => None,
+        end => Some(__kernel_timespec {
+            tv_sec: end / NSEC_PER_SEC,
+            tv_nsec: end % NSEC_PER_SEC,
+        }),
     }
 }

@@ -217,15 +217,10 @@ TEST_F(aio, queue_run_calls_back)
 
 TEST_F(aio, a_program_that_moves_the_ring_keeps_its_context)
 {
-	unsigned int nr = ((unsigned int *)self->ctx)[1];
-	size_t size = (32 + nr * sizeof(struct io_event) + PAGE - 1) / PAGE * PAGE;
-	void *old = self->ctx, *where, *ring;
+	io_context_t old = self->ctx;
 
-	where = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(where, MAP_FAILED);
-	ring = mremap(old, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, where);
-	ASSERT_EQ(ring, where);
-	self->ctx = ring;
+	self->ctx = move_ring(old);
+	ASSERT_NE(self->ctx, NULL);
 	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
 	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &patience), 1);
 	EXPECT_EQ(io_submit(old, 0, NULL), -EINVAL);

@@ -79,6 +79,17 @@ static inline int submit_ready(io_context_t ctx, struct iocb *iocb, int nr, int 
 	return io_submit(ctx, nr, list);
 }
 
+/* The context at its new address; NULL: the kernel refuses. */
+static inline io_context_t move_ring(io_context_t ctx)
+{
+	unsigned int nr = ((unsigned int *)ctx)[1];
+	size_t size = (32 + nr * sizeof(struct io_event) + PAGE - 1) / PAGE * PAGE;
+	void *where = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *ring = mremap(ctx, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, where);
+
+	return ring == MAP_FAILED ? NULL : ring;
+}
+
 /* Status of a child: 0 if it exited with 0, else what waitpid() says. */
 static inline int join(pid_t pid)
 {

@@ -4,8 +4,10 @@
  */
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 
 #include "libaio_fixture.h"
+#include "task_work.h"
 
 #define TAKERS		4
 #define REQUESTS	20000
@@ -128,6 +130,82 @@ TEST_F(aio, destroy_wakes_who_waits)
 		ASSERT_EQ(pthread_join(threads[i], &ret), 0);
 		EXPECT_EQ((long)ret, -EINVAL);
 	}
+}
+
+/* What gives the thread @tid work to do, which is no signal, while it waits. */
+#define URINGS	8
+
+struct disturber {
+	pid_t tid;
+	int urings[URINGS];
+};
+
+static void *disturb(void *arg)
+{
+	struct disturber *disturber = arg;
+	struct timespec a_moment = { .tv_nsec = 1000000 };
+	int i, tries;
+
+	for (i = 0; i < URINGS; i++) {
+		long before;
+
+		/* Until it sleeps; then until it has slept anew. */
+		for (tries = 0; tries < 5000 && !sleeps(disturber->tid); tries++)
+			nanosleep(&a_moment, NULL);
+		before = sleeps_of(disturber->tid);
+		close(disturber->urings[i]);
+		for (; tries < 5000 && sleeps_of(disturber->tid) == before; tries++)
+			nanosleep(&a_moment, NULL);
+	}
+	return NULL;
+}
+
+static long sleeps_of_this_thread(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nvcsw;
+}
+
+/* A program that has closed its io_uring, as PyPI's caio does. */
+static void wait_with_work(struct __test_metadata *const _metadata, FIXTURE_DATA(aio) *self)
+{
+	struct timespec time = { .tv_sec = 1 }, before, after;
+	struct disturber disturber = { .tid = getpid() };
+	pthread_t thread;
+	long long took;
+	long slept;
+	int i;
+
+	for (i = 0; i < URINGS; i++)
+		disturber.urings[i] = open_uring();
+	if (disturber.urings[0] < 0)
+		SKIP(return, "this kernel has no io_uring, or does not allow it");
+	ASSERT_EQ(pthread_create(&thread, NULL, disturb, &disturber), 0);
+	slept = sleeps_of_this_thread();
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &time), 0);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	took = (after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec;
+	EXPECT_GE(took, 1000000000);
+	EXPECT_LT(took, 1500000000);
+	/* It was disturbed. */
+	EXPECT_GT(sleeps_of_this_thread() - slept, 1);
+	ASSERT_EQ(pthread_join(thread, NULL), 0);
+}
+
+TEST_F(aio, a_wait_has_its_length_whatever_work_there_is)
+{
+	wait_with_work(_metadata, self);
+}
+
+/* Of a context that only the kernel knows. */
+TEST_F(aio, so_has_one_for_a_ring_that_was_moved)
+{
+	self->ctx = move_ring(self->ctx);
+	ASSERT_NE(self->ctx, NULL);
+	wait_with_work(_metadata, self);
 }
 
 /* Each of those that wait gets one; nobody takes two and lets another sleep. */
