@@ -5,6 +5,7 @@
  * one of them fails.
  */
 #include "context_fixture.h"
+#include "task_work.h"
 
 /* What must not be left, or must be, as it was. */
 #define UNTOUCHED	4711
@@ -283,6 +284,71 @@ TEST_F(context, signal_mask)
 	EXPECT_EQ(2, arg.submitted);
 	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, NULL, &now));
 	EXPECT_EQ(1, sigismember(&now, SIGALRM));
+}
+
+/*
+ * Work for the waiting thread, which is no signal, does not have it submit again,
+ * also where KAIO_GETEVENTS would begin anew.
+ */
+struct worker {
+	struct kaio_submit_wait arg;
+	int fd;
+	int uring;
+};
+
+static long submit_with_uring(void *arg)
+{
+	struct worker *const worker = arg;
+	const int uring = open_uring();
+
+	__atomic_store_n(&worker->uring, uring, __ATOMIC_RELEASE);
+	return kaio_ioctl(worker->fd, KAIO_SUBMIT_WAIT, &worker->arg);
+}
+
+static void expect_not_restarted(struct __test_metadata *const _metadata,
+				 FIXTURE_DATA(context) *self, __u32 flags,
+				 const struct timespec *timeout)
+{
+	int out;
+	struct iocb *iocb = waiting_read(_metadata, &out);
+	struct worker worker = {
+		.arg = {
+			.ctx_id = self->ctx,
+			.nr = 1,
+			.iocbpp = (uintptr_t)&iocb,
+			.min_nr = 1,
+			.nr_events = 1,
+			.timeout = (uintptr_t)timeout,
+			.flags = KAIO_GETEVENTS_PEEK | flags,
+		},
+		.fd = self->fd,
+	};
+	struct sleeper sleeper;
+	int uring = open_uring();
+
+	if (uring < 0)
+		SKIP(return, "this kernel has no io_uring, or does not allow it");
+	close(uring);
+	ASSERT_TRUE(fall_asleep(&sleeper, submit_with_uring, &worker));
+	ASSERT_TRUE(wait_until(kaio_stat(self->fd, "submitted") == 1));
+	ASSERT_TRUE(wait_until(is_asleep(&sleeper)));
+	uring = __atomic_load_n(&worker.uring, __ATOMIC_ACQUIRE);
+	ASSERT_EQ(0, close(uring));
+	EXPECT_EQ(-EINTR, woken(&sleeper));
+	EXPECT_EQ(1, worker.arg.submitted);
+	EXPECT_EQ(1, kaio_stat(self->fd, "submitted"));
+}
+
+TEST_F(context, work)
+{
+	expect_not_restarted(_metadata, self, 0, NULL);
+}
+
+TEST_F(context, work_and_abstime)
+{
+	const struct timespec never = { .tv_sec = LLONG_MAX };
+
+	expect_not_restarted(_metadata, self, KAIO_GETEVENTS_ABSTIME, &never);
 }
 
 /*
@@ -595,7 +661,7 @@ static void bad_sigsetsize(FIXTURE_DATA(wrong) *self)
 
 static void unknown_flag(FIXTURE_DATA(wrong) *self)
 {
-	self->arg->flags = 2;
+	self->arg->flags = 1U << 31;
 }
 
 static void error_not_zero(FIXTURE_DATA(wrong) *self)
