@@ -92,6 +92,7 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
             // As natively, even if it did not wait.
             (0, None) if task::has_signal() => Err(EINTR),
             // No signal: work, of io_uring for one. What was taken cannot be given back.
+            // It is still there, and nobody but this task does it: so the restart takes place.
             (_, None)
                 if woken == Woken::Signal
                     && taken < min
