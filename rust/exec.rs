@@ -88,7 +88,8 @@ impl Places {
 /// What the requests of one submit call share, and what the first of them have taught.
 pub(crate) struct Batch<'a> {
     ctx: &'a Kioctx,
-    pub(crate) submitter: Submitter,
+    /// Asked for when the first of them needs it.
+    submitter: Option<Submitter>,
     /// Memory for requests.
     pub(crate) stock: Stock<'a, Kiocb>,
     /// The file on a disk that the last transfer was about, and whether to write to it.
@@ -97,19 +98,44 @@ pub(crate) struct Batch<'a> {
     room: u32,
     /// Of requests that have ended.
     events: &'a mut Few<IoEvent, TOGETHER>,
+    /// How many of those events are not of requests that were counted when they started.
+    over: u64,
 }
 
 impl<'a> Batch<'a> {
     /// For `nr` requests.
-    pub(crate) fn new(ctx: &'a Kioctx, places: &'a mut Places, nr: usize) -> Result<Self> {
-        Ok(Self {
+    pub(crate) fn new(ctx: &'a Kioctx, places: &'a mut Places, nr: usize) -> Self {
+        Self {
             ctx,
-            submitter: ctx.submitter()?,
+            submitter: None,
             stock: Stock::new(ctx.pool(), &mut places.memory, nr),
             target: (0, false),
             room: 0,
             events: &mut places.events,
-        })
+            over: 0,
+        }
+    }
+
+    /// Who submits.
+    pub(crate) fn submitter(&mut self) -> Result<Submitter> {
+        if let Some(submitter) = &self.submitter {
+            return Ok(submitter.clone());
+        }
+        let submitter = self.ctx.submitter()?;
+        Ok(self.submitter.insert(submitter).clone())
+    }
+
+    /// The event of what was over before there was a request.
+    pub(crate) fn ended(&mut self, event: IoEvent) {
+        self.over += 1;
+        self.push(event);
+    }
+
+    fn push(&mut self, event: IoEvent) {
+        if let Err(event) = self.events.push(event) {
+            self.post();
+            let _ = self.events.push(event);
+        }
     }
 
     /// Runs a request for the first time.
@@ -161,10 +187,7 @@ impl<'a> Batch<'a> {
             complete(req, res);
             return true;
         }
-        if let Err(event) = self.events.push(event_of(&req, res)) {
-            self.post();
-            let _ = self.events.push(event);
-        }
+        self.push(event_of(&req, res));
         req.data().place.owe();
         req.recycle(&mut self.stock);
         true
@@ -173,7 +196,9 @@ impl<'a> Batch<'a> {
     fn post(&mut self) {
         let events = self.events.as_slice();
         if !events.is_empty() {
-            self.ctx.table().stats.inline(events.len() as u64);
+            let stats = &self.ctx.table().stats;
+            stats.submitted(core::mem::take(&mut self.over));
+            stats.inline(events.len() as u64);
             post(self.ctx, events);
             self.events.clear();
         }

@@ -125,12 +125,12 @@ impl Ring {
     /// Puts events in the places that their requests reserved. Any context.
     pub(crate) fn post(&self, events: &[IoEvent]) {
         let mut slots = self.slots.lock();
-        for event in events {
-            let place = slots.post();
-            self.pages.write(
-                self.geometry.offset(place),
-                [event.data, event.obj, event.res as u64, event.res2 as u64],
-            );
+        let mut rest = events;
+        while !rest.is_empty() {
+            let (place, run) = slots.post(rest.len() as u32, PAGE_SIZE);
+            let (now, later) = rest.split_at(run as usize);
+            self.pages.write(self.geometry.offset(place), now);
+            rest = later;
         }
         self.pages.store_release(TAIL, slots.tail());
         self.tail.store(slots.tail(), Release);

@@ -22,20 +22,25 @@ use crate::{
             Kiocb,
             Slots, //
         },
-        kioctx::Kioctx, //
+        kioctx::Kioctx,
+        op::Now, //
     },
     ops,
     pure::args,
     sys::{
         eventfd::EventFd,
-        file::File,
+        file::Files,
         plug::plugged,
         request::Prepared,
         uapi::{
             self,
+            IoEvent,
             Iocb, //
         },
-        user, //
+        user::{
+            self,
+            Pointers, //
+        },
     },
 };
 
@@ -54,12 +59,13 @@ pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) 
 
 fn submit_all(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: u64, compat: bool) -> (u64, Result) {
     let mut places = Places::new();
+    let mut pointers = Pointers::new(iocbpp, nr, compat);
     let mut call = match Call::new(ctx, &mut places, nr) {
         Ok(call) => call,
         Err(e) => return (0, Err(e)),
     };
     for k in 0..nr {
-        let iocb = read_pointer(iocbpp, k as usize, compat);
+        let iocb = pointers.get(k);
         if let Err(e) = iocb.and_then(|iocb| call.submit_one(iocb, (nr - k) as u32)) {
             return (k, Err(e));
         }
@@ -67,20 +73,12 @@ fn submit_all(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: u64, compat: bool) -> (u64
     (nr, Ok(()))
 }
 
-/// The caller's pointer number `k`, which is as wide as its pointers are.
-fn read_pointer(iocbpp: UserPtr, k: usize, compat: bool) -> Result<usize> {
-    let at = |width| iocbpp.wrapping_byte_add(k * width).as_const_ptr() as usize;
-    if compat {
-        Ok(user::read_u32(at(size_of::<u32>()))? as usize)
-    } else {
-        Ok(user::read_u64(at(size_of::<u64>()))? as usize)
-    }
-}
-
 /// What is done once for all requests of a call.
 struct Call<'a> {
     ctx: &'a Kioctx,
     iocb: MaybeUninit<Iocb>,
+    // Who has an event finds the file closed, if it has closed it.
+    files: Files,
     // Before the leases go, the events are posted.
     batch: Batch<'a>,
     slots: Slots,
@@ -91,8 +89,9 @@ impl<'a> Call<'a> {
         Ok(Self {
             ctx,
             iocb: MaybeUninit::uninit(),
-            slots: Slots::new(ctx, nr as u32)?,
-            batch: Batch::new(ctx, places, nr as usize)?,
+            files: Files::new(),
+            slots: Slots::new(ctx)?,
+            batch: Batch::new(ctx, places, nr as usize),
         })
     }
 
@@ -102,8 +101,8 @@ impl<'a> Call<'a> {
         if iocb.aio_reserved2 != 0 || !args::iocb_len_ok(iocb.aio_nbytes) {
             return Err(EINVAL);
         }
-        let place = self.slots.take(want)?;
-        let mut file = File::get(iocb.aio_fildes)?;
+        let place = self.slots.place(want)?;
+        let file = self.files.get(iocb.aio_fildes)?;
         let eventfd = if iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0 {
             Some(EventFd::get(iocb.aio_resfd)?)
         } else {
@@ -112,11 +111,28 @@ impl<'a> Call<'a> {
         let key = uiocb.wrapping_add(core::mem::offset_of!(Iocb, aio_key));
         user::write_u32(key, uapi::KIOCB_KEY)?;
 
-        let op = ops::find_for(iocb.aio_lio_opcode, &file).ok_or(EINVAL)?;
+        let op = ops::find_for(iocb.aio_lio_opcode, file).ok_or(EINVAL)?;
         if op.looks_at_file {
             file.look();
         }
-        let submitter = self.batch.submitter.clone();
+        let now = match eventfd {
+            None => (op.now)(iocb, file),
+            // It is signalled once the event is there.
+            Some(_) => Now::Unfit,
+        };
+        if let Now::Done(res) = now {
+            place.owe();
+            self.batch.ended(IoEvent {
+                data: iocb.aio_data,
+                obj: uiocb as u64,
+                res,
+                res2: 0,
+            });
+            return Ok(());
+        }
+        let submitter = self.batch.submitter()?;
+        let place = place.keep(want);
+        let file = file.again();
         let kiocb = init!(Kiocb {
             ki_op: op,
             ki_filp: file,
@@ -126,6 +142,7 @@ impl<'a> Call<'a> {
             transfer: None,
             provider: None,
             events: 0,
+            missed: matches!(now, Now::Missed),
             ki_user_data: iocb.aio_data,
             place,
         });

@@ -56,27 +56,46 @@ pub(crate) struct Slots {
     left: u32,
 }
 
+/// One of them, for the request in hand.
+pub(crate) struct Place<'a>(&'a mut Slots);
+
 impl Slots {
-    /// For `nr` requests. `EINVAL`: the context has ended.
-    pub(crate) fn new(ctx: &Arc<Kioctx>, nr: u32) -> Result<Self> {
-        let ctx = Bundle::new(ctx, nr).ok_or(EINVAL)?;
+    /// `EINVAL`: the context has ended.
+    pub(crate) fn new(ctx: &Arc<Kioctx>) -> Result<Self> {
+        let ctx = Bundle::new(ctx).ok_or(EINVAL)?;
         Ok(Self { ctx, left: 0 })
     }
 
     /// For one request, of `want` that are still to come. `EAGAIN`: the context holds as many as it
     /// can. `EINVAL`: it was killed meanwhile, and is as if it had never been there.
-    pub(crate) fn take(&mut self, want: u32) -> Result<Slot> {
+    #[inline]
+    pub(crate) fn place(&mut self, want: u32) -> Result<Place<'_>> {
         if self.ctx.is_dead() {
             return Err(EINVAL);
         }
         if self.left == 0 {
             self.left = self.ctx.ring().reserve(want.min(AT_ONCE));
         }
-        self.left = self.left.checked_sub(1).ok_or(EAGAIN)?;
-        Ok(Slot {
-            ctx: self.ctx.take(),
+        match self.left {
+            0 => Err(EAGAIN),
+            _ => Ok(Place(self)),
+        }
+    }
+}
+
+impl Place<'_> {
+    /// For a request that lives until its event comes; so many are still to come.
+    pub(crate) fn keep(self, want: u32) -> Slot {
+        self.0.left -= 1;
+        Slot {
+            ctx: self.0.ctx.take(want),
             posted: false,
-        })
+        }
+    }
+
+    /// The caller has the event, and puts it into the ring.
+    pub(crate) fn owe(self) {
+        self.0.left -= 1;
     }
 }
 
@@ -165,6 +184,8 @@ pub(crate) struct Kiocb {
     pub(crate) provider: Option<Provided>,
     /// The poll events that it waits for; 0: for none, somebody will kick.
     pub(crate) events: u32,
+    /// It was tried before it was made, and would have had to wait (`Op::now`).
+    pub(crate) missed: bool,
     /// `aio_data`.
     pub(crate) ki_user_data: u64,
     // Last: the rest has gone before the context, and the module, may.

@@ -11,6 +11,7 @@ use crate::{
     obj::kiocb::Kiocb,
     sys::{
         errno,
+        file::File,
         request::{
             Active,
             Prepared, //
@@ -45,6 +46,16 @@ pub(crate) enum Verdict {
     Park(Active<Kiocb>),
 }
 
+/// What an attempt came to that was made without a request.
+pub(crate) enum Now {
+    /// It is over, with bytes or a negative errno.
+    Done(i64),
+    /// It has to wait, and the request need not try that again (`Kiocb::missed`).
+    Missed,
+    /// A request is needed to tell.
+    Unfit,
+}
+
 /// An operation: one file in `ops/` and one line in `ops.rs`.
 pub(crate) trait Op {
     /// `aio_lio_opcode`.
@@ -55,6 +66,15 @@ pub(crate) trait Op {
     const LOOKS_AT_FILE: bool = true;
     /// Once deferred it is done, even if the context ends before its turn.
     const PLEDGED: bool = false;
+
+    /// Does it in the submit call, if it is as plain as most are, and can be done on the spot: for what
+    /// is over at once no request is made. Nobody can cancel it, or sees it before its event. All that
+    /// is wrong with the arguments is left to [`Self::prep`].
+    ///
+    /// Only for what keeps no order with others (`Kiocb::stream`), and not of files with a provider.
+    fn now(_iocb: &Iocb, _file: &File) -> Now {
+        Now::Unfit
+    }
 
     /// Checks the arguments and fills in the request. No side effects; an error means that the
     /// request never was (the caller of io_submit(2) gets it).
@@ -76,6 +96,7 @@ pub(crate) struct OpDef {
     pub(crate) cancelled: i64,
     pub(crate) looks_at_file: bool,
     pub(crate) pledged: bool,
+    pub(crate) now: fn(&Iocb, &File) -> Now,
     pub(crate) prep: fn(&Iocb, &mut Prepared<Kiocb>) -> Result,
     pub(crate) retry: fn(Active<Kiocb>, How) -> Verdict,
     pub(crate) driver_done: fn(Active<Kiocb>, isize) -> Verdict,
@@ -88,6 +109,7 @@ impl OpDef {
             cancelled: T::CANCELLED,
             looks_at_file: T::LOOKS_AT_FILE,
             pledged: T::PLEDGED,
+            now: T::now,
             prep: T::prep,
             retry: T::retry,
             driver_done: T::driver_done,

@@ -10,11 +10,13 @@ use crate::{
         kiocb::Kiocb,
         op::{
             How,
+            Now,
             Op,
             Verdict, //
         },
     },
     sys::{
+        file::File,
         request::{
             Active,
             Prepared, //
@@ -28,16 +30,27 @@ use crate::{
 
 pub(super) struct Nop;
 
+fn is_valid(iocb: &Iocb) -> bool {
+    let unused = iocb.aio_buf | iocb.aio_nbytes | iocb.aio_offset as u64;
+    unused == 0 && iocb.aio_rw_flags == 0
+}
+
 impl Op for Nop {
     const OPCODE: u16 = uapi::NOOP;
     const LOOKS_AT_FILE: bool = false;
 
-    fn prep(iocb: &Iocb, _req: &mut Prepared<Kiocb>) -> Result {
-        let unused = iocb.aio_buf | iocb.aio_nbytes | iocb.aio_offset as u64;
-        if unused != 0 || iocb.aio_rw_flags != 0 {
-            return Err(EINVAL);
+    fn now(iocb: &Iocb, _file: &File) -> Now {
+        match is_valid(iocb) {
+            true => Now::Done(0),
+            false => Now::Unfit,
         }
-        Ok(())
+    }
+
+    fn prep(iocb: &Iocb, _req: &mut Prepared<Kiocb>) -> Result {
+        match is_valid(iocb) {
+            true => Ok(()),
+            false => Err(EINVAL),
+        }
     }
 
     fn retry(req: Active<Kiocb>, _how: How) -> Verdict {

@@ -20,6 +20,7 @@ use crate::{
         },
         op::{
             How,
+            Now,
             Op,
             Verdict, //
         },
@@ -32,6 +33,7 @@ use crate::{
             self,
             Asked,
             Attempt,
+            Cached,
             Called,
             Effort,
             NO_LIMIT, //
@@ -61,6 +63,13 @@ macro_rules! transfers {
             const OPCODE: u16 = $opcode;
             const PLEDGED: bool = $write;
 
+            fn now(iocb: &Iocb, file: &File) -> Now {
+                match $write || $vector {
+                    true => Now::Unfit,
+                    false => read_now(iocb, file),
+                }
+            }
+
             fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>) -> Result {
                 prep(iocb, req, $write, $vector)
             }
@@ -81,6 +90,29 @@ transfers! {
     Pwrite: uapi::PWRITE, write: true, vector: false;
     Preadv: uapi::PREADV, write: false, vector: true;
     Pwritev: uapi::PWRITEV, write: true, vector: true;
+}
+
+/// Reads what is in the page cache.
+fn read_now(iocb: &Iocb, file: &File) -> Now {
+    let is_plain = iocb.aio_flags == 0 && iocb.aio_rw_flags == 0;
+    if !is_plain || !file.reads_pages() || !file.readable() {
+        return Now::Unfit;
+    }
+    let (addr, len, pos) = (
+        iocb.aio_buf as usize,
+        iocb.aio_nbytes as usize,
+        iocb.aio_offset,
+    );
+    match iocb::read_cached(file, addr, len, pos) {
+        Cached::Done(ret) if usize::try_from(ret) == Ok(len) => Now::Done(ret as i64),
+        // It may be all that there is.
+        Cached::Done(ret @ 0..) if file.at_eof(pos.saturating_add(ret as i64)) => {
+            Now::Done(ret as i64)
+        }
+        Cached::Missed => Now::Missed,
+        // A request reads it once more, and goes on from there.
+        Cached::Done(_) | Cached::Unfit => Now::Unfit,
+    }
 }
 
 /// The checks of `aio_prep_rw()` and `aio_read()`, in their order; [`import`] is the rest of them.
@@ -176,6 +208,7 @@ enum Step {
 /// How far the next attempt may go; `Err` if none is to be made.
 fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
     let may_try = kiocb.may_try(how);
+    let missed = core::mem::take(&mut kiocb.missed);
     let file = &kiocb.ki_filp;
     let Some(transfer) = kiocb.transfer.as_mut() else {
         return Err(Step::Park);
@@ -205,7 +238,8 @@ fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
         How::Work if transfer.pages => Ok(Effort::Page),
         How::Work if file.on_disk() => Ok(Effort::Wait),
         How::Work => Ok(Effort::Moment),
-        _ if transfer.pages => Ok(Effort::Cached),
+        _ if transfer.pages && !missed => Ok(Effort::Cached),
+        _ if transfer.pages => Err(Step::Defer),
         _ if transfer.nowait && transfer.try_first => Ok(Effort::NoWait),
         _ => Err(Step::Defer),
     }

@@ -67,14 +67,6 @@ impl Geometry {
         HEADER_SIZE + self.clamp(place) as usize * EVENT_SIZE
     }
 
-    /// The place after `place`.
-    pub(crate) fn next(self, place: u32) -> u32 {
-        match place {
-            place if place < self.capacity() => place + 1,
-            _ => 0,
-        }
-    }
-
     /// The place `n` after `place`.
     pub(crate) fn advance(self, place: u32, n: u32) -> u32 {
         ((u64::from(self.clamp(place)) + u64::from(n)) % u64::from(self.nr)) as u32
@@ -93,12 +85,15 @@ impl Geometry {
     /// Events from `head` that can be copied in one piece: up to `tail`, to the end of the ring,
     /// to the end of the page and at most `want`.
     pub(crate) fn run(self, head: u32, tail: u32, want: u32, page_size: usize) -> u32 {
-        let head = self.clamp(head);
-        let in_page = (page_size - self.offset(head) % page_size) / EVENT_SIZE;
         self.used(head, tail)
-            .min(self.nr - head)
-            .min(in_page as u32)
+            .min(self.piece(self.clamp(head), page_size))
             .min(want)
+    }
+
+    /// Slots from `place`, which is in the ring, to its end or that of the page.
+    fn piece(self, place: u32, page_size: usize) -> u32 {
+        let within = (HEADER_SIZE + place as usize * EVENT_SIZE) % page_size;
+        (self.nr - place).min(((page_size - within) / EVENT_SIZE) as u32)
     }
 }
 
@@ -151,14 +146,20 @@ impl Slots {
         self.reserved = self.reserved.saturating_sub(count);
     }
 
-    /// Turns a reserved slot into an event: returns its place. The tail is then [`Self::tail`].
-    pub(crate) fn post(&mut self) -> u32 {
+    /// Turns up to `want` reserved slots into events, as many as are in one piece. Returns the place
+    /// of the first and how many they are, which is 0 only if `want` is. The tail is then
+    /// [`Self::tail`].
+    pub(crate) fn post(&mut self, want: u32, page_size: usize) -> (u32, u32) {
         let place = self.tail;
-        self.tail = self.geometry.next(place);
+        let run = self.geometry.piece(place, page_size).min(want);
+        self.tail = match place + run {
+            end if end < self.geometry.nr => end,
+            _ => 0,
+        };
         // INVARIANT: the sum stays.
-        self.reserved = self.reserved.saturating_sub(1);
-        self.posted += 1;
-        place
+        self.reserved = self.reserved.saturating_sub(run);
+        self.posted += run;
+        (place, run)
     }
 
     pub(crate) fn tail(&self) -> u32 {

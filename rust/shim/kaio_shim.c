@@ -229,6 +229,15 @@ static u32 kaio_special_traits(struct file *file, umode_t type)
 	return traits;
 }
 
+/*
+ * Whether a cold read can be left to whoever unlocks the page. The file system
+ * then also knows what is in memory without touching a disk (IOCB_NOIO).
+ */
+static bool kaio_has_pages(const struct file *file)
+{
+	return (file->f_mode & FMODE_NOWAIT) && (file->f_op->fop_flags & FOP_BUFFER_RASYNC);
+}
+
 u32 kaio_file_traits(struct file *file)
 {
 	const struct file_operations *fop = file->f_op;
@@ -253,6 +262,8 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_DISK;
 		if (S_ISREG(type))
 			traits |= KAIO_FILE_REGULAR;
+		if (kaio_has_pages(file))
+			traits |= KAIO_FILE_PAGES;
 		if (file->f_mode & FMODE_NOWAIT)
 			return traits | KAIO_FILE_NOWAIT;
 	} else {
@@ -337,16 +348,9 @@ static bool kaio_may_try(const struct kiocb *iocb, bool write)
 	       !(iocb->ki_flags & IOCB_DSYNC);
 }
 
-/*
- * Whether a cold read can be left to whoever unlocks the page. The file system
- * then also knows what is in memory without touching a disk (IOCB_NOIO).
- */
 static bool kaio_reads_pages(const struct kiocb *iocb)
 {
-	const struct file *file = iocb->ki_filp;
-
-	return (file->f_mode & FMODE_NOWAIT) && (file->f_op->fop_flags & FOP_BUFFER_RASYNC) &&
-	       !(iocb->ki_flags & IOCB_DIRECT);
+	return kaio_has_pages(iocb->ki_filp) && !(iocb->ki_flags & IOCB_DIRECT);
 }
 
 /* The caller does not want to wait, or cannot. */
@@ -588,6 +592,29 @@ ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter, const struct k
 	default:
 		return ret;
 	}
+}
+
+/*
+ * A read of what is in memory, for which there is no request: it is over when
+ * this returns. -EAGAIN: it is not there. -EOPNOTSUPP: this file does not do it
+ * so, now that it is O_DIRECT.
+ */
+ssize_t kaio_read_cached(struct file *file, unsigned long addr, size_t len, loff_t pos)
+{
+	struct kiocb iocb = {
+		.ki_filp	= file,
+		.ki_pos		= pos,
+		.ki_flags	= file->f_iocb_flags | IOCB_NOWAIT | IOCB_NOIO,
+	};
+	struct iov_iter iter;
+	ssize_t ret;
+
+	if (iocb.ki_flags & IOCB_DIRECT)
+		return -EOPNOTSUPP;
+	ret = import_ubuf(ITER_DEST, (void __user *)addr, len, &iter);
+	if (!ret)
+		ret = rw_verify_area(READ, file, &pos, iov_iter_count(&iter));
+	return ret ?: file->f_op->read_iter(&iocb, &iter);
 }
 
 /* What a driver that completes a request (in any context) still owes. */
@@ -948,26 +975,24 @@ unsigned long kaio_copy_from_user(void *to, const void __user *from, unsigned lo
 	return raw_copy_from_user(to, from, n);
 }
 
-bool kaio_read_iocb(struct iocb *to, unsigned long from)
+bool kaio_read_u64(u64 *to, unsigned long from)
+{
+	return !get_user(*to, (const u64 __user *)from);
+}
+
+bool kaio_read_words(u64 *to, unsigned long from)
 {
 	const u64 __user *words = (const u64 __user *)from;
-	u64 *copy = (u64 *)to;
 
-	BUILD_BUG_ON(sizeof(*to) != 8 * sizeof(u64));
-	if (!user_read_access_begin(words, sizeof(*to)))
+	if (!user_read_access_begin(words, KAIO_WORDS * sizeof(u64)))
 		return false;
-	for (int i = 0; i < 8; i++)
-		unsafe_get_user(copy[i], &words[i], fault);
+	for (int i = 0; i < KAIO_WORDS; i++)
+		unsafe_get_user(to[i], &words[i], fault);
 	user_read_access_end();
 	return true;
 fault:
 	user_read_access_end();
 	return false;
-}
-
-bool kaio_read_u64(u64 *to, unsigned long from)
-{
-	return !get_user(*to, (const u64 __user *)from);
 }
 
 bool kaio_read_u32(u32 *to, unsigned long from)

@@ -68,6 +68,7 @@ enum kaio_file_traits {
 	KAIO_FILE_PLAIN_READ	= 1 << 14, /* read, not read_iter */
 	KAIO_FILE_PLAIN_WRITE	= 1 << 15, /* write, not write_iter */
 	KAIO_FILE_CHAR		= 1 << 16, /* a character device */
+	KAIO_FILE_PAGES		= 1 << 17, /* a read of the page cache need not wait */
 };
 u32 kaio_file_traits(struct file *file);
 bool kaio_at_eof(struct file *file, loff_t pos);
@@ -98,6 +99,7 @@ struct kaio_attempt {
 ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter,
 		       const struct kaio_attempt *attempt);
 void kaio_iocb_end(struct kiocb *iocb);
+ssize_t kaio_read_cached(struct file *file, unsigned long addr, size_t len, loff_t pos);
 bool kaio_page_unlocked(struct wait_queue_entry *entry, void *key);
 
 /* rust/sys/submitter.rs: on whose behalf deferred work runs. */
@@ -211,7 +213,8 @@ struct ctl_table_header *kaio_sysctl_register(const u64 *nr,
 
 /* rust/sys/user.rs: of sizes that the compiler knows. */
 unsigned long kaio_copy_from_user(void *to, const void __user *from, unsigned long n);
-bool kaio_read_iocb(struct iocb *to, unsigned long from);
+#define KAIO_WORDS 8 /* a struct iocb, or so many pointers */
+bool kaio_read_words(u64 *to, unsigned long from);
 bool kaio_read_u64(u64 *to, unsigned long from);
 bool kaio_read_u32(u32 *to, unsigned long from);
 bool kaio_write_u32(unsigned long to, u32 value);

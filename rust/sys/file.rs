@@ -72,6 +72,31 @@ traits! {
     of_task: kaio_file_traits_KAIO_FILE_OF_TASK,
     /// `O_NONBLOCK` was set when the request was made.
     nonblock: kaio_file_traits_KAIO_FILE_NONBLOCK,
+    /// A regular file whose reads can be left to whoever unlocks the page, unless they are `O_DIRECT`.
+    reads_pages: kaio_file_traits_KAIO_FILE_PAGES,
+}
+
+/// The files of one call's requests. One after another they are often about the same file: it is looked
+/// up once, which is as if all had been looked up when the first was.
+pub(crate) struct Files {
+    last: Option<(u32, File)>,
+}
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self { last: None }
+    }
+
+    /// `EBADF`.
+    #[inline]
+    pub(crate) fn get(&mut self, fd: u32) -> Result<&mut File> {
+        if self.last.as_ref().is_none_or(|(last, _)| *last != fd) {
+            // First the old one goes: nobody holds two.
+            self.last = None;
+            self.last = Some((fd, File::get(fd)?));
+        }
+        self.last.as_mut().map(|(_, file)| file).ok_or(EBADF)
+    }
 }
 
 impl File {
@@ -86,10 +111,22 @@ impl File {
         })
     }
 
-    /// Finds out what it can do. Until then it can do nothing.
+    /// Finds out what it can do, once. Until then it can do nothing.
+    #[inline]
     pub(crate) fn look(&mut self) {
-        // SAFETY: the file is open.
-        self.traits = unsafe { ffi::kaio_file_traits(self.as_ptr()) };
+        // There is no file that has none.
+        if self.traits == 0 {
+            // SAFETY: the file is open.
+            self.traits = unsafe { ffi::kaio_file_traits(self.as_ptr()) };
+        }
+    }
+
+    /// The same, held once more.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            file: self.file.clone(),
+            traits: self.traits,
+        }
     }
 
     /// No file at all, for tests.

@@ -14,7 +14,8 @@ use kernel::{
 };
 
 use super::{
-    ffi,
+    errno, ffi,
+    file::File,
     iov::Iter,
     request::{
         Active,
@@ -190,6 +191,27 @@ impl<R: Request> Active<R> {
         // SAFETY: any other answer means that neither `ki_complete` nor a page's wake-up was or
         // will be called: what we left comes back to us.
         Called::Done(unsafe { Active::take(raw) }, ret)
+    }
+}
+
+/// What a read without a request came to.
+pub(crate) enum Cached {
+    /// So many bytes, or a negative errno.
+    Done(isize),
+    /// Not all that is to be read first is in memory.
+    Missed,
+    /// This file cannot be read so.
+    Unfit,
+}
+
+/// Reads what is in memory, of a file that [`File::reads_pages`].
+pub(crate) fn read_cached(file: &File, addr: usize, len: usize, pos: i64) -> Cached {
+    // SAFETY: the file is open and has `read_iter`. The address is checked. The call keeps nothing.
+    let ret = unsafe { ffi::kaio_read_cached(file.as_ptr(), addr, len, pos) };
+    match ret as i64 {
+        errno::EAGAIN => Cached::Missed,
+        errno::EOPNOTSUPP => Cached::Unfit,
+        _ => Cached::Done(ret),
     }
 }
 

@@ -116,22 +116,21 @@ pub(crate) struct Bundle<T: Leased> {
 }
 
 impl<T: Leased> Bundle<T> {
-    /// About `want` leases. `None` if the object was retired and all leases are gone.
-    pub(crate) fn new(object: &Arc<T>, want: u32) -> Option<Self> {
-        let want = want.min(AT_ONCE);
+    /// `None` if the object was retired and all leases are gone.
+    pub(crate) fn new(object: &Arc<T>) -> Option<Self> {
         let count = &object.leases().count;
         let mut old = count.load(Relaxed);
         loop {
             if old == 0 {
                 return None;
             }
-            let new = old.checked_add(want)?.checked_add(1)?;
+            let new = old.checked_add(1)?;
             match count.cmpxchg(old, new, Full) {
                 // INVARIANT: just counted.
                 Ok(_) => {
                     return Some(Self {
                         object: NonNull::from(&**object),
-                        spare: want,
+                        spare: 0,
                     })
                 }
                 Err(found) => old = found,
@@ -139,15 +138,13 @@ impl<T: Leased> Bundle<T> {
         }
     }
 
-    /// One of them.
-    pub(crate) fn take(&mut self) -> Lease<T> {
-        match self.spare.checked_sub(1) {
-            Some(spare) => self.spare = spare,
-            None => {
-                self.leases().count.add(AT_ONCE, Relaxed);
-                self.spare = AT_ONCE - 1;
-            }
+    /// One of `want` that will be needed, which is not 0.
+    pub(crate) fn take(&mut self, want: u32) -> Lease<T> {
+        if self.spare == 0 {
+            self.spare = want.clamp(1, AT_ONCE);
+            self.leases().count.add(self.spare, Relaxed);
         }
+        self.spare -= 1;
         // INVARIANT: it was counted, as a spare one or just now.
         Lease(self.object)
     }

@@ -19,7 +19,10 @@ use kernel::{
     uaccess::UserPtr,
 };
 
-use super::ffi;
+use super::{
+    ffi,
+    uapi::IoEvent, //
+};
 
 /// Pages, zeroed, charged to the cgroup of the task that made them.
 ///
@@ -88,13 +91,20 @@ impl SharedPages {
         }
     }
 
-    /// Writes 64-bit words at a multiple of 8; they must be within one page. Any context.
-    pub(crate) fn write<const N: usize>(&self, offset: usize, words: [u64; N]) {
-        let Some(address) = self.address(offset, 8 * N).filter(|a| a % 8 == 0) else {
+    /// Writes events at a multiple of 8; they must be within one page. Any context.
+    pub(crate) fn write(&self, offset: usize, events: &[IoEvent]) {
+        let len = size_of_val(events);
+        let Some(address) = self.address(offset, len).filter(|a| a % 8 == 0) else {
             return;
         };
-        // SAFETY: within one of our pages, and aligned.
-        unsafe { core::ptr::write_volatile(address as *mut [u64; N], words) };
+        let mut to = address as *mut IoEvent;
+        for event in events {
+            // SAFETY: within one of our pages, and aligned.
+            unsafe {
+                to.write_volatile(*event);
+                to = to.add(1);
+            }
+        }
     }
 
     /// Copies to user memory, within one page. `EFAULT`.

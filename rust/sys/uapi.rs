@@ -106,3 +106,5 @@ unsafe impl Plain for Timespec {}
 unsafe impl Plain for u32 {}
 // SAFETY: an integer.
 unsafe impl Plain for u64 {}
+// SAFETY: integers.
+unsafe impl<const N: usize> Plain for [u64; N] {}

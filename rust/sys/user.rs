@@ -4,6 +4,7 @@
 
 use core::{
     mem::{
+        align_of,
         size_of,
         MaybeUninit, //
     },
@@ -25,6 +26,9 @@ use super::{
         Plain, //
     },
 };
+
+/// What [`read_words`] reads.
+const WORDS: usize = ffi::KAIO_WORDS as usize;
 
 #[allow(private_bounds)]
 /// Reads a struct. `EFAULT`.
@@ -89,14 +93,74 @@ pub(crate) fn write<T: Plain>(to: UserPtr, value: &T) -> Result {
     write_sized(to, size_of::<T>(), value)
 }
 
-/// Reads a request. `EFAULT`.
-pub(crate) fn read_iocb(from: usize, to: &mut MaybeUninit<Iocb>) -> Result<&Iocb> {
+/// Reads 64 bytes, of a kind that is read so often that [`read`] would be slow. `EFAULT`.
+fn read_words<T: Plain>(from: usize, to: &mut MaybeUninit<T>) -> Result<&T> {
+    const { assert!(size_of::<T>() == 8 * WORDS && align_of::<T>() == 8) };
     // SAFETY: `to` is as large as the callee's. The address is checked.
-    if !unsafe { ffi::kaio_read_iocb(to.as_mut_ptr().cast(), from) } {
+    if !unsafe { ffi::kaio_read_words(to.as_mut_ptr().cast(), from) } {
         return Err(EFAULT);
     }
     // SAFETY: all of it was written, and any bytes will do (`Plain`).
     Ok(unsafe { to.assume_init_ref() })
+}
+
+/// Reads a request. `EFAULT`.
+#[inline]
+pub(crate) fn read_iocb(from: usize, to: &mut MaybeUninit<Iocb>) -> Result<&Iocb> {
+    read_words(from, to)
+}
+
+/// The caller's array of pointers, which is read a few at a time.
+pub(crate) struct Pointers {
+    at: usize,
+    nr: u64,
+    /// A 32-bit caller's.
+    compat: bool,
+    few: MaybeUninit<[u64; WORDS]>,
+    /// The number of the first of those in `few`, if there are.
+    first: Option<u64>,
+}
+
+impl Pointers {
+    pub(crate) fn new(at: UserPtr, nr: u64, compat: bool) -> Self {
+        Self {
+            at: at.as_const_ptr() as usize,
+            nr,
+            compat,
+            few: MaybeUninit::uninit(),
+            first: None,
+        }
+    }
+
+    /// Number `k`. `EFAULT`.
+    #[inline]
+    pub(crate) fn get(&mut self, k: u64) -> Result<usize> {
+        if let Some(index) = self.first.and_then(|first| k.checked_sub(first)) {
+            // SAFETY: it was filled in when `first` was set.
+            let few = unsafe { self.few.assume_init_ref() };
+            if let Some(pointer) = few.get(index as usize) {
+                return Ok(*pointer as usize);
+            }
+        }
+        self.read(k)
+    }
+
+    fn read(&mut self, k: u64) -> Result<usize> {
+        let at = |width| self.at.wrapping_add(k as usize * width);
+        if self.compat {
+            return Ok(read_u32(at(size_of::<u32>()))? as usize);
+        }
+        let at = at(size_of::<u64>());
+        if self.nr.saturating_sub(k) >= WORDS as u64 {
+            self.first = None;
+            if let Ok(few) = read_words(at, &mut self.few) {
+                self.first = Some(k);
+                return Ok(few[0] as usize);
+            }
+        }
+        // Those that can be read count, up to the one that cannot.
+        Ok(read_u64(at)? as usize)
+    }
 }
 
 /// Reads a pointer of the caller's. `EFAULT`.

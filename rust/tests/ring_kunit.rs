@@ -78,10 +78,10 @@ mod suite {
     fn places_go_round() {
         for requests in [1, 126, 127, 300] {
             let ok = geometry(requests).is_some_and(|g| {
-                g.next(g.nr() - 1) == 0
-                    && (0..g.nr()).all(|p| g.advance(p, g.nr()) == p && g.used(p, g.next(p)) == 1)
-                    && (0..g.nr())
-                        .all(|p| g.used(p, p) == 0 && g.used(g.next(p), p) == g.capacity())
+                let next = |p| g.advance(p, 1);
+                next(g.nr() - 1) == 0
+                    && (0..g.nr()).all(|p| g.advance(p, g.nr()) == p && g.used(p, next(p)) == 1)
+                    && (0..g.nr()).all(|p| g.used(p, p) == 0 && g.used(next(p), p) == g.capacity())
             });
             assert!(ok);
         }
@@ -120,7 +120,6 @@ mod suite {
                     let end = g.offset(evil) + EVENT_SIZE;
                     end <= g.pages() * PAGE_SIZE
                         && g.clamp(evil) < g.nr()
-                        && g.next(evil) < g.nr()
                         && g.advance(evil, u32::MAX) < g.nr()
                         && g.used(evil, 0) < g.nr()
                         && g.used(0, evil) < g.nr()
@@ -146,7 +145,7 @@ mod suite {
         assert_eq!(slots.reserve(1, || 0), 1);
         // Events in the ring hold their slots until user space says that it took them.
         for place in 0..g.capacity() {
-            assert_eq!(slots.post(), place);
+            assert_eq!(slots.post(1, PAGE_SIZE), (place, 1));
         }
         assert_eq!(slots.reserve(1, || 0), 0);
         assert_eq!(slots.reserve(1, || 1), 1);
@@ -166,15 +165,47 @@ mod suite {
         assert_eq!(slots.reserve(2, || 0), 0);
         slots.unreserve(g.capacity());
         assert_eq!(slots.reserve(g.capacity(), || 0), g.capacity());
-        for _ in 0..g.capacity() {
-            slots.post();
-        }
+        post_all(&mut slots, g.capacity());
         // Two were taken.
         assert_eq!(slots.reserve(5, || 2), 2);
     }
 
     fn slots_tail(g: Geometry) -> u32 {
         g.capacity()
+    }
+
+    /// As the ring does it.
+    fn post_all(slots: &mut Slots, mut count: u32) {
+        while count > 0 {
+            count -= slots.post(count, PAGE_SIZE).1;
+        }
+    }
+
+    #[test]
+    fn events_that_are_posted_together_get_pieces_of_the_ring() {
+        let Some(g) = geometry(300) else {
+            assert!(false);
+            return;
+        };
+        for together in [1, 2, 7, 100, g.capacity()] {
+            let (mut slots, mut next) = (Slots::new(g), 0);
+            for _ in 0..3 * g.nr() {
+                // User space takes them at once.
+                assert_eq!(slots.reserve(together, || next), together);
+                let mut left = together;
+                while left > 0 {
+                    let (place, run) = slots.post(left, PAGE_SIZE);
+                    let (offset, len) = (g.offset(place), run as usize * EVENT_SIZE);
+                    assert_eq!(place, next);
+                    assert!(run > 0 && run <= left && place + run <= g.nr());
+                    assert_eq!(offset / PAGE_SIZE, (offset + len - 1) / PAGE_SIZE);
+                    next = g.advance(place, run);
+                    left -= run;
+                    assert_eq!(slots.tail(), next);
+                }
+            }
+        }
+        assert_eq!(Slots::new(g).post(0, PAGE_SIZE), (0, 0));
     }
 
     #[test]
@@ -189,9 +220,7 @@ mod suite {
             for _ in 0..g.capacity() {
                 assert_eq!(slots.reserve(1, || evil), 1);
             }
-            for _ in 0..half {
-                slots.post();
-            }
+            post_all(&mut slots, half);
             // Those in flight keep their slots, whatever the head says.
             let mut more = 0;
             while slots.reserve(1, || evil) == 1 {
@@ -200,7 +229,7 @@ mod suite {
             assert!(more <= half);
             // And each of them still finds a place.
             for _ in 0..g.capacity() - half + more {
-                assert!(slots.post() < g.nr());
+                assert!(slots.post(1, PAGE_SIZE).0 < g.nr());
             }
         }
     }
