@@ -5,12 +5,7 @@
 
 use kernel::{
     error::code::ERESTARTNOHAND,
-    ioctl::{
-        _IOC_DIR,
-        _IOC_NR,
-        _IOC_SIZE,
-        _IOC_TYPE, //
-    },
+    ioctl::_IOC_SIZE,
     prelude::*,
     sync::{
         Arc,
@@ -70,6 +65,11 @@ fn must_be_zero(fields: &[u64]) -> Result {
     Ok(())
 }
 
+/// Type, number and direction.
+const fn without_size(cmd: u32) -> u32 {
+    cmd & !(uapi::IOC_SIZE_MASK << uapi::IOC_SIZE_SHIFT)
+}
+
 macro_rules! ioctl_table {
     ($($number:path, $size_ver0:path => $handler:ident;)*) => {
         /// Runs an ioctl. Structs may be longer than ours, or shorter, down to the first
@@ -80,28 +80,30 @@ macro_rules! ioctl_table {
             arg: usize,
             compat: bool,
         ) -> Result<isize> {
-            let name = (_IOC_TYPE(cmd), _IOC_NR(cmd), _IOC_DIR(cmd));
             let size = _IOC_SIZE(cmd);
-            $(if name == (_IOC_TYPE($number), _IOC_NR($number), _IOC_DIR($number)) {
-                if size < $size_ver0 {
-                    return Err(EINVAL);
-                }
-                let arg = UserPtr::from_addr(arg);
-                return $handler(Call { table, arg, size, compat });
-            })*
-            Err(ENOTTY)
+            let call = Call { table, arg: UserPtr::from_addr(arg), size, compat };
+            match without_size(cmd) {
+                $(number if number == const { without_size($number) } => {
+                    if size < $size_ver0 {
+                        return Err(EINVAL);
+                    }
+                    $handler(call)
+                })*
+                _ => Err(ENOTTY),
+            }
         }
     };
 }
 
 ioctl_table! {
+    // The most frequent ones come first.
+    uapi::SUBMIT, uapi::SUBMIT_SIZE_VER0 => io_submit;
+    uapi::GETEVENTS, uapi::GETEVENTS_SIZE_VER0 => io_getevents;
+    uapi::SUBMIT_WAIT, uapi::SUBMIT_WAIT_SIZE_VER0 => io_submit_wait;
     uapi::QUERY, uapi::QUERY_SIZE_VER0 => io_query;
     uapi::SETUP, uapi::SETUP_SIZE_VER0 => io_setup;
     uapi::DESTROY, uapi::DESTROY_SIZE_VER0 => io_destroy;
-    uapi::SUBMIT, uapi::SUBMIT_SIZE_VER0 => io_submit;
-    uapi::GETEVENTS, uapi::GETEVENTS_SIZE_VER0 => io_getevents;
     uapi::CANCEL, uapi::CANCEL_SIZE_VER0 => io_cancel;
-    uapi::SUBMIT_WAIT, uapi::SUBMIT_WAIT_SIZE_VER0 => io_submit_wait;
 }
 
 fn io_query(call: Call<'_>) -> Result<isize> {

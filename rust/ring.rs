@@ -35,6 +35,7 @@ use kernel::{
 
 use crate::{
     pure::ring::{
+        Free,
         Geometry,
         Slots,
         EVENT_SIZE,
@@ -46,6 +47,7 @@ use crate::{
             IrqLock, //
         },
         pages::SharedPages,
+        request::Cell,
         uapi::{
             self,
             IoEvent,
@@ -64,6 +66,7 @@ const TAIL: usize = offset_of!(RingHeader, tail);
 pub(crate) struct Ring {
     geometry: Geometry,
     pages: SharedPages,
+    free: Free<Cell>,
     #[pin]
     slots: IrqLock<Slots>,
     /// `slots.tail()`, to be read without the lock.
@@ -76,25 +79,17 @@ impl Ring {
     /// A ring of this size, charged to the caller's cgroup.
     pub(crate) fn new(geometry: Geometry) -> Result<impl PinInit<Self, Error>> {
         let pages = SharedPages::new(geometry.pages())?;
-        for (offset, value) in [
-            (offset_of!(RingHeader, id), 0),
-            (offset_of!(RingHeader, nr), geometry.nr()),
-            (HEAD, 0),
-            (TAIL, 0),
-            (offset_of!(RingHeader, magic), uapi::RING_MAGIC),
-            (offset_of!(RingHeader, compat_features), uapi::RING_COMPAT),
-            (
-                offset_of!(RingHeader, incompat_features),
-                uapi::RING_INCOMPAT,
-            ),
-            (offset_of!(RingHeader, header_length), HEADER_SIZE as u32),
-        ] {
-            pages.store(offset, value);
-        }
+        // The rest is 0.
+        pages.store::<{ offset_of!(RingHeader, nr) }>(geometry.nr());
+        pages.store::<{ offset_of!(RingHeader, magic) }>(uapi::RING_MAGIC);
+        pages.store::<{ offset_of!(RingHeader, compat_features) }>(uapi::RING_COMPAT);
+        pages.store::<{ offset_of!(RingHeader, incompat_features) }>(uapi::RING_INCOMPAT);
+        pages.store::<{ offset_of!(RingHeader, header_length) }>(HEADER_SIZE as u32);
         let slots = Slots::new(geometry);
         Ok(try_pin_init!(Self {
             geometry,
             pages,
+            free: Free::new(Cell::of(geometry.capacity())),
             slots <- new_irq_lock!(slots, "kaio_ring_slots"),
             tail: Atomic::new(0),
             reader <- new_mutex!((), "kaio_ring_reader"),
@@ -111,15 +106,25 @@ impl Ring {
 
     /// Takes slots for up to `want` requests: then their events have a place. Returns how many; 0: the
     /// context is full.
+    #[inline]
     pub(crate) fn reserve(&self, want: u32) -> u32 {
-        self.slots
-            .lock()
-            .reserve(want, || self.pages.load_acquire(HEAD))
+        match self.free.take(want) {
+            taken if taken < want => taken + self.reserve_taken(want - taken),
+            taken => taken,
+        }
+    }
+
+    /// Those whose events user space has taken since somebody looked.
+    #[cold]
+    fn reserve_taken(&self, want: u32) -> u32 {
+        let freed = self.slots.lock().collect(self.pages.load_acquire::<HEAD>());
+        self.free.give(freed);
+        self.free.take(want)
     }
 
     /// Gives back `count` slots for which no event will come.
     pub(crate) fn unreserve(&self, count: u32) {
-        self.slots.lock().unreserve(count);
+        self.free.give(count);
     }
 
     /// Puts events in the places that their requests reserved. Any context.
@@ -129,24 +134,24 @@ impl Ring {
         while !rest.is_empty() {
             let (place, run) = slots.post(rest.len() as u32, PAGE_SIZE);
             let (now, later) = rest.split_at(run as usize);
-            self.pages.write(self.geometry.offset(place), now);
+            self.pages.write(Geometry::at(place), now);
             rest = later;
         }
-        self.pages.store_release(TAIL, slots.tail());
+        self.pages.store_release::<TAIL>(slots.tail());
         self.tail.store(slots.tail(), Release);
     }
 
     /// Events that wait to be taken.
     pub(crate) fn available(&self) -> u32 {
         let tail = self.tail.load(Acquire);
-        self.geometry.used(self.pages.load_acquire(HEAD), tail)
+        self.geometry.used(self.pages.load_acquire::<HEAD>(), tail)
     }
 
     /// Takes up to `want` events to `events`. `EFAULT` takes none.
     pub(crate) fn take(&self, events: UserPtr, want: u64) -> Result<u64> {
         let _reader = self.reader.lock();
         let want = want.min(u64::from(self.geometry.capacity())) as u32;
-        let mut head = self.geometry.clamp(self.pages.load_acquire(HEAD));
+        let mut head = self.geometry.clamp(self.pages.load_acquire::<HEAD>());
         let tail = self.tail.load(Acquire);
         let mut taken = 0;
         while taken < want {
@@ -163,7 +168,7 @@ impl Ring {
             head = self.geometry.advance(head, run);
         }
         if taken > 0 {
-            self.pages.store_release(HEAD, head);
+            self.pages.store_release::<HEAD>(head);
         }
         Ok(u64::from(taken))
     }

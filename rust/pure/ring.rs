@@ -6,6 +6,8 @@
 //! is empty, so it holds `nr - 1`. Events never straddle a page. User space writes `head` at any
 //! time, so every function that takes a head takes any `u32`.
 
+use super::state::Word;
+
 /// Bytes of the header, and of one event.
 pub(crate) const EVENT_SIZE: usize = 32;
 /// The header takes the place of one event.
@@ -59,17 +61,24 @@ impl Geometry {
 
     /// Any `u32` as a place in the ring.
     pub(crate) fn clamp(self, place: u32) -> u32 {
-        place % self.nr
+        place.checked_rem(self.nr).unwrap_or(0)
     }
 
     /// Offset of an event from the start of the ring, in bytes.
     pub(crate) fn offset(self, place: u32) -> usize {
-        HEADER_SIZE + self.clamp(place) as usize * EVENT_SIZE
+        Self::at(self.clamp(place))
+    }
+
+    /// As before, of a place that is known to be in the ring.
+    #[inline]
+    pub(crate) fn at(place: u32) -> usize {
+        HEADER_SIZE + place as usize * EVENT_SIZE
     }
 
     /// The place `n` after `place`.
     pub(crate) fn advance(self, place: u32, n: u32) -> u32 {
-        ((u64::from(self.clamp(place)) + u64::from(n)) % u64::from(self.nr)) as u32
+        let sum = u64::from(self.clamp(place)) + u64::from(n);
+        sum.checked_rem(u64::from(self.nr)).unwrap_or(0) as u32
     }
 
     /// Events from `head` to `tail`.
@@ -92,21 +101,45 @@ impl Geometry {
 
     /// Slots from `place`, which is in the ring, to its end or that of the page.
     fn piece(self, place: u32, page_size: usize) -> u32 {
-        let within = (HEADER_SIZE + place as usize * EVENT_SIZE) % page_size;
-        (self.nr - place).min(((page_size - within) / EVENT_SIZE) as u32)
+        let within = Self::at(place) % page_size;
+        let in_page = page_size.saturating_sub(within) / EVENT_SIZE;
+        self.nr.saturating_sub(place).min(in_page as u32)
     }
 }
 
-/// Who has which slot. Kernel memory; user space only ever gives its `head`.
+/// How many slots nobody has. Whoever starts a request takes one, without a lock.
 ///
 /// # Invariants
 ///
-/// `reserved + posted <= capacity`: an event that is posted always finds room.
+/// These, those of requests that are not complete, and [`Slots::posted`] are the ring's capacity: an
+/// event that is posted always finds room.
+pub(crate) struct Free<W: Word>(W);
+
+impl<W: Word> Free<W> {
+    /// `word` is the capacity of the ring.
+    pub(crate) fn new(word: W) -> Self {
+        Self(word)
+    }
+
+    /// Takes slots for `want` new requests, or as many as there are; returns how many.
+    #[inline]
+    pub(crate) fn take(&self, want: u32) -> u32 {
+        self.0.change(|free| {
+            let taken = want.min(free);
+            ((taken > 0).then(|| free.saturating_sub(taken)), taken)
+        })
+    }
+
+    /// Gives back `count` slots in which no event will come, or was taken.
+    pub(crate) fn give(&self, count: u32) {
+        self.0.change(|free| (Some(free.saturating_add(count)), ()));
+    }
+}
+
+/// Where the next event goes. Kernel memory; user space only ever gives its `head`.
 pub(crate) struct Slots {
     geometry: Geometry,
     tail: u32,
-    /// Slots of requests that are not complete.
-    reserved: u32,
     /// Events that are in the ring, as far as is known: user space may have taken some.
     posted: u32,
 }
@@ -116,49 +149,32 @@ impl Slots {
         Self {
             geometry,
             tail: 0,
-            reserved: 0,
             posted: 0,
         }
     }
 
-    /// Takes slots for `want` new requests, or as many as there are; returns how many. `head` is
-    /// asked for only if it matters.
-    pub(crate) fn reserve(&mut self, want: u32, head: impl FnOnce() -> u32) -> u32 {
-        let mut free = self.free();
-        if free < want {
-            // A head that lies can only say that its own events were taken.
-            self.posted = self.posted.min(self.geometry.used(head(), self.tail));
-            free = self.free();
-        }
-        let taken = want.min(free);
-        // INVARIANT: no more than was free.
-        self.reserved += taken;
+    /// User space says where its `head` is: how many slots have become free, for [`Free::give`].
+    pub(crate) fn collect(&mut self, head: u32) -> u32 {
+        // A head that lies can only say that its own events were taken.
+        let posted = self.posted.min(self.geometry.used(head, self.tail));
+        let taken = self.posted.saturating_sub(posted);
+        self.posted = posted;
         taken
-    }
-
-    fn free(&self) -> u32 {
-        let taken = self.reserved.saturating_add(self.posted);
-        self.geometry.capacity().saturating_sub(taken)
-    }
-
-    /// Gives back `count` slots for which no event will come.
-    pub(crate) fn unreserve(&mut self, count: u32) {
-        self.reserved = self.reserved.saturating_sub(count);
     }
 
     /// Turns up to `want` reserved slots into events, as many as are in one piece. Returns the place
     /// of the first and how many they are, which is 0 only if `want` is. The tail is then
     /// [`Self::tail`].
+    #[inline]
     pub(crate) fn post(&mut self, want: u32, page_size: usize) -> (u32, u32) {
         let place = self.tail;
         let run = self.geometry.piece(place, page_size).min(want);
-        self.tail = match place + run {
+        self.tail = match place.saturating_add(run) {
             end if end < self.geometry.nr => end,
             _ => 0,
         };
-        // INVARIANT: the sum stays.
-        self.reserved = self.reserved.saturating_sub(run);
-        self.posted += run;
+        // INVARIANT: the sum stays, as so many requests are complete.
+        self.posted = self.posted.saturating_add(run);
         (place, run)
     }
 

@@ -262,7 +262,7 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_DISK;
 		if (S_ISREG(type))
 			traits |= KAIO_FILE_REGULAR;
-		if (kaio_has_pages(file))
+		if (kaio_has_pages(file) && !(file->f_iocb_flags & IOCB_DIRECT))
 			traits |= KAIO_FILE_PAGES;
 		if (file->f_mode & FMODE_NOWAIT)
 			return traits | KAIO_FILE_NOWAIT;
@@ -272,6 +272,20 @@ u32 kaio_file_traits(struct file *file)
 	if (kaio_file_is_of_task(file))
 		traits |= KAIO_FILE_OF_TASK;
 	return traits;
+}
+
+/* NULL: no such descriptor. */
+struct file *kaio_fdget(unsigned int fd, unsigned long *word)
+{
+	struct fd f = fdget(fd);
+
+	*word = f.word;
+	return fd_file(f);
+}
+
+void kaio_fdput(unsigned long word)
+{
+	fdput((struct fd) { .word = word });
 }
 
 unsigned long kaio_file_identity(struct file *file)

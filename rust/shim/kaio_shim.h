@@ -71,6 +71,8 @@ enum kaio_file_traits {
 	KAIO_FILE_PAGES		= 1 << 17, /* a read of the page cache need not wait */
 };
 u32 kaio_file_traits(struct file *file);
+struct file *kaio_fdget(unsigned int fd, unsigned long *word);
+void kaio_fdput(unsigned long word);
 bool kaio_at_eof(struct file *file, loff_t pos);
 unsigned long kaio_file_identity(struct file *file);
 u32 kaio_file_tags(struct file *file);

@@ -2,14 +2,17 @@
 
 //! The file that a request is about.
 
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+
 use kernel::{
     bindings,
-    fs::{
-        self,
-        LocalFile, //
-    },
+    fs,
     prelude::*,
     sync::aref::ARef,
+    types::NotThreadSafe, //
 };
 
 use super::ffi;
@@ -79,38 +82,65 @@ traits! {
 /// The files of one call's requests. One after another they are often about the same file: it is looked
 /// up once, which is as if all had been looked up when the first was.
 pub(crate) struct Files {
-    last: Option<(u32, File)>,
+    last: Option<Lent>,
+    // `fdget()` may hold nothing but what the current task does not close meanwhile.
+    _not_send: NotThreadSafe,
+}
+
+/// A file as long as a call of the current task lasts: what `fdget()` returned.
+struct Lent {
+    fd: u32,
+    word: usize,
+    /// The reference, if there is one, is `word`'s.
+    file: ManuallyDrop<File>,
+}
+
+impl Lent {
+    fn get(fd: u32) -> Result<Self> {
+        let mut word = 0;
+        // SAFETY: `word` is ours. It is given back when this is dropped, in the same call: `Files` is
+        // on the stack of the ioctl, whose task closes no descriptor meanwhile.
+        let raw = unsafe { ffi::kaio_fdget(fd, &mut word) };
+        let raw = NonNull::new(raw.cast::<fs::File>()).ok_or(EBADF)?;
+        Ok(Self {
+            fd,
+            word,
+            file: ManuallyDrop::new(File {
+                // SAFETY: the file is open until then, and what would put a reference that is not
+                // ours does not run.
+                file: Some(unsafe { ARef::from_raw(raw) }),
+                traits: 0,
+            }),
+        })
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // SAFETY: `kaio_fdget` returned it, to us; the file is not looked at any more.
+        unsafe { ffi::kaio_fdput(self.word) };
+    }
 }
 
 impl Files {
     pub(crate) fn new() -> Self {
-        Self { last: None }
+        Self {
+            last: None,
+            _not_send: NotThreadSafe,
+        }
     }
 
     /// `EBADF`.
     #[inline]
     pub(crate) fn get(&mut self, fd: u32) -> Result<&mut File> {
-        if self.last.as_ref().is_none_or(|(last, _)| *last != fd) {
-            // First the old one goes: nobody holds two.
-            self.last = None;
-            self.last = Some((fd, File::get(fd)?));
+        if self.last.as_ref().is_none_or(|last| last.fd != fd) {
+            self.last = Some(Lent::get(fd)?);
         }
-        self.last.as_mut().map(|(_, file)| file).ok_or(EBADF)
+        self.last.as_mut().map(|last| &mut *last.file).ok_or(EBADF)
     }
 }
 
 impl File {
-    /// `fget()`; `EBADF`.
-    pub(crate) fn get(fd: u32) -> Result<Self> {
-        let file = LocalFile::fget(fd)?;
-        // SAFETY: an ioctl holds no `fdget_pos()`.
-        let file = unsafe { LocalFile::assume_no_fdget_pos(file) };
-        Ok(Self {
-            file: Some(file),
-            traits: 0,
-        })
-    }
-
     /// Finds out what it can do, once. Until then it can do nothing.
     #[inline]
     pub(crate) fn look(&mut self) {

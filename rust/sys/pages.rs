@@ -28,13 +28,15 @@ use super::{
 ///
 /// # Invariants
 ///
-/// `base[i]` is the kernel's address of `pages[i]`.
+/// `base[i]` is the kernel's address of `pages[i]`, `first` is that of the first one.
 pub(crate) struct SharedPages {
     pages: KVVec<Page>,
     base: KVVec<usize>,
+    first: usize,
 }
 
 impl SharedPages {
+    /// `EINVAL`: no pages.
     pub(crate) fn new(count: usize) -> Result<Self> {
         let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
         let mut base = KVVec::with_capacity(count, GFP_KERNEL)?;
@@ -45,7 +47,8 @@ impl SharedPages {
             base.push(address as usize, GFP_KERNEL)?;
             pages.push(page, GFP_KERNEL)?;
         }
-        Ok(Self { pages, base })
+        let first = *base.first().ok_or(EINVAL)?;
+        Ok(Self { pages, base, first })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -62,47 +65,51 @@ impl SharedPages {
         if len > PAGE_SIZE - within {
             return None;
         }
-        Some(self.base.get(offset / PAGE_SIZE)? + within)
+        Some(self.base.get(offset / PAGE_SIZE)? | within)
     }
 
-    /// The aligned word at `offset`.
-    fn word(&self, offset: usize) -> Option<&Atomic<u32>> {
-        let address = self.address(offset, 4).filter(|a| a % 4 == 0)?;
+    /// The aligned word at `OFFSET` of the first page.
+    #[inline]
+    fn word<const OFFSET: usize>(&self) -> &Atomic<u32> {
+        const { assert!(OFFSET % 4 == 0 && OFFSET + 4 <= PAGE_SIZE) };
         // SAFETY: within one of our pages, aligned; all that the kernel does to words is atomic,
         // and what user space does is not the compiler's business.
-        Some(unsafe { Atomic::from_ptr(address as *mut u32) })
+        unsafe { Atomic::from_ptr((self.first + OFFSET) as *mut u32) }
     }
 
-    /// Reads a word that user space releases. Out of range: 0.
-    pub(crate) fn load_acquire(&self, offset: usize) -> u32 {
-        self.word(offset).map_or(0, |word| word.load(Acquire))
+    /// Reads a word of the first page, which user space releases.
+    #[inline]
+    pub(crate) fn load_acquire<const OFFSET: usize>(&self) -> u32 {
+        self.word::<OFFSET>().load(Acquire)
     }
 
-    /// Publishes what was written before.
-    pub(crate) fn store_release(&self, offset: usize, value: u32) {
-        if let Some(word) = self.word(offset) {
-            word.store(value, Release);
-        }
+    /// Publishes what was written before, in the first page.
+    #[inline]
+    pub(crate) fn store_release<const OFFSET: usize>(&self, value: u32) {
+        self.word::<OFFSET>().store(value, Release);
     }
 
-    pub(crate) fn store(&self, offset: usize, value: u32) {
-        if let Some(word) = self.word(offset) {
-            word.store(value, Relaxed);
-        }
+    /// Writes a word of the first page.
+    pub(crate) fn store<const OFFSET: usize>(&self, value: u32) {
+        self.word::<OFFSET>().store(value, Relaxed);
     }
 
     /// Writes events at a multiple of 8; they must be within one page. Any context.
+    #[inline]
     pub(crate) fn write(&self, offset: usize, events: &[IoEvent]) {
         let len = size_of_val(events);
         let Some(address) = self.address(offset, len).filter(|a| a % 8 == 0) else {
             return;
         };
-        let mut to = address as *mut IoEvent;
+        let mut to = address as *mut u64;
         for event in events {
             // SAFETY: within one of our pages, and aligned.
             unsafe {
-                to.write_volatile(*event);
-                to = to.add(1);
+                to.write_volatile(event.data);
+                to.add(1).write_volatile(event.obj);
+                to.add(2).write_volatile(event.res as u64);
+                to.add(3).write_volatile(event.res2 as u64);
+                to = to.add(4);
             }
         }
     }

@@ -129,7 +129,11 @@ pub(crate) struct Cell(Atomic<u32>);
 impl Cell {
     /// 0.
     pub(crate) const fn new() -> Self {
-        Self(Atomic::new(0))
+        Self::of(0)
+    }
+
+    pub(crate) const fn of(value: u32) -> Self {
+        Self(Atomic::new(value))
     }
 }
 

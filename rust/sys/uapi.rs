@@ -46,6 +46,10 @@ pub(crate) const GETEVENTS_ABSTIME: u32 = ffi::KAIO_GETEVENTS_ABSTIME;
 /// `RWF_*` that the running kernel knows.
 pub(crate) const RW_FLAGS: u64 = ffi::kaio_const_KAIO_RWF_KNOWN as u64;
 
+/// Where the size of its struct is in an ioctl's number.
+pub(crate) const IOC_SIZE_SHIFT: u32 = bindings::_IOC_SIZESHIFT;
+pub(crate) const IOC_SIZE_MASK: u32 = bindings::_IOC_SIZEMASK;
+
 /// The ioctls.
 pub(crate) const QUERY: u32 = ffi::kaio_ioctl_KAIO_IOCTL_QUERY;
 pub(crate) const SETUP: u32 = ffi::kaio_ioctl_KAIO_IOCTL_SETUP;

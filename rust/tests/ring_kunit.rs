@@ -6,13 +6,52 @@ use kernel::prelude::*;
 
 #[kunit_tests(kaio_ring)]
 mod suite {
-    use crate::pure::ring::{
-        Geometry,
-        Slots,
-        EVENT_SIZE,
-        HEADER_SIZE, //
+    use crate::{
+        pure::ring::{
+            self,
+            Free,
+            Geometry,
+            EVENT_SIZE,
+            HEADER_SIZE, //
+        },
+        sys::request::Cell,
     };
     use kernel::page::PAGE_SIZE;
+
+    /// The slots of a ring, as the ring uses them.
+    struct Slots {
+        free: Free<Cell>,
+        slots: ring::Slots,
+    }
+
+    impl Slots {
+        fn new(geometry: Geometry) -> Self {
+            Self {
+                free: Free::new(Cell::of(geometry.capacity())),
+                slots: ring::Slots::new(geometry),
+            }
+        }
+
+        fn reserve(&mut self, want: u32, head: impl FnOnce() -> u32) -> u32 {
+            let taken = self.free.take(want);
+            if taken < want {
+                self.free.give(self.slots.collect(head()));
+            }
+            taken + self.free.take(want - taken)
+        }
+
+        fn unreserve(&mut self, count: u32) {
+            self.free.give(count);
+        }
+
+        fn post(&mut self, want: u32, page_size: usize) -> (u32, u32) {
+            self.slots.post(want, page_size)
+        }
+
+        fn tail(&self) -> u32 {
+            self.slots.tail()
+        }
+    }
 
     /// Heads and tails that user space may write, beside the honest ones.
     const HOSTILE: [u32; 6] = [
