@@ -298,7 +298,10 @@ bool kaio_at_eof(struct file *file, loff_t pos)
 	return pos >= i_size_read(file->f_mapping->host);
 }
 
-/* How many requests the device below can have in hand; U32_MAX if nobody knows. */
+/*
+ * How many requests the device below can have in hand, of those that come from
+ * one CPU, which has one of its queues; U32_MAX if nobody knows.
+ */
 u32 kaio_file_tags(struct file *file)
 {
 	struct inode *inode = file->f_mapping->host;
@@ -310,7 +313,7 @@ u32 kaio_file_tags(struct file *file)
 	if (!q || !percpu_ref_tryget_live(&q->q_usage_counter))
 		return tags;
 	if (queue_is_mq(q) && !test_bit(GD_DEAD, &bdev->bd_disk->state))
-		tags = READ_ONCE(q->tag_set->queue_depth) * READ_ONCE(q->tag_set->nr_hw_queues);
+		tags = READ_ONCE(q->tag_set->queue_depth);
 	percpu_ref_put(&q->q_usage_counter);
 	return tags;
 }
