@@ -301,7 +301,10 @@ where
     let len = hash::buckets_for(entries);
     let mut lists = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
     for _ in 0..len {
-        lists.push(List::new(), GFP_KERNEL_ACCOUNT)?;
+        // There is room, so nothing is looked at twice.
+        lists
+            .push_within_capacity(List::new())
+            .map_err(|_| ENOMEM)?;
     }
     Ok(lists)
 }
