@@ -587,9 +587,43 @@ fn run_kicked(ctx: &Kioctx) {
         submitter.run(|| run_for_submitter(req, How::Kick));
     }
     if let Some(queued) = ctx.run_list().pop(Next::Run) {
-        // Goes to the end, and the others have their turn before.
-        let lease = queued.view().place.lease();
-        ctx.run_list().push(queued, Next::Run);
-        Kioctx::schedule(&lease, Next::Run);
+        leave_to_worker(ctx, queued);
     }
+}
+
+/// A kicked request goes to the end of the run list, and other contexts have their turn before.
+fn leave_to_worker(ctx: &Kioctx, queued: Queued<Kiocb>) {
+    let lease = queued.view().place.lease();
+    ctx.run_list().push(queued, Next::Run);
+    Kioctx::schedule_worker(&lease, Next::Run);
+}
+
+/// Runs what was kicked, in a task that waits for its events: after [`Kioctx::sleep`], where it may
+/// have been woken instead of a kworker. What is not the current task's to do is left to the kick
+/// handler, all of it if it was woken for another reason (`hurry`). `false`: there was such a thing, and
+/// who looks again before the kick handler has come would find it again.
+pub(crate) fn help(ctx: &Kioctx, hurry: bool) -> bool {
+    for _ in 0..BATCH {
+        let Some(queued) = ctx.run_list().pop(Next::Run) else {
+            return true;
+        };
+        if hurry || ctx.is_dead() || !queued.view().may_be_helped() {
+            leave_to_worker(ctx, queued);
+            return false;
+        }
+        let Some(mut req) = queued.claim() else {
+            continue;
+        };
+        ctx.table().stats.helped(1);
+        if let Some(transfer) = req.data().transfer.as_mut() {
+            transfer.rounds = 0;
+        }
+        run_for_submitter(req, How::Kick);
+    }
+    // Its own events have their turn before more.
+    if let Some(queued) = ctx.run_list().pop(Next::Run) {
+        leave_to_worker(ctx, queued);
+        return false;
+    }
+    true
 }

@@ -9,6 +9,7 @@ use kernel::{
 };
 
 use crate::{
+    exec::help,
     obj::kioctx::Kioctx,
     pure::{
         args,
@@ -51,6 +52,7 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
     let mut end = wanted.absolute.then_some(wanted.timeout);
     let mut taken = 0;
     let mut woken = Woken::Ready;
+    let mut helps = true;
     loop {
         // What its end posts is not for us: who destroys it takes no events.
         let now = match ctx.is_dead() {
@@ -78,9 +80,9 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
                 None => min,
             };
             let missing = missing.min(capacity) as u32;
-            woken = ctx
-                .wait()
-                .wait(left, || ctx.is_dead() || ctx.ring().available() >= missing);
+            let ready = || ctx.is_dead() || ctx.ring().available() >= missing;
+            woken = ctx.sleep(helps, left, ready);
+            helps = helps && help(ctx, woken != Woken::Ready);
             // Whatever woke us, take what is there.
             continue;
         }

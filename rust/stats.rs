@@ -62,8 +62,10 @@ counters! {
     queued,
     /// Times a request was left to wait for readiness.
     parked,
-    /// Times the kick handler was given a request.
+    /// Times a request was kicked, for the kick handler to run it ...
     kicked,
+    /// ... or who waited for its event, who then did.
+    helped,
     /// Requests that ended before they were done.
     cancelled,
     /// Requests that a driver completed.

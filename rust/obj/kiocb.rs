@@ -247,6 +247,16 @@ impl Kiocb {
         self.transfer.as_ref().is_some_and(|t| t.write)
     }
 
+    /// Whether it may be run by whoever waits for its event. By who would have submitted it the same
+    /// way, and if that takes no time: a write may raise a signal, a provider counts on a kworker.
+    pub(crate) fn may_be_helped(&self) -> bool {
+        let quick = match &self.transfer {
+            Some(transfer) => !transfer.write && (transfer.nowait || transfer.pages),
+            None => !self.is_sync() && self.provider.is_none(),
+        };
+        quick && self.submitter.is_current()
+    }
+
     /// What a request that is given up has to say: what it did so far, or that it was cancelled.
     pub(crate) fn cancelled_res(&self) -> i64 {
         let done = match (&self.transfer, &self.provider) {

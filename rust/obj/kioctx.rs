@@ -64,7 +64,10 @@ use crate::{
         },
         submitter::Submitter,
         task::Program,
-        wait::WaitQueue,
+        wait::{
+            WaitQueue,
+            Woken, //
+        },
     },
 };
 
@@ -113,6 +116,8 @@ pub(crate) struct Kioctx {
     /// and who wakes workers, which must not wait for a kick handler that waits for a page fault.
     #[pin]
     run_list: RunList<Kiocb>,
+    /// Who sleeps in getevents, and looks at the run list when woken.
+    helpers: Atomic<u32>,
     #[pin]
     kick_work: Work<Kioctx, KICK>,
     #[pin]
@@ -154,6 +159,7 @@ impl Kioctx {
                 pool <- pool,
                 submitter <- new_irq_lock!(None, "kaio_submitter"),
                 run_list <- RunList::new(),
+                helpers: Atomic::new(0),
                 kick_work <- new_work!("kaio kick handler"),
                 hand_on_work <- new_work!("kaio hand on"),
                 leases: Leases::new(),
@@ -211,8 +217,33 @@ impl Kioctx {
         }
     }
 
-    /// Has the run list looked at. Who does so looks until there is nothing on it, or calls this.
-    pub(crate) fn schedule(lease: &Lease<Self>, next: Next) {
+    /// Has the run list looked at: what was kicked by who waits for it, if somebody does, in its own
+    /// memory and without the way to a kworker; `exec::help`.
+    fn schedule(lease: &Lease<Self>, next: Next) {
+        // Fully ordered, as the end of `Self::sleep` is: who is still seen here looks after us.
+        if next == Next::Run && lease.helpers.fetch_add(0u32, Full) > 0 {
+            lease.wait.wake();
+        } else {
+            Self::schedule_worker(lease, next);
+        }
+    }
+
+    /// Waits for `ready()`, or if it `helps` for something on the run list, at which the caller then
+    /// looks.
+    pub(crate) fn sleep(&self, helps: bool, timeout_ns: i64, ready: impl Fn() -> bool) -> Woken {
+        if !helps {
+            return self.wait.wait(timeout_ns, ready);
+        }
+        self.helpers.add(1u32, Relaxed);
+        let woken = self
+            .wait
+            .wait(timeout_ns, || ready() || !self.run_list.is_empty(Next::Run));
+        self.helpers.fetch_sub(1u32, Full);
+        woken
+    }
+
+    /// Has a kworker look at the run list, until there is nothing on it.
+    pub(crate) fn schedule_worker(lease: &Lease<Self>, next: Next) {
         let user = lease.table.user();
         // If it was scheduled already it will look. The lease sees to it that the reference which
         // then comes back is not the last.

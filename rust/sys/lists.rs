@@ -113,6 +113,10 @@ impl<R: Request> RunList<R> {
         Some(Queued::from_arc(entry.into_arc()))
     }
 
+    pub(crate) fn is_empty(&self, next: Next) -> bool {
+        self.lists.lock().of(next).is_empty()
+    }
+
     pub(super) fn remove(&self, request: &Tracked<R>) -> Option<Queued<R>> {
         let mut lists = self.lists.lock();
         let list = lists.of(request.next());

@@ -39,6 +39,14 @@ impl Submitter {
         Ok(Self { who, ioprio })
     }
 
+    /// Whether the current task, of the same mm, would submit the same way.
+    pub(crate) fn is_current(&self) -> bool {
+        // SAFETY: looks at the current task, which has an mm: it is in a call of its own.
+        unsafe {
+            ffi::kaio_current_ioprio() == self.ioprio && ffi::kaio_submitter_is_current(&self.who.0)
+        }
+    }
+
     /// Whether nothing but the priority is another.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.who, &other.who)
