@@ -126,6 +126,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The event of what was over before there was a request.
+    #[inline]
     pub(crate) fn ended(&mut self, event: IoEvent) {
         self.over += 1;
         self.push(event);

@@ -59,10 +59,10 @@ struct Call<'a> {
 
 /// `EINVAL` unless all of `fields`, which must be zero, are.
 fn must_be_zero(fields: &[u64]) -> Result {
-    if fields.iter().any(|field| *field != 0) {
-        return Err(EINVAL);
+    match fields.iter().fold(0, |all, field| all | field) {
+        0 => Ok(()),
+        _ => Err(EINVAL),
     }
-    Ok(())
 }
 
 /// Type, number and direction.
@@ -259,7 +259,8 @@ fn io_cancel(call: Call<'_>) -> Result<isize> {
     user::write(ended, &args.ended)?;
     let iocb = UserPtr::from_addr(args.iocb as usize);
     // As natively, before the context.
-    let key: u32 = user::read(iocb.wrapping_byte_add(core::mem::offset_of!(Iocb, aio_key)))?;
+    let key = iocb.wrapping_byte_add(core::mem::offset_of!(Iocb, aio_key));
+    let key = user::read_u32(key.as_const_ptr() as usize)?;
     if key != uapi::KIOCB_KEY {
         return Err(EINVAL);
     }

@@ -984,27 +984,21 @@ void kaio_eventfd_signal(struct eventfd_ctx *ctx)
 
 /* Memory of the caller's. */
 
-/* TO has N bytes: Rust knows its type. */
-unsigned long kaio_copy_from_user(void *to, const void __user *from, unsigned long n)
-{
-	if (!access_ok(from, n))
-		return n;
-	return raw_copy_from_user(to, from, n);
-}
-
-bool kaio_read_u64(u64 *to, unsigned long from)
-{
-	return !get_user(*to, (const u64 __user *)from);
-}
-
-bool kaio_read_words(u64 *to, unsigned long from)
+/* Few words, for which copy_from_user() would be slow. */
+bool kaio_read_words(u64 *to, unsigned long from, unsigned long nr)
 {
 	const u64 __user *words = (const u64 __user *)from;
 
-	if (!user_read_access_begin(words, KAIO_WORDS * sizeof(u64)))
+	if (!user_read_access_begin(words, nr * sizeof(u64)))
 		return false;
-	for (int i = 0; i < KAIO_WORDS; i++)
-		unsafe_get_user(to[i], &words[i], fault);
+	for (; nr >= 4; nr -= 4, to += 4, words += 4) {
+		unsafe_get_user(to[0], &words[0], fault);
+		unsafe_get_user(to[1], &words[1], fault);
+		unsafe_get_user(to[2], &words[2], fault);
+		unsafe_get_user(to[3], &words[3], fault);
+	}
+	for (; nr; nr--, to++, words++)
+		unsafe_get_user(*to, words, fault);
 	user_read_access_end();
 	return true;
 fault:

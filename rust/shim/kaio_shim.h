@@ -214,10 +214,7 @@ struct ctl_table_header *kaio_sysctl_register(const u64 *nr,
 					      void (*read_stat)(struct kaio_stat *sum));
 
 /* rust/sys/user.rs: of sizes that the compiler knows. */
-unsigned long kaio_copy_from_user(void *to, const void __user *from, unsigned long n);
-#define KAIO_WORDS 8 /* a struct iocb, or so many pointers */
-bool kaio_read_words(u64 *to, unsigned long from);
-bool kaio_read_u64(u64 *to, unsigned long from);
+bool kaio_read_words(u64 *to, unsigned long from, unsigned long nr);
 bool kaio_read_u32(u32 *to, unsigned long from);
 bool kaio_write_u32(unsigned long to, u32 value);
 

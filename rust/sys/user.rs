@@ -27,20 +27,17 @@ use super::{
     },
 };
 
-/// What [`read_words`] reads.
-const WORDS: usize = ffi::KAIO_WORDS as usize;
+const WORD: usize = size_of::<u64>();
+
+/// How many pointers are read at once.
+const FEW: usize = 8;
 
 #[allow(private_bounds)]
 /// Reads a struct. `EFAULT`.
+#[inline]
 pub(crate) fn read<T: Plain>(from: UserPtr) -> Result<T> {
-    let mut value = MaybeUninit::<T>::uninit();
-    let to = value.as_mut_ptr().cast();
-    // SAFETY: so many bytes of `value`. The address is checked.
-    match unsafe { ffi::kaio_copy_from_user(to, from.as_const_ptr(), size_of::<T>()) } {
-        // SAFETY: all of it was written, and any bytes will do (`Plain`).
-        0 => Ok(unsafe { value.assume_init() }),
-        _ => Err(EFAULT),
-    }
+    let mut value = MaybeUninit::uninit();
+    read_words(from.as_const_ptr() as usize, &mut value).copied()
 }
 
 #[allow(private_bounds)]
@@ -93,11 +90,12 @@ pub(crate) fn write<T: Plain>(to: UserPtr, value: &T) -> Result {
     write_sized(to, size_of::<T>(), value)
 }
 
-/// Reads 64 bytes, of a kind that is read so often that [`read`] would be slow. `EFAULT`.
+/// Reads a struct of whole words to where it is to be. `EFAULT`.
+#[inline]
 fn read_words<T: Plain>(from: usize, to: &mut MaybeUninit<T>) -> Result<&T> {
-    const { assert!(size_of::<T>() == 8 * WORDS && align_of::<T>() == 8) };
-    // SAFETY: `to` is as large as the callee's. The address is checked.
-    if !unsafe { ffi::kaio_read_words(to.as_mut_ptr().cast(), from) } {
+    const { assert!(size_of::<T>() % WORD == 0 && align_of::<T>() == WORD) };
+    // SAFETY: `to` has so many words. The address is checked.
+    if !unsafe { ffi::kaio_read_words(to.as_mut_ptr().cast(), from, size_of::<T>() / WORD) } {
         return Err(EFAULT);
     }
     // SAFETY: all of it was written, and any bytes will do (`Plain`).
@@ -116,7 +114,7 @@ pub(crate) struct Pointers {
     nr: u64,
     /// A 32-bit caller's.
     compat: bool,
-    few: MaybeUninit<[u64; WORDS]>,
+    few: MaybeUninit<[u64; FEW]>,
     /// The number of the first of those in `few`, if there are.
     first: Option<u64>,
 }
@@ -151,7 +149,7 @@ impl Pointers {
             return Ok(read_u32(at(size_of::<u32>()))? as usize);
         }
         let at = at(size_of::<u64>());
-        if self.nr.saturating_sub(k) >= WORDS as u64 {
+        if self.nr.saturating_sub(k) >= FEW as u64 {
             self.first = None;
             if let Ok(few) = read_words(at, &mut self.few) {
                 self.first = Some(k);
@@ -159,24 +157,15 @@ impl Pointers {
             }
         }
         // Those that can be read count, up to the one that cannot.
-        Ok(read_u64(at)? as usize)
+        let mut one = MaybeUninit::<u64>::uninit();
+        Ok(*read_words(at, &mut one)? as usize)
     }
 }
 
-/// Reads a pointer of the caller's. `EFAULT`.
-pub(crate) fn read_u64(from: usize) -> Result<u64> {
-    let mut value = 0;
-    // SAFETY: `value` is ours. The address is checked.
-    match unsafe { ffi::kaio_read_u64(&mut value, from) } {
-        true => Ok(value),
-        false => Err(EFAULT),
-    }
-}
-
-/// As above, of a 32-bit caller.
+/// Reads half a word. `EFAULT`.
 pub(crate) fn read_u32(from: usize) -> Result<u32> {
     let mut value = 0;
-    // SAFETY: as above.
+    // SAFETY: `value` is ours. The address is checked.
     match unsafe { ffi::kaio_read_u32(&mut value, from) } {
         true => Ok(value),
         false => Err(EFAULT),
