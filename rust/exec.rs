@@ -94,8 +94,11 @@ pub(crate) struct Batch<'a> {
     pub(crate) stock: Stock<'a, Kiocb>,
     /// The file on a disk that the last transfer was about, and whether to write to it.
     target: (usize, bool),
-    /// How many more transfers to try there.
+    /// How many more transfers to try there ...
     room: u32,
+    /// ... and as many as drivers have done since they had done so many, unless one was refused.
+    done: u64,
+    refused: bool,
     /// Of requests that have ended.
     events: &'a mut Few<IoEvent, TOGETHER>,
     /// How many of those events are not of requests that were counted when they started.
@@ -111,6 +114,8 @@ impl<'a> Batch<'a> {
             stock: Stock::new(ctx.pool(), &mut places.memory, nr),
             target: (0, false),
             room: 0,
+            done: 0,
+            refused: false,
             events: &mut places.events,
             over: 0,
         }
@@ -141,9 +146,9 @@ impl<'a> Batch<'a> {
 
     /// Runs a request for the first time.
     ///
-    /// What a disk would not start now is left to a worker, untried: what comes after as many
-    /// transfers as the device can have in hand, or after one that could not be done without waiting
-    /// (no tags, no blocks allocated yet).
+    /// What a disk would not start now is left to a worker, untried: what comes while the device has as
+    /// many transfers in hand as it can, or after one that could not be done without waiting (no tags,
+    /// no blocks allocated yet).
     pub(crate) fn start(&mut self, req: Active<Kiocb>) {
         if !self.events.is_empty()
             && (req.view().ki_eventfd.is_some() || req.view().stream().is_some())
@@ -155,25 +160,31 @@ impl<'a> Batch<'a> {
             let _ = self.run(req);
             return;
         };
+        let stats = &self.ctx.table().stats;
         if target != self.target {
             self.target = target;
+            self.refused = false;
             self.room = req.view().room();
+            self.done = stats.done_by_drivers();
+        }
+        if self.room == 0 && !self.refused {
+            // Who is done has given its tag back.
+            let done = stats.done_by_drivers();
+            self.room = u32::try_from(done.saturating_sub(self.done)).unwrap_or(u32::MAX);
+            self.done = done;
         }
         let Some(room) = self.room.checked_sub(1) else {
             defer(req, How::Submit);
             return;
         };
-        let stats = &self.ctx.table().stats;
+        self.room = room;
         let deferred = stats.deferred();
-        if self.run(req) {
-            return;
-        }
         // Block devices say so from within the call, as if they were drivers (`driver_done`). What
         // others deferred just now counts too: it costs a try.
-        self.room = match stats.deferred() == deferred {
-            true => room,
-            false => 0,
-        };
+        if !self.run(req) && stats.deferred() != deferred {
+            self.room = 0;
+            self.refused = true;
+        }
     }
 
     /// Whether it is over.

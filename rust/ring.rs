@@ -117,8 +117,11 @@ impl Ring {
     /// Those whose events user space has taken since somebody looked.
     #[cold]
     fn reserve_taken(&self, want: u32) -> u32 {
-        let freed = self.slots.lock().collect(self.pages.load_acquire::<HEAD>());
-        self.free.give(freed);
+        let mut slots = self.slots.lock();
+        // Under the lock: who then finds that nothing was taken finds what we gave.
+        self.free
+            .give(slots.collect(self.pages.load_acquire::<HEAD>()));
+        drop(slots);
         self.free.take(want)
     }
 

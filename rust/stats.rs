@@ -78,6 +78,11 @@ impl Stats {
         self.queued.load(Relaxed)
     }
 
+    /// Requests that a driver completed.
+    pub(crate) fn done_by_drivers(&self) -> u64 {
+        self.irq.load(Relaxed)
+    }
+
     /// Requests in flight.
     pub(crate) fn inflight(&self) -> u64 {
         // Completed first: a request that completes in between counts as in flight.

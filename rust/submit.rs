@@ -112,9 +112,10 @@ impl<'a> Call<'a> {
         user::write_u32(key, uapi::KIOCB_KEY)?;
 
         let op = ops::find_for(iocb.aio_lio_opcode, file).ok_or(EINVAL)?;
-        if op.looks_at_file {
-            file.look();
-        }
+        let file = match op.looks_at_file {
+            true => self.files.look()?,
+            false => file,
+        };
         let now = match eventfd {
             None => (op.now)(iocb, file),
             // It is signalled once the event is there.

@@ -262,7 +262,9 @@ u32 kaio_file_traits(struct file *file)
 		traits |= KAIO_FILE_DISK;
 		if (S_ISREG(type))
 			traits |= KAIO_FILE_REGULAR;
-		if (kaio_has_pages(file) && !(file->f_iocb_flags & IOCB_DIRECT))
+		/* Who is asked for permission is asked once: by the request. */
+		if (kaio_has_pages(file) && !(file->f_iocb_flags & IOCB_DIRECT) &&
+		    !FMODE_FSNOTIFY_HSM(file->f_mode))
 			traits |= KAIO_FILE_PAGES;
 		if (file->f_mode & FMODE_NOWAIT)
 			return traits | KAIO_FILE_NOWAIT;

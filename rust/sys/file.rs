@@ -75,7 +75,8 @@ traits! {
     of_task: kaio_file_traits_KAIO_FILE_OF_TASK,
     /// `O_NONBLOCK` was set when the request was made.
     nonblock: kaio_file_traits_KAIO_FILE_NONBLOCK,
-    /// A regular file whose reads can be left to whoever unlocks the page, unless they are `O_DIRECT`.
+    /// A regular file or block device, not `O_DIRECT`, whose reads can be left to whoever unlocks the
+    /// page, and nobody is to be asked about them.
     reads_pages: kaio_file_traits_KAIO_FILE_PAGES,
 }
 
@@ -88,10 +89,14 @@ pub(crate) struct Files {
 }
 
 /// A file as long as a call of the current task lasts: what `fdget()` returned.
+///
+/// # Invariants
+///
+/// `file` is not moved out, dropped, closed or given out but as a shared reference: the reference count
+/// is the descriptor table's, or `word`'s.
 struct Lent {
     fd: u32,
     word: usize,
-    /// The reference, if there is one, is `word`'s.
     file: ManuallyDrop<File>,
 }
 
@@ -106,8 +111,8 @@ impl Lent {
             fd,
             word,
             file: ManuallyDrop::new(File {
-                // SAFETY: the file is open until then, and what would put a reference that is not
-                // ours does not run.
+                // SAFETY: the file is open until then, and by the invariant nobody puts a reference
+                // that is not ours. An ioctl holds no `fdget_pos()`.
                 file: Some(unsafe { ARef::from_raw(raw) }),
                 traits: 0,
             }),
@@ -132,25 +137,27 @@ impl Files {
 
     /// `EBADF`.
     #[inline]
-    pub(crate) fn get(&mut self, fd: u32) -> Result<&mut File> {
+    pub(crate) fn get(&mut self, fd: u32) -> Result<&File> {
         if self.last.as_ref().is_none_or(|last| last.fd != fd) {
             self.last = Some(Lent::get(fd)?);
         }
-        self.last.as_mut().map(|last| &mut *last.file).ok_or(EBADF)
+        self.last.as_ref().map(|last| &*last.file).ok_or(EBADF)
+    }
+
+    /// The same once more, and what it can do. `EBADF`: there was none.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Result<&File> {
+        let last = self.last.as_mut().ok_or(EBADF)?;
+        // There is no file that has no traits.
+        if last.file.traits == 0 {
+            // SAFETY: the file is open.
+            last.file.traits = unsafe { ffi::kaio_file_traits(last.file.as_ptr()) };
+        }
+        Ok(&last.file)
     }
 }
 
 impl File {
-    /// Finds out what it can do, once. Until then it can do nothing.
-    #[inline]
-    pub(crate) fn look(&mut self) {
-        // There is no file that has none.
-        if self.traits == 0 {
-            // SAFETY: the file is open.
-            self.traits = unsafe { ffi::kaio_file_traits(self.as_ptr()) };
-        }
-    }
-
     /// The same, held once more.
     pub(crate) fn again(&self) -> Self {
         Self {

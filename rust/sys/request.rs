@@ -629,7 +629,9 @@ impl<R: Request> Active<R> {
     /// The end: no token can be made any more, and who is next in its line has its turn. The memory
     /// goes with the last reference.
     pub(crate) fn finish(mut self) {
-        self.withdraw();
+        if !self.is_fresh() {
+            self.withdraw();
+        }
         if !self.0.state.done() {
             pr_warn!("a request completed twice\n");
         }
@@ -637,6 +639,7 @@ impl<R: Request> Active<R> {
     }
 
     /// Whether nobody else has to do with it any more: it is in no list, and on no wait queue.
+    #[inline]
     pub(crate) fn is_fresh(&self) -> bool {
         let marks = self.are_marked();
         !marks.listed && !marks.in_line && !self.0.polls.are_armed()
