@@ -19,6 +19,7 @@ use super::{
     iov::Iter,
     request::{
         Active,
+        Pool,
         Prepared,
         Request,
         Tracked, //
@@ -186,6 +187,8 @@ impl<R: Request> Active<R> {
             if listed {
                 keep.left_away();
             }
+            // It may have ended meanwhile.
+            Pool::give(keep);
             return Called::Gone;
         }
         // SAFETY: any other answer means that neither `ki_complete` nor a page's wake-up was or

@@ -650,21 +650,20 @@ impl<R: Request> Active<R> {
         if !self.is_fresh() {
             self.withdraw();
         }
-        if let Some(memory) = hollow(self.into_arc()) {
-            stock.put(memory);
+        if let Some(this) = Arc::into_unique_or_drop(self.into_arc()) {
+            stock.put(hollow(this));
         }
     }
 }
 
-/// Drops what is in the memory of a request that has ended, unless somebody else has a reference.
-fn hollow<R: Request>(this: Arc<Tracked<R>>) -> Option<Arc<MaybeUninit<Tracked<R>>>> {
-    let this = Arc::into_unique_or_drop(this)?;
+/// Drops what is in the memory of a request that has ended.
+fn hollow<R: Request>(this: Pin<UniqueArc<Tracked<R>>>) -> Arc<MaybeUninit<Tracked<R>>> {
     // SAFETY: it is not moved any more, but dropped where it is.
     let raw = Arc::into_raw(Arc::from(unsafe { Pin::into_inner_unchecked(this) })).cast_mut();
     // SAFETY: ours is the only reference.
     unsafe { ptr::drop_in_place(raw) };
     // SAFETY: `MaybeUninit` has the layout of what it may hold, which is not used any more.
-    Some(unsafe { Arc::from_raw(raw.cast::<MaybeUninit<Tracked<R>>>()) })
+    unsafe { Arc::from_raw(raw.cast::<MaybeUninit<Tracked<R>>>()) }
 }
 
 /// Memory of requests that have ended, for the next ones: the allocator would clear and charge it each
@@ -684,14 +683,17 @@ impl<R: Request> Pool<R> {
         }))
     }
 
-    /// Ends a request, whose memory stays if nobody else looks at it. Any context.
-    fn give(this: Arc<Tracked<R>>) {
+    /// Gives up a reference to a request; if it was the last one, the request has ended, and its memory
+    /// stays. Any context.
+    pub(super) fn give(this: Arc<Tracked<R>>) {
+        let Some(this) = Arc::into_unique_or_drop(this) else {
+            return;
+        };
         // What it holds goes, and that may be what keeps the pool.
         let home = this.shared().home();
-        let full = hollow(this).map(|memory| {
-            // A guard lives to the end of its statement; what has no room is dropped later.
-            R::pool(&home).free.lock().push_within_capacity(memory)
-        });
+        let memory = hollow(this);
+        let full = R::pool(&home).free.lock().push_within_capacity(memory);
+        // Not under the lock.
         drop(full);
     }
 }
