@@ -344,6 +344,61 @@ TEST_F_TIMEOUT(end, close, 120)
 	EXPECT_EQ(SIGKILL, status_of(pid));
 }
 
+static bool is_mapped(void *addr)
+{
+	unsigned char resident;
+
+	return !mincore(addr, PAGE, &resident);
+}
+
+/* Other threads see by the ring when the close is through. */
+TEST_F_TIMEOUT(end, close_unmaps_last, 120)
+{
+	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct sleeper closer;
+	struct iocb iocb;
+	__u64 ctx;
+
+	ASSERT_EQ(0, reach_state(self, variant->state, fd, &ctx, &iocb));
+	ASSERT_TRUE(start_closing(&closer, &fd));
+	if (!ends_at_once(variant->state)) {
+		EXPECT_TRUE(close_waits(&closer));
+		usleep(50 * 1000);
+		EXPECT_TRUE(is_mapped(ring_of(ctx)));
+		release(self);
+	}
+	EXPECT_EQ(0, woken(&closer));
+	EXPECT_FALSE(is_mapped(ring_of(ctx)));
+	EXPECT_TRUE(nothing_is_left(self));
+}
+
+/* Not even while the close waits is other memory taken for the ring. */
+TEST_F_TIMEOUT(end, close_unmaps_no_other_memory, 120)
+{
+	const bool waits = !ends_at_once(variant->state);
+	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	struct sleeper closer;
+	struct iocb iocb;
+	__u64 ctx;
+
+	ASSERT_EQ(0, reach_state(self, variant->state, fd, &ctx, &iocb));
+	if (waits) {
+		ASSERT_TRUE(start_closing(&closer, &fd));
+		EXPECT_TRUE(close_waits(&closer));
+	}
+	EXPECT_EQ(0, munmap(ring_of(ctx), PAGE));
+	EXPECT_EQ(ring_of(ctx), mmap(ring_of(ctx), PAGE, PROT_READ,
+				     MAP_PRIVATE | MAP_ANONYMOUS |
+				     MAP_FIXED_NOREPLACE, -1, 0));
+	if (!waits)
+		ASSERT_TRUE(start_closing(&closer, &fd));
+	if (waits)
+		release(self);
+	EXPECT_EQ(0, woken(&closer));
+	EXPECT_TRUE(is_mapped(ring_of(ctx)));
+	EXPECT_TRUE(nothing_is_left(self));
+}
+
 TEST_F_TIMEOUT(end, unmap, 120)
 {
 	const pid_t pid = start_child(_metadata, self, variant->state, UNMAP);

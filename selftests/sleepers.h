@@ -16,8 +16,8 @@ static inline struct timespec ms(long n)
 	};
 }
 
-/* Whether a thread sleeps in the kernel. */
-static inline bool task_sleeps(pid_t pid, pid_t tid)
+/* What a thread does, as proc(5) has it; 0 if there is none. */
+static inline char task_state(pid_t pid, pid_t tid)
 {
 	char path[64], state = 0;
 	FILE *file;
@@ -25,11 +25,17 @@ static inline bool task_sleeps(pid_t pid, pid_t tid)
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
 	file = fopen(path, "re");
 	if (!file)
-		return false;
+		return 0;
 	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
 		state = 0;
 	fclose(file);
-	return state == 'S';
+	return state;
+}
+
+/* Whether a thread sleeps in the kernel. */
+static inline bool task_sleeps(pid_t pid, pid_t tid)
+{
+	return task_state(pid, tid) == 'S';
 }
 
 /*
@@ -80,6 +86,26 @@ static inline long woken(struct sleeper *sleeper)
 	if (pthread_timedjoin_np(sleeper->thread, NULL, &end))
 		return -ETIME;
 	return sleeper->ret;
+}
+
+/* For start_closing(). */
+static inline long close_call(void *arg)
+{
+	return close(*(int *)arg) ? -errno : 0;
+}
+
+/* A thread that closes *@fd. */
+static inline bool start_closing(struct sleeper *sleeper, int *fd)
+{
+	*sleeper = (struct sleeper){ .call = close_call, .arg = fd, .ret = -ENOMSG };
+	return !pthread_create(&sleeper->thread, NULL, run_sleeper, sleeper);
+}
+
+/* The close waits for what is in flight: no signal ends that. */
+static inline bool close_waits(const struct sleeper *sleeper)
+{
+	return wait_until(task_state(getpid(), __atomic_load_n(&sleeper->tid,
+						__ATOMIC_ACQUIRE)) == 'D');
 }
 
 /* For fall_asleep(): getevents that waits for so many. */

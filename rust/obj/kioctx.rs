@@ -90,7 +90,7 @@ pub(crate) struct Kioctx {
     owner: Program,
     /// The open file through which it was made.
     table: Arc<Table>,
-    /// The id: where the ring is mapped.
+    /// The id: where the ring is mapped; 0 if it is not, or not any more.
     user_id: Atomic<usize>,
     dead: AtomicFlag,
     /// The mapping that `new` makes has been made.
@@ -272,7 +272,7 @@ impl Kioctx {
 
     /// Whether this is the context that the current task means by `id`.
     pub(crate) fn is(&self, id: usize) -> bool {
-        self.user_id() == id && !self.is_dead() && self.mm.is_current()
+        id != 0 && self.user_id() == id && !self.is_dead() && self.mm.is_current()
     }
 
     /// Ends the context: nobody finds it any more, sleepers wake, what is parked is cancelled,
@@ -357,6 +357,8 @@ impl Mapped for Kioctx {
 
     fn unmapped(&self, start: usize) {
         if self.user_id.load(Relaxed) == start {
+            // Who ends the context may wait before it unmaps: by then other memory may be there.
+            self.user_id.store(0, Release);
             self.kill();
         }
     }

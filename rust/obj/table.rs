@@ -184,6 +184,9 @@ impl Table {
 
     /// Kills all contexts, of whichever mm. In flight they may be: requests keep what they need. But a
     /// program that closes them itself is not to find its memory still in use, if that can be helped.
+    ///
+    /// A ring is unmapped when nothing of its context is in flight, or patience has ended. Who shares
+    /// the descriptor with another thread has no other way to see when that one's close is through.
     pub(crate) fn close(&self) {
         let mut contexts = self.contexts.lock();
         contexts.closed = true;
@@ -191,17 +194,20 @@ impl Table {
         let ending = core::mem::take(&mut contexts.ending);
         drop(contexts);
         for ctx in alive.iter() {
-            if ctx.kill() {
-                ctx.unmap();
-            }
+            ctx.kill();
         }
-        // A worker may close the file of the very request that it runs.
+        // A worker may close the file of the very request that it runs. (It has no memory that a ring
+        // could be in, either.)
         if !task::is_kernels() {
             let patience = Patience::new();
-            for ctx in [&alive, &ending].into_iter().flatten() {
-                if ctx.mm().is_current() {
-                    patience.drain(ctx);
-                }
+            let ours = |ctx: &&Arc<Kioctx>| ctx.mm().is_current();
+            for ctx in alive.iter().filter(ours) {
+                patience.drain(ctx);
+                // Nothing, if the program has unmapped it: that may be why it had ended.
+                ctx.unmap();
+            }
+            for ctx in ending.iter().filter(ours) {
+                patience.drain(ctx);
             }
         }
         // What they hold of us goes with them.

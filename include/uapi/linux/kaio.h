@@ -197,7 +197,8 @@ struct kaio_setup {
  *
  * Closing the file, exec and exit do the same. The last close, if a process closes
  * its own contexts, and an exit that still has the file open, wait for what is in
- * flight for at most 10 seconds. Others do not wait.
+ * flight for at most 10 seconds. Others do not wait. That close unmaps the ring when
+ * it has waited: other threads see by it that nothing is in flight any more.
  *
  * EINTR: a fatal signal came while it waited; the context is gone all the same.
  */
