@@ -191,7 +191,7 @@ impl Process {
     }
 
     /// The program closed our descriptor of `device`, and perhaps has another file there now. Our contexts
-    /// ended with it, and their rings are not mapped any more.
+    /// ended with it, and their rings are not mapped any more, or go as soon as nothing is in flight.
     ///
     /// This is noticed when a system call is made. Until then a context whose ring we read needs
     /// none: a program that closes what it did not open, and then takes events, reads unmapped memory.

@@ -2,6 +2,8 @@
 /*
  * POSIX AIO and the rest of the process: fork, exec, threads, descriptors.
  */
+#include <linux/userfaultfd.h>
+
 #include "posix_common.h"
 
 static char buf[PAGE];
@@ -294,11 +296,13 @@ TEST(all_closed_while_requests_wait)
 	EXPECT_EQ(ECANCELED, error_of(&cb));
 }
 
-/* Reads that a device has in hand, and the program closes the library's descriptor. */
+/* Reads that a device has in hand when the program closes the library's descriptor. */
 FIXTURE(in_hardware)
 {
 	int file;
-	struct aiocb cb[2];
+	int fd;
+	/* On a page of their own. */
+	struct aiocb *cb;
 };
 
 FIXTURE_SETUP(in_hardware)
@@ -311,14 +315,18 @@ FIXTURE_SETUP(in_hardware)
 		return;
 	ASSERT_EQ(0, mock_program(self->file, 1, IN | OUT,
 				  { .complete = KAIO_MOCK_TOLD, .result = 5 }));
+	self->cb = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->cb);
 	for (i = 0; i < 2; i++) {
 		self->cb[i] = block_of(self->file, into[i], 5, 0);
 		ASSERT_EQ(0, aio_read(&self->cb[i]));
 	}
 	ASSERT_TRUE(wait_until(mock_info(self->file).queued == 2));
+	self->fd = kaio_fd();
+	ASSERT_LE(0, self->fd);
 	/* It holds the device. */
 	ASSERT_TRUE(wait_until(task_sleeps(getpid(), helper())));
-	ASSERT_EQ(0, close(kaio_fd()));
 }
 
 FIXTURE_TEARDOWN(in_hardware)
@@ -330,6 +338,7 @@ FIXTURE_TEARDOWN(in_hardware)
 /* The end of the first one tells the library; the second one still has its buffer. */
 TEST_F(in_hardware, all_closed)
 {
+	ASSERT_EQ(0, close(self->fd));
 	ASSERT_EQ(0, mock_complete(self->file, 5));
 	EXPECT_TRUE(goes_on(&self->cb[1]));
 	ASSERT_EQ(0, mock_complete(self->file, 5));
@@ -340,6 +349,7 @@ TEST_F(in_hardware, all_closed)
 
 TEST_F(in_hardware, all_closed_and_cancelled)
 {
+	ASSERT_EQ(0, close(self->fd));
 	/* The library knows. */
 	ASSERT_TRUE(can_write());
 	EXPECT_EQ(AIO_NOTCANCELED, aio_cancel(self->file, &self->cb[0]));
@@ -348,6 +358,55 @@ TEST_F(in_hardware, all_closed_and_cancelled)
 	ASSERT_EQ(0, mock_complete(self->file, 5));
 	ASSERT_EQ(0, mock_complete(self->file, 5));
 	EXPECT_EQ(ECANCELED, error_of(&self->cb[0]));
+}
+
+/* Writes to the page at @page wait; returns a descriptor that can be read when one does. */
+static int trap_writes(struct __test_metadata *const _metadata, void *page)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_writeprotect protect = {
+		.range = { .start = (uintptr_t)page, .len = PAGE },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	struct uffdio_register area = {
+		.range = protect.range,
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	const int traps = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	ASSERT_LE(0, traps);
+	ASSERT_EQ(0, ioctl(traps, UFFDIO_API, &api));
+	ASSERT_EQ(0, ioctl(traps, UFFDIO_REGISTER, &area));
+	ASSERT_EQ(0, ioctl(traps, UFFDIO_WRITEPROTECT, &protect));
+	return traps;
+}
+
+/*
+ * The helper is busy, and does not hold the device: close(2) is what waits, and the
+ * helper finds the descriptor gone before that is through.
+ */
+TEST_F(in_hardware, all_closed_while_helper_is_busy)
+{
+	const int traps = trap_writes(_metadata, self->cb);
+	struct pollfd trapped = { .fd = traps, .events = POLLIN };
+	struct sleeper closer;
+
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	ASSERT_EQ(1, poll(&trapped, 1, PATIENCE_SECONDS * 1000));
+	ASSERT_TRUE(start_closing(&closer, &self->fd));
+	EXPECT_TRUE(close_waits(&closer));
+	/* It writes its result, and goes on. */
+	close(traps);
+	EXPECT_EQ(5, result_of(&self->cb[0]));
+	EXPECT_TRUE(goes_on(&self->cb[1]));
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	EXPECT_EQ(ECANCELED, error_of(&self->cb[1]));
+	EXPECT_EQ(0, mock_info(self->file).queued);
+	EXPECT_EQ(0, woken(&closer));
+	EXPECT_TRUE(can_write());
 }
 
 /* As many as the first context holds. */

@@ -449,7 +449,7 @@ impl Engine {
                 }
             }
             Place::Held => self.held.retain(|&i| i != index),
-            Place::Lost(_) => {}
+            Place::Lost { .. } => {}
         }
         let meant = self.cancelling.is_some_and(|(file, only)| {
             request.file == file && only.is_none_or(|only| only == request.control)
@@ -641,7 +641,7 @@ impl Engine {
                 return Ok(true);
             }
             // Its buffer may be in use.
-            Place::Lost(_) => return Err(Errno::new(libc::EINVAL)),
+            Place::Lost { .. } => return Err(Errno::new(libc::EINVAL)),
         };
         let (Some(fd), Some(context)) = (self.device, self.contexts.get(number)) else {
             return Err(Errno::new(libc::EINVAL));
@@ -658,14 +658,16 @@ impl Engine {
         }
     }
 
-    /// Our descriptor is gone. The contexts end with the open file, which the helper holds while it
-    /// polls: only it can say when no buffer is in use any more. See [`Self::end_lost`].
+    /// Our descriptor is gone. The contexts end with the open file: the last to let go of it waits
+    /// for what is in flight, then unmaps the rings. That is whoever closed it, or the helper, which
+    /// holds it while it polls. The helper waits for it: see [`Self::lost_ring`].
     fn lost(&mut self) {
         let helper = self.helper.take().unwrap_or(self.helpers);
         for index in 0..self.requests.places() {
             if let Some(request) = self.requests.get_mut(index) {
-                if let Place::Kernel(_) = request.place {
-                    request.place = Place::Lost(helper);
+                if let Place::Kernel(number) = request.place {
+                    let ring = self.contexts.get(number).map_or(0, |context| context.id);
+                    request.place = Place::Lost { helper, ring };
                 }
             }
         }
@@ -675,13 +677,24 @@ impl Engine {
         self.waking = false;
     }
 
-    /// The helper `number` holds no lost context any more: what was in it ends. It left poll(2), and
-    /// who is the last to let go of the open file does not come back from the kernel before all that
-    /// was in flight is complete, or 10 seconds are over. (If the program closed it in the moment in
-    /// which the helper was not in poll(2), its own close(2) is what waits, and this may be early.)
-    pub(super) fn end_lost(&mut self, number: usize) {
+    /// A ring of the lost contexts that are left to the helper `number`.
+    pub(super) fn lost_ring(&self, number: usize) -> Option<u64> {
+        (0..self.requests.places()).find_map(|index| match self.requests.get(index)?.place {
+            Place::Lost { helper, ring } if helper == number => Some(ring),
+            _ => None,
+        })
+    }
+
+    /// Whether a context of now has its ring there: then one that was lost has none any more.
+    pub(super) fn has_ring(&self, ring: u64) -> bool {
+        self.contexts.iter().any(|context| context.id == ring)
+    }
+
+    /// Nothing of that lost context is in flight any more: its requests end.
+    pub(super) fn end_lost(&mut self, helper: usize, ring: u64) {
         for index in 0..self.requests.places() {
-            if self.requests.get(index).map(|r| r.place) == Some(Place::Lost(number)) {
+            let place = self.requests.get(index).map(|request| request.place);
+            if place == Some(Place::Lost { helper, ring }) {
                 self.end(index, -i64::from(libc::ECANCELED));
             }
         }

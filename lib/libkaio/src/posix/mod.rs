@@ -36,8 +36,9 @@
 //!   in hardware goes on (AIO_NOTCANCELED).
 //! - **fork.** The child has none of the parent's requests, and a device of its own once it makes one.
 //! - **close.** A program that closes descriptors which are not its own takes ours too. Its requests
-//!   end with `ECANCELED`, done or not, once the kernel does nothing for them any more, which it waits
-//!   for up to 10 seconds; and the next one opens the device again.
+//!   end with `ECANCELED`, done or not, once the kernel does nothing for them any more. The kernel
+//!   waits for that, for up to 10 seconds, and then unmaps the rings: the helper waits for them to go.
+//!   The next request opens the device again.
 //!
 //! `aio_reqprio` is checked and has no effect.
 //!

@@ -26,8 +26,9 @@ pub(super) enum Place {
     Held,
     /// In this context, by its number.
     Kernel(usize),
-    /// In a context that was lost, and that the helper of this number may still hold.
-    Lost(usize),
+    /// In a context that was lost, whose ring was there. The helper of this number finds out when
+    /// nothing is in flight any more.
+    Lost { helper: usize, ring: u64 },
 }
 
 /// Device and inode: the file that a descriptor was when a request was made.
