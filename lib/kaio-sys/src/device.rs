@@ -62,8 +62,8 @@ pub fn open_from(lowest: usize) -> Result<c_int> {
     Ok(fd)
 }
 
-/// Closes a descriptor: with the last one of an open file its contexts end. What is in flight is
-/// not waited for.
+/// Closes a descriptor: with the last one of an open file its contexts end. For what is in flight in
+/// those of this process it waits, but not for more than 10 seconds.
 ///
 /// # Safety
 ///
