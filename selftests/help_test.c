@@ -637,6 +637,42 @@ TEST_F(busy, in_vain)
 }
 
 /*
+ * The wake-up, from an interrupt, comes when who waits has just given up, and he
+ * does not come back: somebody else has to run it.
+ */
+TEST_F_TIMEOUT(busy, leaves_for_good, 120)
+{
+	const int rounds = 6000;
+	struct mock *m = &self->m;
+	struct io_event event;
+	struct iocb iocb;
+	int i, late = 0;
+	long ret;
+
+	/* Timers that expire when they are to. */
+	ASSERT_EQ(0, prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0));
+	for (i = 0; i < rounds; i++) {
+		const struct timespec timeout = { .tv_nsec = 50000 };
+
+		ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
+		prep_poll(&iocb, m->file, EPOLLIN);
+		ASSERT_EQ(1, mock_submit(m, &iocb));
+		ASSERT_EQ(0, mock_storm(m->file, 1, 55000 + i % 400 * 200));
+		ret = kaio_getevents(m->fd, m->ctx, 1, 1, &event, &timeout);
+		ASSERT_LE(0, ret);
+		late += !ret;
+		ASSERT_TRUE(ret || wait_until(ring_reap(m->ctx, &event, 1)))
+		{
+			TH_LOG("round %d", i);
+		}
+		ASSERT_EQ(EPOLLIN, event.res);
+	}
+	/* Neither was always first. */
+	EXPECT_LT(0, late);
+	EXPECT_GT(rounds, late);
+}
+
+/*
  * A child that reads @file and waits. It exits, or waits to be killed, when its
  * waiting thread is in the read. Never returns.
  */
