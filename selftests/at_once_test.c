@@ -643,7 +643,7 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 	struct io_event *events = calloc(capacity + 1, sizeof(*events));
 	/* In flight, and in the ring. */
 	int parked = 0, there = 0, ends[2], i, k, n, room;
-	struct iocb reads[PARKED];
+	struct iocb reads[PARKED], bad;
 	__u32 seed = 4711;
 	char c[PARKED];
 	long ret;
@@ -654,9 +654,10 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 		prep_noop(&iocbs[i], self->fd);
 		pointers[i] = &iocbs[i];
 	}
+	prep_noop(&bad, -1);
 	for (k = 0; k < rounds; k++) {
 		room = capacity - parked - there;
-		switch (next_random(&seed) % 6) {
+		switch (next_random(&seed) % 7) {
 		case 0:
 		case 1:
 			n = next_random(&seed) % (capacity + 1) + 1;
@@ -701,6 +702,17 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 					     &no_wait);
 			ASSERT_EQ(n < there ? n : there, ret);
 			there -= ret;
+			break;
+		case 6:
+			/* What comes after one that is refused has no place. */
+			n = next_random(&seed) % 20;
+			pointers[n] = &bad;
+			ret = kaio_submit(self->fd, self->ctx, 40, pointers);
+			pointers[n] = &iocbs[n];
+			ASSERT_EQ(!room ? -EAGAIN :
+				  n >= room ? room :
+				  n ? n : -EBADF, ret);
+			there += ret > 0 ? ret : 0;
 			break;
 		}
 	}
