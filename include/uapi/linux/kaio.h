@@ -270,6 +270,10 @@ struct kaio_submit {
  * A wait without end, or with %KAIO_GETEVENTS_ABSTIME, then goes on, unless events
  * were taken: those are returned. One with a relative @timeout ends with EINTR, as
  * natively, though no signal came (if it is io_pgetevents(2), it begins anew).
+ *
+ * Who waits here may do what is left of requests of the context that have become
+ * ready, reads and POLLs, in place of a kworker. If the buffer of one then has to be
+ * fetched first (swap, userfaultfd(2)), the call may take longer than @timeout.
  */
 #define KAIO_GETEVENTS_PEEK	(1U << 0)
 #define KAIO_GETEVENTS_ABSTIME	(1U << 1)
