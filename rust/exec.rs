@@ -177,14 +177,17 @@ impl<'a> Batch<'a> {
             defer(req, How::Submit);
             return;
         };
-        self.room = room;
         let deferred = stats.deferred();
+        if self.run(req) {
+            return;
+        }
         // Block devices say so from within the call, as if they were drivers (`driver_done`). What
         // others deferred just now counts too: it costs a try.
-        if !self.run(req) && stats.deferred() != deferred {
-            self.room = 0;
-            self.refused = true;
-        }
+        self.refused = stats.deferred() != deferred;
+        self.room = match self.refused {
+            true => 0,
+            false => room,
+        };
     }
 
     /// Whether it is over.
@@ -611,15 +614,15 @@ fn leave_to_worker(ctx: &Kioctx, queued: Queued<Kiocb>) {
 }
 
 /// Runs what was kicked, in a task that waits for its events: after [`Kioctx::sleep`], where it may
-/// have been woken instead of a kworker. What is not the current task's to do is left to the kick
-/// handler, all of it if it was woken for another reason (`hurry`). `false`: there was such a thing, and
-/// who looks again before the kick handler has come would find it again.
-pub(crate) fn help(ctx: &Kioctx, hurry: bool) -> bool {
+/// have been woken instead of a kworker, and until it is `late`. What is not the current task's to do is
+/// left to the kick handler. `false`: there was something, and who looks again before the kick handler
+/// has come would find it again.
+pub(crate) fn help(ctx: &Kioctx, late: impl Fn() -> bool) -> bool {
     for _ in 0..BATCH {
         let Some(queued) = ctx.run_list().pop(Next::Run) else {
             return true;
         };
-        if hurry || ctx.is_dead() || !queued.view().may_be_helped() {
+        if late() || ctx.is_dead() || !queued.view().may_be_helped() {
             leave_to_worker(ctx, queued);
             return false;
         }
@@ -635,7 +638,6 @@ pub(crate) fn help(ctx: &Kioctx, hurry: bool) -> bool {
     // Its own events have their turn before more.
     if let Some(queued) = ctx.run_list().pop(Next::Run) {
         leave_to_worker(ctx, queued);
-        return false;
     }
     true
 }

@@ -82,7 +82,13 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
             let missing = missing.min(capacity) as u32;
             let ready = || ctx.is_dead() || ctx.ring().available() >= missing;
             woken = ctx.sleep(helps, left, ready);
-            helps = helps && help(ctx, woken != Woken::Ready);
+            let end = end.unwrap_or(args::FOREVER);
+            let late = || {
+                woken != Woken::Ready
+                    || task::signal_pending()
+                    || args::time_left(task::monotonic(), end) <= 0
+            };
+            helps = helps && help(ctx, late);
             // Whatever woke us, take what is there.
             continue;
         }

@@ -248,13 +248,15 @@ impl Kiocb {
     }
 
     /// Whether it may be run by whoever waits for its event. By who would have submitted it the same
-    /// way, and if that takes no time: a write may raise a signal, a provider counts on a kworker.
+    /// way, and if that takes no time: a write may raise a signal, a provider counts on a kworker, and
+    /// a file that nobody else has would be closed.
     pub(crate) fn may_be_helped(&self) -> bool {
+        let file = &self.ki_filp;
         let quick = match &self.transfer {
-            Some(transfer) => !transfer.write && (transfer.nowait || transfer.pages),
+            Some(transfer) => !transfer.write && transfer.nowait && !file.on_disk(),
             None => !self.is_sync() && self.provider.is_none(),
         };
-        quick && self.submitter.is_current()
+        quick && !file.is_last() && self.submitter.is_current()
     }
 
     /// What a request that is given up has to say: what it did so far, or that it was cancelled.

@@ -320,6 +320,11 @@ u32 kaio_file_tags(struct file *file)
 	return tags;
 }
 
+bool kaio_file_is_last(struct file *file)
+{
+	return file_count(file) == 1;
+}
+
 /*
  * A kworker's fput() would close the file a jiffy later; programs expect it to
  * be closed once they have the event (exec, umount).

@@ -76,6 +76,7 @@ void kaio_fdput(unsigned long word);
 bool kaio_at_eof(struct file *file, loff_t pos);
 unsigned long kaio_file_identity(struct file *file);
 u32 kaio_file_tags(struct file *file);
+bool kaio_file_is_last(struct file *file);
 void kaio_fput_now(struct file *file);
 
 /* rust/sys/iocb.rs: a struct kiocb, filled in and run. */

@@ -191,6 +191,12 @@ impl File {
         }
     }
 
+    /// Nobody else has it: to give it up is to close it.
+    pub(crate) fn is_last(&self) -> bool {
+        // SAFETY: the file is open.
+        unsafe { ffi::kaio_file_is_last(self.as_ptr()) }
+    }
+
     /// `vfs_fsync()`: waits for the disk.
     pub(crate) fn fsync(&self, data_only: bool) -> i64 {
         // SAFETY: the file is open.
