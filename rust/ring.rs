@@ -140,8 +140,9 @@ impl Ring {
             self.pages.write(Geometry::at(place), now);
             rest = later;
         }
-        self.pages.store_release::<TAIL>(slots.tail());
+        // Ours first: a head that user space has moved is never ahead of it.
         self.tail.store(slots.tail(), Release);
+        self.pages.store_release::<TAIL>(slots.tail());
     }
 
     /// Events that wait to be taken.
@@ -155,7 +156,8 @@ impl Ring {
         let _reader = self.reader.lock();
         let want = want.min(u64::from(self.geometry.capacity())) as u32;
         let mut head = self.geometry.clamp(self.pages.load_acquire::<HEAD>());
-        let tail = self.tail.load(Acquire);
+        // Under the lock: what is taken here is there for user space too, or our head would be ahead.
+        let tail = self.slots.lock().tail();
         let mut taken = 0;
         while taken < want {
             let run = self.geometry.run(head, tail, want - taken, PAGE_SIZE);
