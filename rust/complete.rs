@@ -30,18 +30,12 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     if let Some(provider) = &req.view().provider {
         provider.end();
     }
-    // Most are known to nobody else.
-    let is_fresh = req.is_fresh();
-    if !is_fresh {
-        // Who finds it to cancel it will see an event.
-        req.unlist();
-    }
+    // Who finds it to cancel it will see an event.
+    req.unlist();
     let event = event_of(&req, res);
     req.data().place.post(&event);
-    if !is_fresh {
-        // Events of a line come in its order; and who has seen this one finds the line free.
-        req.leave_line();
-    }
+    // Events of a line come in its order; and who has seen this one finds the line free.
+    req.leave_line();
     let kiocb = req.data();
     if let Some(eventfd) = &kiocb.ki_eventfd {
         eventfd.signal();

@@ -591,16 +591,24 @@ fn next_kicked(ctx: &Kioctx) -> Option<Active<Kiocb>> {
 
 fn run_kicked(ctx: &Kioctx) {
     for _ in 0..BATCH {
-        let Some(mut req) = next_kicked(ctx) else {
+        let Some(req) = next_kicked(ctx) else {
             return;
         };
-        let kiocb = req.data();
-        if let Some(transfer) = kiocb.transfer.as_mut() {
-            transfer.rounds = 0;
-        }
-        let submitter = kiocb.submitter.clone();
-        submitter.run(|| run_for_submitter(req, How::Kick));
+        let submitter = req.view().submitter.clone();
+        submitter.run(|| run_after_kick(req));
     }
+    leave_rest(ctx);
+}
+
+fn run_after_kick(mut req: Active<Kiocb>) {
+    if let Some(transfer) = req.data().transfer.as_mut() {
+        transfer.rounds = 0;
+    }
+    run_for_submitter(req, How::Kick);
+}
+
+/// Others have their turn before more of this context.
+fn leave_rest(ctx: &Kioctx) {
     if let Some(queued) = ctx.run_list().pop(Next::Run) {
         leave_to_worker(ctx, queued);
     }
@@ -626,18 +634,12 @@ pub(crate) fn help(ctx: &Kioctx, late: impl Fn() -> bool) -> bool {
             leave_to_worker(ctx, queued);
             return false;
         }
-        let Some(mut req) = queued.claim() else {
+        let Some(req) = queued.claim() else {
             continue;
         };
         ctx.table().stats.helped(1);
-        if let Some(transfer) = req.data().transfer.as_mut() {
-            transfer.rounds = 0;
-        }
-        run_for_submitter(req, How::Kick);
+        run_after_kick(req);
     }
-    // Its own events have their turn before more.
-    if let Some(queued) = ctx.run_list().pop(Next::Run) {
-        leave_to_worker(ctx, queued);
-    }
+    leave_rest(ctx);
     true
 }

@@ -123,7 +123,7 @@ pub(crate) trait Request: Send + Sync + Sized + 'static {
     fn pool(home: &Self::Home) -> &Pool<Self>;
 }
 
-/// The state word.
+/// A word of the kernel's, for a state or a count.
 pub(crate) struct Cell(Atomic<u32>);
 
 impl Cell {
@@ -561,6 +561,7 @@ impl<R: Request> Active<R> {
     }
 
     /// It can be cancelled no more.
+    #[inline]
     pub(crate) fn unlist(&mut self) {
         if self.is_listed() {
             self.view().index().remove(&self.0);
@@ -586,6 +587,7 @@ impl<R: Request> Active<R> {
     }
 
     /// Those behind it in the line need not wait for it any more.
+    #[inline]
     pub(crate) fn leave_line(&mut self) {
         if self.is_in_line() {
             self.view().order().leave(&self.0);
@@ -621,6 +623,9 @@ impl<R: Request> Active<R> {
 
     /// Nobody finds it any more, and nobody waits for it.
     pub(crate) fn withdraw(&mut self) {
+        if self.is_fresh() {
+            return;
+        }
         self.0.polls.disarm();
         self.unlist();
         self.leave_line();
@@ -629,9 +634,7 @@ impl<R: Request> Active<R> {
     /// The end: no token can be made any more, and who is next in its line has its turn. The memory
     /// goes with the last reference.
     pub(crate) fn finish(mut self) {
-        if !self.is_fresh() {
-            self.withdraw();
-        }
+        self.withdraw();
         if !self.0.state.done() {
             pr_warn!("a request completed twice\n");
         }
@@ -647,9 +650,7 @@ impl<R: Request> Active<R> {
 
     /// The end of a request that is fresh; the memory is for the next.
     pub(crate) fn recycle(mut self, stock: &mut Stock<'_, R>) {
-        if !self.is_fresh() {
-            self.withdraw();
-        }
+        self.withdraw();
         if let Some(this) = Arc::into_unique_or_drop(self.into_arc()) {
             stock.put(hollow(this));
         }
