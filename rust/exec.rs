@@ -37,10 +37,10 @@ use crate::{
             How,
             Verdict, //
         },
+        tray::Tray,
     },
     sys::{
         errno,
-        few::Few,
         file::File,
         lease::Lease,
         lists::{
@@ -52,13 +52,16 @@ use crate::{
         mm, poll,
         request::{
             Active,
+            Blank,
             Pool,
             Queued,
-            Request,
-            Shelf,
-            Stock, //
+            Request, //
         },
         submitter::Submitter,
+        task_cell::{
+            Entered,
+            TaskCell, //
+        },
         uapi::IoEvent,
     },
 };
@@ -66,32 +69,14 @@ use crate::{
 /// Requests that the kick handler runs before other contexts' handlers get their turn.
 const BATCH: u32 = 128;
 
-/// Events that a submit call puts into the ring together.
-const TOGETHER: usize = 8;
-
-/// The places for what a [`Batch`] has: large, and so not moved.
-pub(crate) struct Places {
-    memory: Shelf<Kiocb>,
-    events: Few<IoEvent, TOGETHER>,
-}
-
-impl Places {
-    #[inline]
-    pub(crate) fn new() -> Self {
-        Self {
-            memory: Few::new(),
-            events: Few::new(),
-        }
-    }
-}
-
 /// What the requests of one submit call share, and what the first of them have taught.
 pub(crate) struct Batch<'a> {
     ctx: &'a Kioctx,
+    tray: &'a Entered<'a, Tray>,
+    /// Requests that are still to come, as far as is known.
+    want: usize,
     /// Asked for when the first of them needs it.
     submitter: Option<Submitter>,
-    /// Memory for requests.
-    pub(crate) stock: Stock<'a, Kiocb>,
     /// The file on a disk that the last transfer was about, and whether to write to it.
     target: (usize, bool),
     /// How many more transfers to try there ...
@@ -99,25 +84,20 @@ pub(crate) struct Batch<'a> {
     /// ... and as many as drivers have done since they had done so many, unless one was refused.
     done: u64,
     refused: bool,
-    /// Of requests that have ended.
-    events: &'a mut Few<IoEvent, TOGETHER>,
-    /// How many of those events are not of requests that were counted when they started.
-    over: u64,
 }
 
 impl<'a> Batch<'a> {
-    /// For `nr` requests.
-    pub(crate) fn new(ctx: &'a Kioctx, places: &'a mut Places, nr: usize) -> Self {
+    /// For `want` requests.
+    pub(crate) fn new(ctx: &'a Kioctx, tray: &'a Entered<'a, Tray>, want: usize) -> Self {
         Self {
             ctx,
+            tray,
+            want,
             submitter: None,
-            stock: Stock::new(ctx.pool(), &mut places.memory, nr),
             target: (0, false),
             room: 0,
             done: 0,
             refused: false,
-            events: &mut places.events,
-            over: 0,
         }
     }
 
@@ -130,18 +110,38 @@ impl<'a> Batch<'a> {
         Ok(self.submitter.insert(submitter).clone())
     }
 
-    /// The event of what was over before there was a request.
-    #[inline]
-    pub(crate) fn ended(&mut self, event: IoEvent) {
-        self.over += 1;
-        self.push(event);
+    /// Memory for a request.
+    pub(crate) fn blank(&mut self) -> Result<Blank<Kiocb>> {
+        let (pool, want) = (self.ctx.pool(), self.want);
+        self.want = want.saturating_sub(1);
+        let spare = self
+            .tray
+            .with((), |tray, ()| pool.take(&mut tray.memory, want));
+        match spare.ok().flatten() {
+            Some(blank) => Ok(blank),
+            None => Blank::new(),
+        }
     }
 
-    fn push(&mut self, event: IoEvent) {
-        if let Err(event) = self.events.push(event) {
-            self.post();
-            let _ = self.events.push(event);
+    /// The event of what was over before there was a request.
+    #[inline]
+    pub(crate) fn ended(&self, event: IoEvent) {
+        let ctx = self.ctx;
+        let added = self.tray.with(event, |tray, event| {
+            add(ctx, tray, event);
+            tray.counts.over += 1;
+        });
+        if let Err(event) = added {
+            ctx.table().stats.submitted(1);
+            ctx.table().stats.inline(1);
+            post(ctx, &[event]);
         }
+    }
+
+    fn has_events(&self) -> bool {
+        self.tray
+            .with((), |tray, ()| !tray.events.is_empty())
+            .unwrap_or(false)
     }
 
     /// Runs a request for the first time.
@@ -150,9 +150,7 @@ impl<'a> Batch<'a> {
     /// many transfers in hand as it can, or after one that could not be done without waiting (no tags,
     /// no blocks allocated yet).
     pub(crate) fn start(&mut self, req: Active<Kiocb>) {
-        if !self.events.is_empty()
-            && (req.view().ki_eventfd.is_some() || req.view().stream().is_some())
-        {
+        if (req.view().ki_eventfd.is_some() || req.view().stream().is_some()) && self.has_events() {
             // Its event, or the eventfd's wake-up, must not come before theirs.
             self.post();
         }
@@ -192,37 +190,73 @@ impl<'a> Batch<'a> {
 
     /// Whether it is over.
     fn run(&mut self, req: Active<Kiocb>) -> bool {
-        let Some((mut req, res)) = run(req, How::Submit) else {
+        let Some((req, res)) = run(req, How::Submit) else {
             return false;
         };
-        let kiocb = req.view();
-        if !req.is_fresh() || kiocb.ki_eventfd.is_some() || kiocb.provider.is_some() {
+        let unfit = match may_share(&req) {
+            true => self.tray.with(req, |tray, req| lay(tray, req, res)).err(),
+            false => Some(req),
+        };
+        if let Some(req) = unfit {
             self.post();
             self.ctx.table().stats.inline(1);
             complete(req, res);
-            return true;
         }
-        self.push(event_of(&req, res));
-        req.data().place.owe();
-        req.recycle(&mut self.stock);
         true
     }
 
-    fn post(&mut self) {
-        let events = self.events.as_slice();
-        if !events.is_empty() {
-            let stats = &self.ctx.table().stats;
-            stats.submitted(core::mem::take(&mut self.over));
-            stats.inline(events.len() as u64);
-            post(self.ctx, events);
-            self.events.clear();
-        }
+    fn post(&self) {
+        let _ = self.tray.with((), |tray, ()| post_all(self.ctx, tray));
     }
 }
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.post();
+        let _ = self.tray.with((), |tray, ()| {
+            post_all(self.ctx, tray);
+            if !self.tray.is_of(self.ctx.tray()) {
+                self.ctx.pool().clear(&mut tray.memory);
+            }
+        });
+    }
+}
+
+/// Whether its event may be posted together with others', a little later: nobody else has to do with it.
+fn may_share(req: &Active<Kiocb>) -> bool {
+    let kiocb = req.view();
+    req.is_fresh() && kiocb.ki_eventfd.is_none() && kiocb.provider.is_none()
+}
+
+/// Puts an event on the tray.
+fn add(ctx: &Kioctx, tray: &mut Tray, event: IoEvent) {
+    if tray.events.is_full() {
+        post_all(ctx, tray);
+    }
+    // There is room.
+    let _ = tray.events.push(event);
+}
+
+/// Puts the event of a request that [`may_share`] on the tray, and its memory.
+fn lay(tray: &mut Tray, mut req: Active<Kiocb>, res: i64) {
+    add(req.view().place.ctx(), tray, event_of(&req, res));
+    req.data().place.owe();
+    if tray.memory.is_full() {
+        req.finish();
+    } else if let Some(blank) = req.recycle() {
+        let _ = tray.memory.push(blank);
+    }
+}
+
+/// Puts the events into the ring.
+fn post_all(ctx: &Kioctx, tray: &mut Tray) {
+    let events = tray.events.as_slice();
+    if !events.is_empty() {
+        let counts = core::mem::take(&mut tray.counts);
+        let stats = &ctx.table().stats;
+        stats.submitted(counts.over);
+        stats.inline((events.len() as u64).saturating_sub(counts.landed));
+        post(ctx, events);
+        tray.events.clear();
     }
 }
 
@@ -459,6 +493,22 @@ fn defer(mut req: Active<Kiocb>, how: How) {
     }
 }
 
+/// Leaves a request to the submit call from which, however deep, the driver says that it is done, as those
+/// do that need no interrupt. Gives it back if that is not where we are.
+fn land(req: Active<Kiocb>, res: i64) -> Result<(), Active<Kiocb>> {
+    if !may_share(&req) {
+        return Err(req);
+    }
+    TaskCell::reach(
+        req,
+        |req| req.view().place.ctx().tray(),
+        |tray, req| {
+            lay(tray, req, res);
+            tray.counts.landed += 1;
+        },
+    )
+}
+
 impl Request for Kiocb {
     fn cancelled(mut active: Active<Self>) {
         let kiocb = active.data();
@@ -469,9 +519,11 @@ impl Request for Kiocb {
 
     fn driver_done(mut active: Active<Self>, ret: isize) {
         match (active.data().ki_op.driver_done)(active, ret) {
-            Verdict::Done(mut req, res) => {
-                req.data().place.ctx().table().stats.irq(1);
-                complete(req, res);
+            Verdict::Done(req, res) => {
+                req.view().place.ctx().table().stats.irq(1);
+                if let Err(req) = land(req, res) {
+                    complete(req, res);
+                }
             }
             Verdict::Defer(req) | Verdict::Park(req) => defer(req, How::Submit),
             Verdict::Driver => {}

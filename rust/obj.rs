@@ -8,4 +8,5 @@ pub(crate) mod kiocb;
 pub(crate) mod kioctx;
 pub(crate) mod op;
 pub(crate) mod table;
+pub(crate) mod tray;
 pub(crate) mod user;

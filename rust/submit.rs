@@ -13,17 +13,15 @@ use kernel::{
 };
 
 use crate::{
-    exec::{
-        Batch,
-        Places, //
-    },
+    exec::Batch,
     obj::{
         kiocb::{
             Kiocb,
             Slots, //
         },
         kioctx::Kioctx,
-        op::Now, //
+        op::Now,
+        tray::Tray, //
     },
     ops,
     pure::args,
@@ -32,6 +30,10 @@ use crate::{
         file::Files,
         plug::plugged,
         request::Prepared,
+        task_cell::{
+            Entered,
+            TaskCell, //
+        },
         uapi::{
             self,
             IoEvent,
@@ -51,26 +53,47 @@ const PLUG_THRESHOLD: u64 = 2;
 pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) -> (u64, Result) {
     let nr = u64::try_from(nr).unwrap_or(0);
     let nr = nr.min(u64::from(ctx.ring().geometry().nr()));
-    match nr > PLUG_THRESHOLD {
-        true => plugged(|| submit_all(ctx, iocbpp, nr, compat)),
-        false => submit_all(ctx, iocbpp, nr, compat),
+    let submit = |tray: &Entered<'_, Tray>| submit_all(ctx, tray, iocbpp, nr, compat);
+    match ctx.tray().enter(submit) {
+        Ok(result) => result,
+        Err(submit) => beside_another(submit),
     }
 }
 
-fn submit_all(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: u64, compat: bool) -> (u64, Result) {
-    let mut places = Places::new();
+/// Somebody else submits to the context.
+#[cold]
+fn beside_another(submit: impl FnOnce(&Entered<'_, Tray>) -> (u64, Result)) -> (u64, Result) {
+    let own = TaskCell::new(Tray::new());
+    own.enter(submit).unwrap_or((0, Err(EAGAIN)))
+}
+
+#[inline(never)]
+fn submit_all(
+    ctx: &Arc<Kioctx>,
+    tray: &Entered<'_, Tray>,
+    iocbpp: UserPtr,
+    nr: u64,
+    compat: bool,
+) -> (u64, Result) {
     let mut pointers = Pointers::new(iocbpp, nr, compat);
-    let mut call = match Call::new(ctx, &mut places, nr) {
+    let mut call = match Call::new(ctx, tray, nr) {
         Ok(call) => call,
         Err(e) => return (0, Err(e)),
     };
-    for k in 0..nr {
-        let iocb = pointers.get(k);
-        if let Err(e) = iocb.and_then(|iocb| call.submit_one(iocb, (nr - k) as u32)) {
-            return (k, Err(e));
+    let mut submit = || {
+        for k in 0..nr {
+            let iocb = pointers.get(k);
+            if let Err(e) = iocb.and_then(|iocb| call.submit_one(iocb, (nr - k) as u32)) {
+                return (k, Err(e));
+            }
         }
+        (nr, Ok(()))
+    };
+    // What drivers complete when the plug goes is the call's too.
+    match nr > PLUG_THRESHOLD {
+        true => plugged(submit),
+        false => submit(),
     }
-    (nr, Ok(()))
 }
 
 /// What is done once for all requests of a call.
@@ -85,13 +108,13 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    fn new(ctx: &'a Arc<Kioctx>, places: &'a mut Places, nr: u64) -> Result<Self> {
+    fn new(ctx: &'a Arc<Kioctx>, tray: &'a Entered<'a, Tray>, nr: u64) -> Result<Self> {
         Ok(Self {
             ctx,
             iocb: MaybeUninit::uninit(),
             files: Files::new(),
             slots: Slots::new(ctx)?,
-            batch: Batch::new(ctx, places, nr as usize),
+            batch: Batch::new(ctx, tray, nr as usize),
         })
     }
 
@@ -147,7 +170,7 @@ impl<'a> Call<'a> {
             ki_user_data: iocb.aio_data,
             place,
         });
-        let mut req = Prepared::new(uiocb as u64, &mut self.batch.stock, kiocb)?;
+        let mut req = Prepared::new(uiocb as u64, self.batch.blank()?, kiocb);
         (op.prep)(iocb, &mut req)?;
 
         self.ctx.table().stats.submitted(1);

@@ -28,6 +28,7 @@ use crate::{
     obj::{
         kiocb::Kiocb,
         table::Table,
+        tray::Tray,
         user::UserCharge, //
     },
     pure::ring::Geometry,
@@ -64,6 +65,7 @@ use crate::{
         },
         submitter::Submitter,
         task::Program,
+        task_cell::TaskCell,
         wait::{
             WaitQueue,
             Woken, //
@@ -109,6 +111,8 @@ pub(crate) struct Kioctx {
     /// Memory for requests.
     #[pin]
     pool: Pool<Kiocb>,
+    /// Of who submits, if that is one at a time.
+    tray: TaskCell<Tray>,
     /// Who submitted last: most often it is the same one.
     #[pin]
     submitter: IrqLock<Option<Submitter>>,
@@ -157,6 +161,7 @@ impl Kioctx {
                 index <- index,
                 order <- order,
                 pool <- pool,
+                tray: TaskCell::new(Tray::new()),
                 submitter <- new_irq_lock!(None, "kaio_submitter"),
                 run_list <- RunList::new(),
                 helpers: Atomic::new(0),
@@ -196,6 +201,10 @@ impl Kioctx {
 
     pub(crate) fn pool(&self) -> &Pool<Kiocb> {
         &self.pool
+    }
+
+    pub(crate) fn tray(&self) -> &TaskCell<Tray> {
+        &self.tray
     }
 
     /// The current task, as the submitter of requests.

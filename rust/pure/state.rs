@@ -23,6 +23,8 @@ pub(crate) trait Word {
     fn load(&self) -> u32;
     /// Full ordering on success; the value found on failure.
     fn swap_if(&self, old: u32, new: u32) -> Result<(), u32>;
+    /// Sets it, where nobody else looks.
+    fn set(&self, value: u32);
 
     /// Applies `step` until it sticks; `None` leaves the word alone.
     fn change<T>(&self, step: impl Fn(u32) -> (Option<u32>, T)) -> T {
@@ -93,6 +95,12 @@ impl<W: Word> State<W> {
     /// `word` must be 0.
     pub(crate) const fn new(word: W) -> Self {
         Self(word)
+    }
+
+    /// RUNNING, as in the beginning. Nobody else may look.
+    #[inline]
+    pub(crate) fn renew(&self) {
+        self.0.set(RUNNING);
     }
 
     #[cfg(CONFIG_KAIO_KUNIT_TEST)]

@@ -714,6 +714,12 @@ void kaio_submitter_leave(struct kaio_submitter_saved *saved)
 
 /* The current task. */
 
+/* The current task; 0 in an interrupt, where it is anybody. */
+unsigned long kaio_current_if_task(void)
+{
+	return in_task() ? (unsigned long)current : 0;
+}
+
 u32 kaio_current_uid(void)
 {
 	return __kuid_val(current_uid());

@@ -136,6 +136,9 @@ void kaio_signal_pipe(void);
 bool kaio_current_has_signal(void);
 s64 kaio_current_monotonic(void);
 
+/* rust/sys/task_cell.rs */
+unsigned long kaio_current_if_task(void);
+
 /* rust/sys/sigmask.rs */
 int kaio_sigmask_set(const void __user *mask, u64 size);
 void kaio_sigmask_restore(void);

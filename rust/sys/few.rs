@@ -40,6 +40,10 @@ impl<T, const N: usize> Few<T, N> {
         self.len == 0
     }
 
+    pub(crate) fn is_full(&self) -> bool {
+        self.len >= N
+    }
+
     /// Gives it back if there is no room.
     pub(crate) fn push(&mut self, value: T) -> Result<(), T> {
         let Some(place) = self.place(self.len) else {

@@ -43,6 +43,7 @@ pub(crate) mod sigmask;
 pub(crate) mod submitter;
 pub(crate) mod sysctl;
 pub(crate) mod task;
+pub(crate) mod task_cell;
 pub(crate) mod uapi;
 pub(crate) mod user;
 pub(crate) mod wait;

@@ -193,6 +193,12 @@ impl PollEntries {
         }
     }
 
+    /// For another request.
+    #[inline]
+    pub(super) fn renew(&self) {
+        self.woken.store(0, Relaxed);
+    }
+
     /// Whether some are on queues, or were until they fired. For the owner.
     pub(super) fn are_armed(&self) -> bool {
         // SAFETY: as in `arm`.

@@ -59,8 +59,6 @@ use kernel::{
     },
 };
 
-use pin_init::Wrapper;
-
 use super::{
     few::Few,
     file::File,
@@ -145,6 +143,10 @@ impl Word for Cell {
     fn swap_if(&self, old: u32, new: u32) -> Result<(), u32> {
         self.0.cmpxchg(old, new, Full).map(|_| ())
     }
+
+    fn set(&self, value: u32) {
+        self.0.store(value, Relaxed);
+    }
 }
 
 /// A request in memory.
@@ -152,15 +154,17 @@ impl Word for Cell {
 /// # Invariants
 ///
 /// - Only its owner (see above) touches `iocb`, `page_wait`, `marks` and `data`; but what `R::index`,
-///   `order`, `run_list`, `workers` and `cancel_elsewhere` look at never changes, and is for everybody.
+///   `order`, `run_list`, `workers` and `cancel_elsewhere` look at never changes, and is for everybody,
+///   as is `key`.
+/// - `data` is there if `marks` say that it is filled: always, but in a [`Blank`].
 /// - It is on a wait queue (`polls`) only while PARKED or QUEUED, or while the token holder arms or
 ///   disarms.
 /// - Of each kind of list it is in no other than the one its `R` gives out.
 #[repr(C)]
-#[pin_data]
+#[pin_data(PinnedDrop)]
 pub(crate) struct Tracked<R: Request> {
     pub(super) iocb: Opaque<bindings::kiocb>,
-    /// For a page that is being read; `sys::iocb`.
+    /// For a page that is being read; `sys::iocb`. It stays for the next request in this memory.
     pub(super) page_wait: UnsafeCell<Option<KBox<PageWait<R>>>>,
     #[pin]
     work: Work<Tracked<R>>,
@@ -185,14 +189,27 @@ pub(crate) struct Tracked<R: Request> {
     stream: Atomic<usize>,
     marks: UnsafeCell<Marks>,
     /// By which it is found in the index.
-    key: u64,
-    #[pin]
-    data: UnsafeCell<R>,
+    key: UnsafeCell<u64>,
+    data: UnsafeCell<MaybeUninit<R>>,
+}
+
+#[pinned_drop]
+impl<R: Request> PinnedDrop for Tracked<R> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: nobody else is left; what is filled in is initialised, and goes here.
+        unsafe {
+            if (*self.marks.get()).filled {
+                ptr::drop_in_place(self.data());
+            }
+        }
+    }
 }
 
 /// Where the owner has put it.
 #[derive(Clone, Copy, Default)]
 struct Marks {
+    /// It is about something.
+    filled: bool,
     /// It may be in the index.
     listed: bool,
     /// It is in a line of its order.
@@ -251,10 +268,14 @@ impl<R: Request> Tracked<R> {
         Queued(unsafe { Arc::from_raw(self) })
     }
 
+    fn data(&self) -> *mut R {
+        self.data.get().cast()
+    }
+
     /// For what `R` gives out to those who are not owners.
     fn shared(&self) -> &R {
         // SAFETY: by the invariant, these parts do not change as long as the request lives.
-        unsafe { &*self.data.get() }
+        unsafe { &*self.data() }
     }
 
     /// Before the token goes to a call that may not give it back, and after it did not.
@@ -276,7 +297,8 @@ impl<R: Request> Tracked<R> {
     }
 
     pub(super) fn key(&self) -> u64 {
-        self.key
+        // SAFETY: by the invariant, it does not change as long as the request lives.
+        unsafe { *self.key.get() }
     }
 
     pub(super) fn next(&self) -> Next {
@@ -351,7 +373,7 @@ impl<R: Request> Queued<R> {
     /// The data.
     pub(crate) fn view(&self) -> &R {
         // SAFETY: by the invariant, only we touch it.
-        unsafe { &*self.0.data.get() }
+        unsafe { &*self.0.data() }
     }
 
     /// Whether it waits for its turn in an order.
@@ -398,36 +420,76 @@ impl<R: Request> Queued<R> {
     }
 }
 
+/// Memory for a request, with all made in it but what the request is about: to make it again each time
+/// would take longer, and the allocator would clear and charge it.
+///
+/// # Invariants
+///
+/// Ours is the only reference; the request is in no list, on no wait queue, and not filled in.
+pub(crate) struct Blank<R: Request>(Arc<Tracked<R>>);
+
+impl<R: Request> Blank<R> {
+    pub(crate) fn new() -> Result<Self> {
+        let this = Arc::pin_init(
+            pin_init!(Tracked {
+                // `prep_iocb` fills it in, for those who need one.
+                iocb: Opaque::uninit(),
+                page_wait: UnsafeCell::new(None),
+                work <- new_work!("kaio request"),
+                polls <- PollEntries::new(),
+                run_links <- ListLinks::new(),
+                index_links <- ListLinks::new(),
+                order_links <- ListLinks::new(),
+                run_tracker <- AtomicTracker::new(),
+                index_tracker <- AtomicTracker::new(),
+                order_tracker <- AtomicTracker::new(),
+                state: State::new(Cell::new()),
+                to_hand_on: AtomicFlag::new(false),
+                marks: UnsafeCell::new(Marks::default()),
+                stream: Atomic::new(0),
+                key: UnsafeCell::new(0),
+                data: UnsafeCell::new(MaybeUninit::uninit()),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        // INVARIANT: just made.
+        Ok(Self(this))
+    }
+
+    /// What is left of a request that has ended, and is in no list and on no wait queue.
+    fn of(ended: Pin<UniqueArc<Tracked<R>>>) -> Self {
+        let this: Arc<Tracked<R>> = ended.into();
+        // SAFETY: ours is the only reference; it is filled in, and goes here.
+        unsafe {
+            (*this.marks.get()).filled = false;
+            ptr::drop_in_place(this.data());
+        }
+        // INVARIANT: as the caller says, and just emptied.
+        Self(this)
+    }
+}
+
 /// A request that is being filled in. Nobody else sees it; dropping it leaves no trace.
 pub(crate) struct Prepared<R: Request>(Arc<Tracked<R>>);
 
 impl<R: Request> Prepared<R> {
-    /// Makes a request of memory from `stock`; `key` is what it is cancelled by.
-    pub(crate) fn new(key: u64, stock: &mut Stock<'_, R>, data: impl Init<R>) -> Result<Self> {
-        let memory = match stock.take() {
-            Some(memory) => memory,
-            None => UniqueArc::new_uninit(GFP_KERNEL_ACCOUNT)?,
-        };
-        let Ok(this) = memory.pin_init_with(pin_init!(Tracked {
-            // `prep_iocb` fills it in, for those who need one.
-            iocb: Opaque::uninit(),
-            page_wait: UnsafeCell::new(None),
-            work <- new_work!("kaio request"),
-            polls <- PollEntries::new(),
-            run_links <- ListLinks::new(),
-            index_links <- ListLinks::new(),
-            order_links <- ListLinks::new(),
-            run_tracker <- AtomicTracker::new(),
-            index_tracker <- AtomicTracker::new(),
-            order_tracker <- AtomicTracker::new(),
-            state: State::new(Cell::new()),
-            to_hand_on: AtomicFlag::new(false),
-            marks: UnsafeCell::new(Marks::default()),
-            stream: Atomic::new(0),
-            key,
-            data <- UnsafeCell::pin_init(data),
-        }));
-        Ok(Self(this.into()))
+    /// Fills a request in; `key` is what it is cancelled by.
+    #[inline]
+    pub(crate) fn new(key: u64, blank: Blank<R>, data: impl Init<R>) -> Self {
+        let this = blank.0;
+        // SAFETY: ours is the only reference. The memory is for this, and nothing is in it.
+        let Ok(()) = unsafe { data.__init(this.data()) };
+        // SAFETY: as above.
+        unsafe {
+            *this.key.get() = key;
+            *this.marks.get() = Marks {
+                filled: true,
+                ..Marks::default()
+            };
+        }
+        this.state.renew();
+        this.polls.renew();
+        Self(this)
     }
 
     /// The request goes its way.
@@ -439,7 +501,7 @@ impl<R: Request> Prepared<R> {
     /// The data and the kernel's kiocb.
     pub(super) fn parts(&mut self) -> (&mut R, *mut bindings::kiocb) {
         // SAFETY: nobody else has a reference.
-        (unsafe { &mut *self.0.data.get() }, self.0.iocb.get())
+        (unsafe { &mut *self.0.data() }, self.0.iocb.get())
     }
 
     /// The data.
@@ -456,18 +518,18 @@ impl<R: Request> Active<R> {
     /// The data.
     pub(crate) fn data(&mut self) -> &mut R {
         // SAFETY: by the invariant, we are the only one who touches it.
-        unsafe { &mut *self.0.data.get() }
+        unsafe { &mut *self.0.data() }
     }
 
     /// The data, to look at.
     pub(crate) fn view(&self) -> &R {
         // SAFETY: as above.
-        unsafe { &*self.0.data.get() }
+        unsafe { &*self.0.data() }
     }
 
     /// What it is cancelled by.
     pub(crate) fn key(&self) -> u64 {
-        self.0.key
+        self.0.key()
     }
 
     /// Where we have put it.
@@ -648,32 +710,27 @@ impl<R: Request> Active<R> {
         !marks.listed && !marks.in_line && !self.0.polls.are_armed()
     }
 
-    /// The end of a request that is fresh; the memory is for the next.
-    pub(crate) fn recycle(mut self, stock: &mut Stock<'_, R>) {
+    /// The end of a request that is fresh; gives its memory, if nobody else looks at it.
+    pub(crate) fn recycle(mut self) -> Option<Blank<R>> {
         self.withdraw();
-        if let Some(this) = Arc::into_unique_or_drop(self.into_arc()) {
-            stock.put(hollow(this));
-        }
+        Arc::into_unique_or_drop(self.into_arc()).map(Blank::of)
     }
 }
 
-/// Drops what is in the memory of a request that has ended.
-fn hollow<R: Request>(this: Pin<UniqueArc<Tracked<R>>>) -> Arc<MaybeUninit<Tracked<R>>> {
-    // SAFETY: it is not moved any more, but dropped where it is.
-    let raw = Arc::into_raw(Arc::from(unsafe { Pin::into_inner_unchecked(this) })).cast_mut();
-    // SAFETY: ours is the only reference.
-    unsafe { ptr::drop_in_place(raw) };
-    // SAFETY: `MaybeUninit` has the layout of what it may hold, which is not used any more.
-    unsafe { Arc::from_raw(raw.cast::<MaybeUninit<Tracked<R>>>()) }
-}
-
-/// Memory of requests that have ended, for the next ones: the allocator would clear and charge it each
-/// time.
+/// Memory of requests that have ended, for the next ones.
 #[pin_data]
 pub(crate) struct Pool<R: Request> {
     #[pin]
-    free: IrqLock<KVec<Arc<MaybeUninit<Tracked<R>>>>>,
+    free: IrqLock<KVec<Blank<R>>>,
 }
+
+/// How much of a [`Pool`] is taken at once.
+const AT_ONCE: usize = 16;
+/// How much a [`Shelf`] keeps. With KASAN little, so that its use after that is seen.
+const SHELF: usize = if cfg!(CONFIG_KASAN) { 1 } else { 32 };
+
+/// Memory of requests at hand.
+pub(crate) type Shelf<R> = Few<Blank<R>, SHELF>;
 
 impl<R: Request> Pool<R> {
     /// Keeps the memory of `len` requests at most.
@@ -692,75 +749,46 @@ impl<R: Request> Pool<R> {
         };
         // What it holds goes, and that may be what keeps the pool.
         let home = this.shared().home();
-        let memory = hollow(this);
-        let full = R::pool(&home).free.lock().push_within_capacity(memory);
+        let blank = Blank::of(this);
+        let full = R::pool(&home).free.lock().push_within_capacity(blank);
         // Not under the lock.
         drop(full);
     }
-}
 
-/// How much a [`Stock`] takes at once.
-const STOCK: usize = 16;
-
-/// The place for what a [`Stock`] has.
-pub(crate) type Shelf<R> = Few<Arc<MaybeUninit<Tracked<R>>>, STOCK>;
-
-/// What a submit call has taken out of a [`Pool`]. What is left goes back when it ends.
-pub(crate) struct Stock<'a, R: Request> {
-    pool: &'a Pool<R>,
-    memory: &'a mut Shelf<R>,
-    /// Requests that are still to come, as far as is known.
-    want: usize,
-}
-
-impl<'a, R: Request> Stock<'a, R> {
-    /// For about `want` requests.
-    pub(crate) fn new(pool: &'a Pool<R>, shelf: &'a mut Shelf<R>, want: usize) -> Self {
-        Self {
-            pool,
-            memory: shelf,
-            want,
+    /// Memory from `shelf`, which is filled up from here for `want` requests that are still to come.
+    #[inline]
+    pub(crate) fn take(&self, shelf: &mut Shelf<R>, want: usize) -> Option<Blank<R>> {
+        if shelf.is_empty() {
+            self.fill(shelf, want);
         }
+        shelf.pop()
     }
 
-    fn take(&mut self) -> Option<UniqueArc<MaybeUninit<Tracked<R>>>> {
-        if self.memory.is_empty() {
-            let mut free = self.pool.free.lock();
-            for _ in 0..self.want.clamp(1, STOCK) {
-                let Some(memory) = free.pop() else {
-                    break;
-                };
-                // There is room: it was empty.
-                let _ = self.memory.push(memory);
+    fn fill(&self, shelf: &mut Shelf<R>, want: usize) {
+        let mut free = self.free.lock();
+        for _ in 0..want.clamp(1, AT_ONCE) {
+            let Some(blank) = free.pop() else {
+                return;
+            };
+            if let Err(full) = shelf.push(blank) {
+                // There was room for it.
+                let _ = free.push_within_capacity(full);
+                return;
             }
         }
-        self.want = self.want.saturating_sub(1);
-        let memory = Arc::into_unique_or_drop(self.memory.pop()?)?;
-        // SAFETY: nothing is in it that could have been pinned.
-        Some(unsafe { Pin::into_inner_unchecked(memory) })
     }
 
-    fn put(&mut self, memory: Arc<MaybeUninit<Tracked<R>>>) {
-        // Without room it goes back to the allocator.
-        let _ = self.memory.push(memory);
-    }
-}
-
-impl<R: Request> Drop for Stock<'_, R> {
-    fn drop(&mut self) {
-        if self.memory.is_empty() {
-            return;
-        }
+    /// Takes back what is on `shelf`.
+    pub(crate) fn clear(&self, shelf: &mut Shelf<R>) {
         let mut full = None;
-        let mut free = self.pool.free.lock();
-        while let Some(memory) = self.memory.pop() {
-            if let Err(back) = free.push_within_capacity(memory) {
-                full = Some(back);
-                break;
-            }
+        let mut free = self.free.lock();
+        while full.is_none() && !shelf.is_empty() {
+            full = shelf
+                .pop()
+                .and_then(|blank| free.push_within_capacity(blank).err());
         }
         drop(free);
-        // Not under the lock; nor is what is left in `self.memory`.
+        // Not under the lock; nor is what is left on the shelf.
         drop(full);
     }
 }

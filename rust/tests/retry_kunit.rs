@@ -18,12 +18,12 @@ pub(super) mod suite {
         queue::Owned,
         request::{
             Active,
+            Blank,
             Pool,
             Prepared,
             Queued,
             Request,
             Shelf,
-            Stock,
             Stranger, //
         },
     };
@@ -102,9 +102,11 @@ pub(super) mod suite {
                 world: this.clone(),
                 provider,
             });
-            let mut shelf = Shelf::new();
-            let mut stock = Stock::new(&this.pool, &mut shelf, 1);
-            Ok(Prepared::new(key, &mut stock, mock)?.start())
+            let blank = match this.pool.take(&mut Shelf::new(), 1) {
+                Some(blank) => blank,
+                None => Blank::new()?,
+            };
+            Ok(Prepared::new(key, blank, mock).start())
         }
 
         pub(in crate::tests) fn seen(&self) -> Seen {

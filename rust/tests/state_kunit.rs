@@ -36,6 +36,10 @@ mod suite {
             self.value.set(new);
             Ok(())
         }
+
+        fn set(&self, value: u32) {
+            self.value.set(value);
+        }
     }
 
     fn state_with_rival(rival: Option<u32>) -> State<Plain> {
