@@ -150,7 +150,7 @@ impl<'a> Batch<'a> {
     /// many transfers in hand as it can, or after one that could not be done without waiting (no tags,
     /// no blocks allocated yet).
     pub(crate) fn start(&mut self, req: Active<Kiocb>) {
-        if (req.view().ki_eventfd.is_some() || req.view().stream().is_some()) && self.has_events() {
+        if self.has_events() && (req.view().ki_eventfd.is_some() || req.view().stream().is_some()) {
             // Its event, or the eventfd's wake-up, must not come before theirs.
             self.post();
         }
@@ -272,20 +272,27 @@ enum Step {
 
 /// Runs a request until it is over, and gives it back, or until it is out of our hands.
 fn run(mut req: Active<Kiocb>, how: How) -> Option<(Active<Kiocb>, i64)> {
+    // Its drop ends it. In the submit call nobody finds it yet.
+    if how != How::Submit && req.is_cancelled() {
+        return None;
+    }
     loop {
-        if req.is_cancelled() {
-            // Its drop ends it.
-            return None;
-        }
         if must_wait_in_line(&req, how) {
             line_up(req, how);
             return None;
         }
-        let verdict = (req.data().ki_op.retry)(req, how);
-        match carry_out(verdict, how) {
+        let step = match (req.data().ki_op.retry)(req, how) {
+            Verdict::Driver => return None,
+            Verdict::Done(req, res) => return Some((req, res)),
+            verdict => carry_out(verdict, how),
+        };
+        match step {
             Step::Again(again) => req = again,
             Step::Over(req, res) => return Some((req, res)),
             Step::Gone => return None,
+        }
+        if req.is_cancelled() {
+            return None;
         }
     }
 }

@@ -4,14 +4,7 @@
 //! in `include/uapi/linux/kaio.h`.
 
 use kernel::{
-    error::code::ERESTARTNOHAND,
-    ioctl::_IOC_SIZE,
-    prelude::*,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    },
-    uaccess::UserPtr,
+    error::code::ERESTARTNOHAND, ioctl::_IOC_SIZE, prelude::*, sync::ArcBorrow, uaccess::UserPtr,
 };
 
 use crate::{
@@ -29,6 +22,7 @@ use crate::{
     submit::submit,
     sys::{
         errno,
+        lease::Bundle,
         sigmask::Mask,
         sysctl,
         uapi::{
@@ -169,7 +163,7 @@ fn io_submit(call: Call<'_>) -> Result<isize> {
     if args.nr < 0 {
         return Err(EINVAL);
     }
-    let ctx = call.table.look_up(args.ctx_id)?;
+    let ctx = call.table.look_up_leased(args.ctx_id)?;
     let iocbpp = UserPtr::from_addr(args.iocbpp as usize);
     let error = call
         .arg
@@ -179,7 +173,7 @@ fn io_submit(call: Call<'_>) -> Result<isize> {
 
 /// Starts requests; if not all of them, says at `error` why.
 fn submit_some(
-    ctx: &Arc<Kioctx>,
+    ctx: &Bundle<Kioctx>,
     iocbpp: UserPtr,
     nr: i64,
     compat: bool,
@@ -297,7 +291,10 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
     let error = call
         .arg
         .wrapping_byte_add(core::mem::offset_of!(SubmitWait, error));
-    let started = submit_some(&ctx, iocbpp, args.nr, call.compat, error)?;
+    // Who waits for the context to be empty does not wait for this call's wait.
+    let leased = Bundle::new(&ctx).ok_or(EINVAL)?;
+    let started = submit_some(&leased, iocbpp, args.nr, call.compat, error)?;
+    drop(leased);
     user::write(submitted, &started)?;
     if started < args.nr as u64 {
         wanted.min = 0;

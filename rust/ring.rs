@@ -133,6 +133,17 @@ impl Ring {
     /// Puts events in the places that their requests reserved. Any context.
     pub(crate) fn post(&self, events: &[IoEvent]) {
         let mut slots = self.slots.lock();
+        if let [event] = events {
+            self.pages.write_one(Geometry::at(slots.post_one()), event);
+        } else {
+            self.post_several(&mut slots, events);
+        }
+        // Ours first: a head that user space has moved is never ahead of it.
+        self.tail.store(slots.tail(), Release);
+        self.pages.store_release::<TAIL>(slots.tail());
+    }
+
+    fn post_several(&self, slots: &mut Slots, events: &[IoEvent]) {
         let mut rest = events;
         while !rest.is_empty() {
             let (place, run) = slots.post(rest.len() as u32, PAGE_SIZE);
@@ -140,9 +151,6 @@ impl Ring {
             self.pages.write(Geometry::at(place), now);
             rest = later;
         }
-        // Ours first: a head that user space has moved is never ahead of it.
-        self.tail.store(slots.tail(), Release);
-        self.pages.store_release::<TAIL>(slots.tail());
     }
 
     /// Events that wait to be taken.

@@ -8,7 +8,6 @@ use core::mem::MaybeUninit;
 
 use kernel::{
     prelude::*,
-    sync::Arc,
     uaccess::UserPtr, //
 };
 
@@ -28,6 +27,7 @@ use crate::{
     sys::{
         eventfd::EventFd,
         file::Files,
+        lease::Bundle,
         plug::plugged,
         request::Prepared,
         task_cell::{
@@ -50,50 +50,32 @@ use crate::{
 const PLUG_THRESHOLD: u64 = 2;
 
 /// Starts up to `nr` requests; returns how many, and why not the next one.
-pub(crate) fn submit(ctx: &Arc<Kioctx>, iocbpp: UserPtr, nr: i64, compat: bool) -> (u64, Result) {
+pub(crate) fn submit(
+    ctx: &Bundle<Kioctx>,
+    iocbpp: UserPtr,
+    nr: i64,
+    compat: bool,
+) -> (u64, Result) {
     let nr = u64::try_from(nr).unwrap_or(0);
     let nr = nr.min(u64::from(ctx.ring().geometry().nr()));
-    let submit = |tray: &Entered<'_, Tray>| submit_all(ctx, tray, iocbpp, nr, compat);
-    match ctx.tray().enter(submit) {
+    let start = |tray: &Entered<'_, Tray>| {
+        let mut call = Call::new(ctx, tray, nr);
+        // What drivers complete when the plug goes is the call's too.
+        plugged(nr > PLUG_THRESHOLD, || {
+            call.start(Pointers::new(iocbpp, nr, compat), nr)
+        })
+    };
+    match ctx.tray().enter(start) {
         Ok(result) => result,
-        Err(submit) => beside_another(submit),
+        Err(start) => beside_another(start),
     }
 }
 
 /// Somebody else submits to the context.
 #[cold]
-fn beside_another(submit: impl FnOnce(&Entered<'_, Tray>) -> (u64, Result)) -> (u64, Result) {
+fn beside_another(start: impl FnOnce(&Entered<'_, Tray>) -> (u64, Result)) -> (u64, Result) {
     let own = TaskCell::new(Tray::new());
-    own.enter(submit).unwrap_or((0, Err(EAGAIN)))
-}
-
-#[inline(never)]
-fn submit_all(
-    ctx: &Arc<Kioctx>,
-    tray: &Entered<'_, Tray>,
-    iocbpp: UserPtr,
-    nr: u64,
-    compat: bool,
-) -> (u64, Result) {
-    let mut pointers = Pointers::new(iocbpp, nr, compat);
-    let mut call = match Call::new(ctx, tray, nr) {
-        Ok(call) => call,
-        Err(e) => return (0, Err(e)),
-    };
-    let mut submit = || {
-        for k in 0..nr {
-            let iocb = pointers.get(k);
-            if let Err(e) = iocb.and_then(|iocb| call.submit_one(iocb, (nr - k) as u32)) {
-                return (k, Err(e));
-            }
-        }
-        (nr, Ok(()))
-    };
-    // What drivers complete when the plug goes is the call's too.
-    match nr > PLUG_THRESHOLD {
-        true => plugged(submit),
-        false => submit(),
-    }
+    own.enter(start).unwrap_or((0, Err(EAGAIN)))
 }
 
 /// What is done once for all requests of a call.
@@ -102,20 +84,29 @@ struct Call<'a> {
     iocb: MaybeUninit<Iocb>,
     // Who has an event finds the file closed, if it has closed it.
     files: Files,
-    // Before the leases go, the events are posted.
     batch: Batch<'a>,
-    slots: Slots,
+    slots: Slots<'a>,
 }
 
 impl<'a> Call<'a> {
-    fn new(ctx: &'a Arc<Kioctx>, tray: &'a Entered<'a, Tray>, nr: u64) -> Result<Self> {
-        Ok(Self {
+    fn new(ctx: &'a Bundle<Kioctx>, tray: &'a Entered<'a, Tray>, nr: u64) -> Self {
+        Self {
             ctx,
             iocb: MaybeUninit::uninit(),
             files: Files::new(),
-            slots: Slots::new(ctx)?,
+            slots: Slots::new(ctx),
             batch: Batch::new(ctx, tray, nr as usize),
-        })
+        }
+    }
+
+    fn start(&mut self, mut pointers: Pointers, nr: u64) -> (u64, Result) {
+        for k in 0..nr {
+            let iocb = pointers.get(k);
+            if let Err(e) = iocb.and_then(|iocb| self.submit_one(iocb, (nr - k) as u32)) {
+                return (k, Err(e));
+            }
+        }
+        (nr, Ok(()))
     }
 
     /// Starts the request at `uiocb`, one of `want` that are still to come.

@@ -7,8 +7,7 @@ use core::mem::size_of;
 
 use kernel::{
     prelude::*,
-    static_assert,
-    sync::Arc, //
+    static_assert, //
 };
 
 use crate::{
@@ -51,25 +50,23 @@ pub(crate) struct Slot {
 const AT_ONCE: u32 = 32;
 
 /// Places that a submit call has reserved and not given to requests yet. They go back when it ends.
-pub(crate) struct Slots {
-    ctx: Bundle<Kioctx>,
+pub(crate) struct Slots<'a> {
+    ctx: &'a Bundle<Kioctx>,
     left: u32,
 }
 
 /// One of them, for the request in hand.
-pub(crate) struct Place<'a>(&'a mut Slots);
+pub(crate) struct Place<'a, 'b>(&'a mut Slots<'b>);
 
-impl Slots {
-    /// `EINVAL`: the context has ended.
-    pub(crate) fn new(ctx: &Arc<Kioctx>) -> Result<Self> {
-        let ctx = Bundle::new(ctx).ok_or(EINVAL)?;
-        Ok(Self { ctx, left: 0 })
+impl<'b> Slots<'b> {
+    pub(crate) fn new(ctx: &'b Bundle<Kioctx>) -> Self {
+        Self { ctx, left: 0 }
     }
 
     /// For one request, of `want` that are still to come. `EAGAIN`: the context holds as many as it
     /// can. `EINVAL`: it was killed meanwhile, and is as if it had never been there.
     #[inline]
-    pub(crate) fn place(&mut self, want: u32) -> Result<Place<'_>> {
+    pub(crate) fn place(&mut self, want: u32) -> Result<Place<'_, 'b>> {
         if self.ctx.is_dead() {
             return Err(EINVAL);
         }
@@ -83,7 +80,7 @@ impl Slots {
     }
 }
 
-impl Place<'_> {
+impl Place<'_, '_> {
     /// For a request that lives until its event comes; so many are still to come.
     pub(crate) fn keep(self, want: u32) -> Slot {
         self.0.left -= 1;
@@ -99,7 +96,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Slots {
+impl Drop for Slots<'_> {
     fn drop(&mut self) {
         if self.left > 0 {
             self.ctx.ring().unreserve(self.left);

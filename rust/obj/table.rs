@@ -25,6 +25,7 @@ use crate::{
     },
     stats::Stats,
     sys::{
+        lease::Bundle,
         task::{
             self,
             Program, //
@@ -168,14 +169,20 @@ impl Table {
 
     /// The context that the current task means by `id`. `EINVAL`.
     pub(crate) fn look_up(&self, id: u64) -> Result<Arc<Kioctx>> {
+        self.find(id, |ctx| Some(ctx.clone()))
+    }
+
+    /// The same, for a call that starts requests.
+    pub(crate) fn look_up_leased(&self, id: u64) -> Result<Bundle<Kioctx>> {
+        self.find(id, Bundle::new)
+    }
+
+    #[inline]
+    fn find<T>(&self, id: u64, get: impl FnOnce(&Arc<Kioctx>) -> Option<T>) -> Result<T> {
         let id = usize::try_from(id)?;
-        self.contexts
-            .lock()
-            .alive
-            .iter()
-            .find(|ctx| ctx.is(id))
-            .cloned()
-            .ok_or(EINVAL)
+        let contexts = self.contexts.lock();
+        let ctx = contexts.alive.iter().find(|ctx| ctx.is(id));
+        ctx.and_then(get).ok_or(EINVAL)
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -122,16 +122,10 @@ pub(super) fn check(
     write: bool,
     has_method: impl FnOnce(&File) -> bool,
 ) -> Result<Asked> {
-    let ioprio = (iocb.aio_flags & uapi::IOCB_FLAG_IOPRIO != 0).then_some(iocb.aio_reqprio as u16);
-    let eventfd = iocb.aio_flags & uapi::IOCB_FLAG_RESFD != 0;
-    let pos = iocb.aio_offset;
-    let rw_flags = iocb.aio_rw_flags as u32;
-    let default = req.data().submitter.ioprio();
-    let asked = req.prep_iocb(pos, rw_flags, write, eventfd, ioprio, default)?;
+    let ioprio = req.data().submitter.ioprio();
+    let asked = req.prep_iocb(iocb, write, ioprio)?;
     let kiocb = req.data();
-    if let Some(ioprio) = ioprio {
-        kiocb.submitter.set_ioprio(ioprio);
-    }
+    kiocb.submitter.set_ioprio(asked.ioprio);
     let file = &kiocb.ki_filp;
     let mode = match write {
         true => file.writable(),
@@ -180,9 +174,9 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         pos: iocb.aio_offset,
         flags: asked.flags,
         done: 0,
-        impatient: asked.nowait || file.of_task() || (file.nonblock() && !file.on_disk()),
-        try_first: asked.try_first,
-        pages: asked.pages,
+        impatient: asked.nowait() || file.of_task() || (file.nonblock() && !file.on_disk()),
+        try_first: asked.try_first(),
+        pages: asked.pages(),
         nowait: file.nowait() && !plain,
         tried: !write || !file.character(),
         effort: Effort::NoWait,
@@ -191,7 +185,7 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         rounds: 0,
     });
     import(iocb, file, &mut transfer.buffers, write, vector)?;
-    if asked.nowait && plain {
+    if asked.nowait() && plain {
         return Err(errno::not_supported());
     }
     kiocb.events = poll::events_for(write);

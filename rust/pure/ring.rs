@@ -178,6 +178,19 @@ impl Slots {
         (place, run)
     }
 
+    /// As before, of one: returns its place.
+    #[inline]
+    pub(crate) fn post_one(&mut self) -> u32 {
+        let place = self.tail;
+        self.tail = match place.saturating_add(1) {
+            end if end < self.geometry.nr => end,
+            _ => 0,
+        };
+        // INVARIANT: as before.
+        self.posted = self.posted.saturating_add(1);
+        place
+    }
+
     pub(crate) fn tail(&self) -> u32 {
         self.tail
     }

@@ -383,36 +383,41 @@ bool kaio_iocb_impatient(const struct kiocb *iocb)
 	return (iocb->ki_flags & IOCB_NOWAIT) || (iocb->ki_filp->f_flags & O_NONBLOCK);
 }
 
-/* As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests. */
-int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd, bool has_ioprio, u16 ioprio,
-		   struct kaio_prepared *found)
+/*
+ * As aio_prep_rw() of fs/aio.c, but for IOCB_AIO_RW, which is for its own requests;
+ * with @ioprio, unless the request has one of its own. Returns an errno, or KAIO_ASKED_*.
+ */
+int kaio_iocb_prep(struct kiocb *iocb, struct file *file, const struct iocb *asked, bool write,
+		   u16 ioprio)
 {
-	int ret;
+	int ret = 0;
 
 	*iocb = (struct kiocb) {
 		.ki_filp	= file,
-		.ki_pos		= pos,
+		.ki_pos		= asked->aio_offset,
 		.ki_flags	= file->f_iocb_flags,
 		.ki_ioprio	= ioprio,
 	};
-	if (eventfd)
+	if (asked->aio_flags & IOCB_FLAG_RESFD)
 		iocb->ki_flags |= IOCB_EVENTFD;
-	if (has_ioprio) {
-		ret = kaio_check_ioprio(ioprio);
+	if (asked->aio_flags & IOCB_FLAG_IOPRIO) {
+		iocb->ki_ioprio = asked->aio_reqprio;
+		ret = kaio_check_ioprio(iocb->ki_ioprio);
 		if (ret)
 			return ret;
 	}
-	ret = kiocb_set_rw_flags(iocb, (__force rwf_t)rw_flags, write ? WRITE : READ);
+	ret = kiocb_set_rw_flags(iocb, asked->aio_rw_flags, write ? WRITE : READ);
 	if (ret)
 		return ret;
 	/* Nobody is going to poll for this I/O. */
 	iocb->ki_flags &= ~IOCB_HIPRI;
-	found->flags = iocb->ki_flags;
-	found->nowait = iocb->ki_flags & IOCB_NOWAIT;
-	found->try_first = kaio_may_try(iocb, write);
-	found->pages = !write && !found->nowait && kaio_reads_pages(iocb);
-	return 0;
+	if (iocb->ki_flags & IOCB_NOWAIT)
+		ret |= KAIO_ASKED_NOWAIT;
+	else if (!write && kaio_reads_pages(iocb))
+		ret |= KAIO_ASKED_PAGES;
+	if (kaio_may_try(iocb, write))
+		ret |= KAIO_ASKED_TRY_FIRST;
+	return ret;
 }
 
 bool kaio_page_unlocked(struct wait_queue_entry *entry, void *key)
@@ -876,13 +881,6 @@ int kaio_wait_event_killable(struct wait_queue_head *wq, bool (*ready)(void *), 
 u32 kaio_poll(struct file *file, struct poll_table_struct *pt)
 {
 	return (__force u32)vfs_poll(file, pt);
-}
-
-u32 kaio_poll_events(bool write)
-{
-	return (__force u32)(write ? EPOLLOUT | EPOLLWRNORM :
-				     EPOLLIN | EPOLLRDNORM | EPOLLRDHUP) |
-	       (__force u32)(EPOLLERR | EPOLLHUP);
 }
 
 u32 kaio_poll_demangle(u16 events)

@@ -40,6 +40,8 @@ enum kaio_const {
 	KAIO_RWF_KNOWN	= RWF_SUPPORTED,
 	KAIO_POLL_HANG_UP = (__force u32)(EPOLLHUP | EPOLLRDHUP),
 	KAIO_POLL_READABLE = (__force u32)(EPOLLIN | EPOLLRDNORM),
+	KAIO_POLL_TO_READ = (__force u32)(EPOLLIN | EPOLLRDNORM | EPOLLRDHUP | EPOLLERR | EPOLLHUP),
+	KAIO_POLL_TO_WRITE = (__force u32)(EPOLLOUT | EPOLLWRNORM | EPOLLERR | EPOLLHUP),
 	KAIO_IOCB_APPEND = (__force u32)IOCB_APPEND,
 	KAIO_IOCB_DIRECT = IOCB_DIRECT,
 	KAIO_IOCB_NOWAIT = (__force u32)IOCB_NOWAIT,
@@ -80,15 +82,13 @@ bool kaio_file_is_last(struct file *file);
 void kaio_fput_now(struct file *file);
 
 /* rust/sys/iocb.rs: a struct kiocb, filled in and run. */
-struct kaio_prepared {
-	int		flags;		/* ki_flags, with which each attempt begins */
-	bool		nowait;		/* the caller asked for RWF_NOWAIT */
-	bool		try_first;	/* an attempt without waiting makes sense */
-	bool		pages;		/* a cold read can be left to who unlocks the page */
+enum kaio_asked {
+	KAIO_ASKED_NOWAIT	= 1 << 0, /* RWF_NOWAIT */
+	KAIO_ASKED_TRY_FIRST	= 1 << 1, /* an attempt without waiting makes sense */
+	KAIO_ASKED_PAGES	= 1 << 2, /* a cold read can be left to who unlocks the page */
 };
-int kaio_iocb_prep(struct kiocb *iocb, struct file *file, loff_t pos, u32 rw_flags,
-		   bool write, bool eventfd, bool has_ioprio, u16 ioprio,
-		   struct kaio_prepared *found);
+int kaio_iocb_prep(struct kiocb *iocb, struct file *file, const struct iocb *asked, bool write,
+		   u16 ioprio);
 bool kaio_iocb_impatient(const struct kiocb *iocb);
 struct kaio_attempt {
 	loff_t		pos;
@@ -165,7 +165,6 @@ int kaio_wait_event_killable(struct wait_queue_head *wq, bool (*ready)(void *), 
 
 /* rust/sys/poll.rs */
 u32 kaio_poll(struct file *file, struct poll_table_struct *pt);
-u32 kaio_poll_events(bool write);
 u32 kaio_poll_demangle(u16 events);
 u16 kaio_poll_mangle(u32 events);
 void kaio_poll_wait(struct file *file, struct wait_queue_head *wq,

@@ -7,7 +7,6 @@ use core::ptr;
 
 use kernel::{
     bindings,
-    error::to_result,
     prelude::*,
     sync::Arc,
     types::Opaque, //
@@ -24,6 +23,7 @@ use super::{
         Request,
         Tracked, //
     },
+    uapi::Iocb,
 };
 
 /// No limit on the size of files (`RLIM_INFINITY`).
@@ -54,7 +54,7 @@ pub(crate) enum Effort {
 pub(crate) struct Attempt {
     /// Where.
     pub(crate) pos: i64,
-    /// `IOCB_*`, as [`Prepared::prep_iocb`] found them.
+    /// `IOCB_*`, as in [`Asked`].
     pub(crate) flags: i32,
     pub(crate) write: bool,
     pub(crate) effort: Effort,
@@ -103,51 +103,48 @@ impl Attempt {
 pub(crate) struct Asked {
     /// `IOCB_*`, with which an attempt begins.
     pub(crate) flags: i32,
+    /// The I/O priority.
+    pub(crate) ioprio: u16,
+    /// `KAIO_ASKED_*`.
+    bits: u32,
+}
+
+impl Asked {
     /// `RWF_NOWAIT`.
-    pub(crate) nowait: bool,
+    pub(crate) fn nowait(&self) -> bool {
+        self.bits & ffi::kaio_asked_KAIO_ASKED_NOWAIT != 0
+    }
+
     /// An attempt without waiting makes sense. Most file systems know no buffered writes like that,
     /// and some say `EINVAL` to them.
-    pub(crate) try_first: bool,
+    pub(crate) fn try_first(&self) -> bool {
+        self.bits & ffi::kaio_asked_KAIO_ASKED_TRY_FIRST != 0
+    }
+
     /// A cold read of the page cache can be left to whoever unlocks the page (`FOP_BUFFER_RASYNC`).
-    pub(crate) pages: bool,
+    pub(crate) fn pages(&self) -> bool {
+        self.bits & ffi::kaio_asked_KAIO_ASKED_PAGES != 0
+    }
 }
 
 impl<R: Request> Prepared<R> {
-    /// As `aio_prep_rw()`, with the I/O priority that was `asked` for, or with `ioprio`. `EOPNOTSUPP` for
+    /// As `aio_prep_rw()`, with the I/O priority that was asked for, or with `ioprio`. `EOPNOTSUPP` for
     /// a flag, `EPERM` or `EINVAL` for a priority.
-    pub(crate) fn prep_iocb(
-        &mut self,
-        pos: i64,
-        rw_flags: u32,
-        write: bool,
-        eventfd: bool,
-        asked: Option<u16>,
-        ioprio: u16,
-    ) -> Result<Asked> {
+    #[inline]
+    pub(crate) fn prep_iocb(&mut self, asked: &Iocb, write: bool, ioprio: u16) -> Result<Asked> {
         let (data, iocb) = self.parts();
         let file = data.file().as_ptr();
-        let has_ioprio = asked.is_some();
-        let ioprio = asked.unwrap_or(ioprio);
-        let mut found = ffi::kaio_prepared {
-            flags: 0,
-            nowait: false,
-            try_first: false,
-            pages: false,
-        };
         // SAFETY: nobody else has the request. The file stays in it, so `ki_filp` is valid as long
         // as the kiocb.
         unsafe {
-            to_result(ffi::kaio_iocb_prep(
-                iocb, file, pos, rw_flags, write, eventfd, has_ioprio, ioprio, &mut found,
-            ))?;
+            let bits = ffi::kaio_iocb_prep(iocb, file, asked, write, ioprio);
             (*iocb).ki_complete = Some(driver_done::<R>);
+            Ok(Asked {
+                bits: u32::try_from(bits).map_err(|_| Error::from_errno(bits))?,
+                flags: (*iocb).ki_flags,
+                ioprio: (*iocb).ki_ioprio,
+            })
         }
-        Ok(Asked {
-            flags: found.flags,
-            nowait: found.nowait,
-            try_first: found.try_first,
-            pages: found.pages,
-        })
     }
 }
 

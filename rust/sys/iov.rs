@@ -2,7 +2,10 @@
 
 //! Buffers in the submitter's memory.
 
-use core::ptr;
+use core::{
+    mem::MaybeUninit,
+    ptr, //
+};
 
 use kernel::{
     bindings,
@@ -42,7 +45,8 @@ impl Buffers {
     /// No bytes, until something is imported.
     pub(crate) fn none() -> Self {
         Self {
-            iter: bindings::iov_iter::default(),
+            // SAFETY: plain data of C; all zero, it has no bytes.
+            iter: unsafe { MaybeUninit::zeroed().assume_init() },
             vec: None,
         }
     }

@@ -7,8 +7,11 @@
 //! file is held here as long as a lease is out. So a completion in interrupt drops a lease and
 //! never runs a destructor of a context.
 
-use core::ops::Deref;
-use core::ptr::NonNull;
+use core::{
+    cell::Cell,
+    ops::Deref,
+    ptr::NonNull, //
+};
 
 use kernel::{
     bindings,
@@ -78,16 +81,21 @@ pub(crate) fn retire<T: Leased>(object: &T) {
     put(object, 1);
 }
 
+#[inline]
 fn put<T: Leased>(object: &T, count: u32) {
-    let leases = object.leases();
-    let file = leases.file();
-    if leases.count.fetch_sub(count, Full) == count {
-        // The file, and with it the object, stays until the `fput()`.
-        object.drained();
-        // SAFETY: by the invariant the reference was ours while the count was not 0, and only one
-        // caller sees it become 0.
-        unsafe { bindings::fput(file) };
+    if object.leases().count.fetch_sub(count, Full) == count {
+        were_last(object);
     }
+}
+
+#[cold]
+fn were_last<T: Leased>(object: &T) {
+    // The file, and with it the object, stays until the `fput()`.
+    let file = object.leases().file();
+    object.drained();
+    // SAFETY: by the invariant the reference was ours while the count was not 0, and only one caller
+    // sees it become 0.
+    unsafe { bindings::fput(file) };
 }
 
 /// Keeps `T` alive. May be dropped in any context.
@@ -112,7 +120,7 @@ const AT_ONCE: u32 = 32;
 /// `spare` and one more are counted in the object's [`Leases`], so the object lives.
 pub(crate) struct Bundle<T: Leased> {
     object: NonNull<T>,
-    spare: u32,
+    spare: Cell<u32>,
 }
 
 impl<T: Leased> Bundle<T> {
@@ -130,7 +138,7 @@ impl<T: Leased> Bundle<T> {
                 Ok(_) => {
                     return Some(Self {
                         object: NonNull::from(&**object),
-                        spare: 0,
+                        spare: Cell::new(0),
                     })
                 }
                 Err(found) => old = found,
@@ -139,12 +147,13 @@ impl<T: Leased> Bundle<T> {
     }
 
     /// One of `want` that will be needed, which is not 0.
-    pub(crate) fn take(&mut self, want: u32) -> Lease<T> {
-        if self.spare == 0 {
-            self.spare = want.clamp(1, AT_ONCE);
-            self.leases().count.add(self.spare, Relaxed);
+    pub(crate) fn take(&self, want: u32) -> Lease<T> {
+        let mut spare = self.spare.get();
+        if spare == 0 {
+            spare = want.clamp(1, AT_ONCE);
+            self.leases().count.add(spare, Relaxed);
         }
-        self.spare -= 1;
+        self.spare.set(spare.saturating_sub(1));
         // INVARIANT: it was counted, as a spare one or just now.
         Lease(self.object)
     }
@@ -161,7 +170,7 @@ impl<T: Leased> Deref for Bundle<T> {
 
 impl<T: Leased> Drop for Bundle<T> {
     fn drop(&mut self) {
-        put(&**self, self.spare + 1);
+        put(&**self, self.spare.get().saturating_add(1));
     }
 }
 

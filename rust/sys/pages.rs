@@ -94,14 +94,16 @@ impl SharedPages {
         self.word::<OFFSET>().store(value, Relaxed);
     }
 
-    /// Writes events at a multiple of 8; they must be within one page. Any context.
+    /// Writes events at a multiple of their size; they must be within one page. Any context.
     #[inline]
     pub(crate) fn write(&self, offset: usize, events: &[IoEvent]) {
-        let len = size_of_val(events);
-        let Some(address) = self.address(offset, len).filter(|a| a % 8 == 0) else {
+        let Some(address) = self.address(offset, size_of_val(events)) else {
             return;
         };
-        let mut to = address as *mut u64;
+        let mut to = (address as *mut IoEvent).cast::<u64>();
+        if !to.is_aligned() {
+            return;
+        }
         for event in events {
             // SAFETY: within one of our pages, and aligned.
             unsafe {
@@ -112,6 +114,12 @@ impl SharedPages {
                 to = to.add(4);
             }
         }
+    }
+
+    /// The same, of one.
+    #[inline]
+    pub(crate) fn write_one(&self, offset: usize, event: &IoEvent) {
+        self.write(offset, core::slice::from_ref(event));
     }
 
     /// Copies to user memory, within one page. `EFAULT`.

@@ -45,8 +45,10 @@ const MORE_QUEUES: usize = 6;
 
 /// Events that a read or a write waits for.
 pub(crate) fn events_for(write: bool) -> u32 {
-    // SAFETY: computes constants.
-    unsafe { ffi::kaio_poll_events(write) }
+    match write {
+        true => ffi::kaio_const_KAIO_POLL_TO_WRITE,
+        false => ffi::kaio_const_KAIO_POLL_TO_READ,
+    }
 }
 
 /// There is something to read.

@@ -68,7 +68,6 @@ pub(crate) const CANCEL_SIZE_VER0: usize = ffi::KAIO_CANCEL_SIZE_VER0 as usize;
 pub(crate) const SUBMIT_WAIT_SIZE_VER0: usize = ffi::KAIO_SUBMIT_WAIT_SIZE_VER0 as usize;
 
 pub(crate) const IOCB_FLAG_RESFD: u32 = bindings::IOCB_FLAG_RESFD;
-pub(crate) const IOCB_FLAG_IOPRIO: u32 = bindings::IOCB_FLAG_IOPRIO;
 /// What the kernel writes to `aio_key`, as natively.
 pub(crate) const KIOCB_KEY: u32 = 0;
 
