@@ -125,13 +125,17 @@ impl<'a> Batch<'a> {
 
     /// The event of what was over before there was a request.
     #[inline]
-    pub(crate) fn ended(&self, event: IoEvent) {
+    pub(crate) fn ended(&self, event: IoEvent, is_last: bool) {
         let ctx = self.ctx;
-        let added = self.tray.with(event, |tray, event| {
+        let alone = self.tray.with(event, |tray, event| {
+            if is_last && tray.events.is_empty() {
+                return Some(event);
+            }
             add(ctx, tray, event);
             tray.counts.over += 1;
+            None
         });
-        if let Err(event) = added {
+        if let Ok(Some(event)) | Err(event) = alone {
             ctx.table().stats.submitted(1);
             ctx.table().stats.inline(1);
             post(ctx, &[event]);

@@ -137,12 +137,13 @@ impl<'a> Call<'a> {
         };
         if let Now::Done(res) = now {
             place.owe();
-            self.batch.ended(IoEvent {
+            let event = IoEvent {
                 data: iocb.aio_data,
                 obj: uiocb as u64,
                 res,
                 res2: 0,
-            });
+            };
+            self.batch.ended(event, want == 1);
             return Ok(());
         }
         let submitter = self.batch.submitter()?;

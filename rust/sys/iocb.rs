@@ -156,21 +156,16 @@ impl<R: Request> Active<R> {
         let keep = self.keep();
         let mut raw_attempt = attempt.as_raw();
         if attempt.effort == Effort::Page {
-            // SAFETY: we are the token holder, so this is ours.
-            let page_wait = unsafe { &mut *keep.page_wait.get() };
-            if page_wait.is_none() {
-                let new = PageWait {
-                    raw: Opaque::zeroed(),
-                    request: Arc::as_ptr(&keep),
-                };
-                *page_wait = KBox::new(new, GFP_KERNEL_ACCOUNT).ok();
-            }
-            let Some(page_wait) = page_wait else {
+            let Some(page_wait) = keep.spare::<PageWait<R>>() else {
                 return Called::Done(self, -(bindings::EAGAIN as isize));
             };
-            raw_attempt.page_wait = page_wait.raw.get();
-            // SAFETY: as above; the entry is in no queue.
-            unsafe { (*raw_attempt.page_wait).wait.func = Some(page_unlocked::<R>) };
+            // SAFETY: we are the token holder: the memory is ours until whoever is left with the token
+            // makes it again, and that is the last who looks at it. The entry is in no queue.
+            unsafe {
+                (&raw mut (*page_wait).request).write(Arc::as_ptr(&keep));
+                raw_attempt.page_wait = Opaque::cast_into(&raw const (*page_wait).raw);
+                (&raw mut (*raw_attempt.page_wait).wait.func).write(Some(page_unlocked::<R>));
+            }
         }
         let listed = self.is_listed();
         if listed {
@@ -247,8 +242,8 @@ unsafe extern "C" fn page_unlocked<R: Request>(
     if !unsafe { ffi::kaio_page_unlocked(raw, key) } {
         return 0;
     }
-    // SAFETY: the entry is part of a `wait_page_queue`, which is part of a `PageWait<R>`, which its
-    // request keeps; the entry was in the queue, so the call was answered with `Called::Gone`, or will
+    // SAFETY: the entry is part of a `wait_page_queue`, which is part of a `PageWait<R>`, which is in
+    // its request; the entry was in the queue, so the call was answered with `Called::Gone`, or will
     // be, and nobody else takes the token.
     let active = unsafe {
         let page_wait = kernel::container_of!(raw, bindings::wait_page_queue, wait);

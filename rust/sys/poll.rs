@@ -80,7 +80,7 @@ pub(crate) fn is_hung_up(mask: u32) -> bool {
 /// # Invariants
 ///
 /// Of an entry that was armed: `head` is null, or the queue on which `entry` is; a wake-up makes it
-/// null. Others are not initialised.
+/// null. Others are not initialised, and are all `Opaque`, so that their memory may be anything.
 struct PollEntry {
     entry: Opaque<bindings::wait_queue_entry>,
     head: Opaque<*mut bindings::wait_queue_head>,
@@ -193,6 +193,15 @@ impl PollEntries {
             // an entry alone whose `head` is null: a wake-up took it off.
             unsafe { ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get()) };
         }
+    }
+
+    /// The memory of the entries, for the owner, as long as they are not armed: `None` if they are.
+    pub(super) fn spare<T>(&self) -> Option<*mut T> {
+        const {
+            assert!(size_of::<T>() <= size_of::<[PollEntry; QUEUES]>());
+            assert!(align_of::<T>() <= align_of::<PollEntry>());
+        };
+        (!self.are_armed()).then(|| (&raw const self.entries).cast_mut().cast())
     }
 
     /// For another request.

@@ -62,7 +62,6 @@ use kernel::{
 use super::{
     few::Few,
     file::File,
-    iocb::PageWait,
     lists::{
         Index,
         Next,
@@ -153,7 +152,7 @@ impl Word for Cell {
 ///
 /// # Invariants
 ///
-/// - Only its owner (see above) touches `iocb`, `page_wait`, `marks` and `data`; but what `R::index`,
+/// - Only its owner (see above) touches `iocb`, `marks` and `data`; but what `R::index`,
 ///   `order`, `run_list`, `workers` and `cancel_elsewhere` look at never changes, and is for everybody,
 ///   as is `key`.
 /// - `data` is there if `marks` say that it is filled: always, but in a [`Blank`].
@@ -164,8 +163,6 @@ impl Word for Cell {
 #[pin_data(PinnedDrop)]
 pub(crate) struct Tracked<R: Request> {
     pub(super) iocb: Opaque<bindings::kiocb>,
-    /// For a page that is being read; `sys::iocb`. It stays for the next request in this memory.
-    pub(super) page_wait: UnsafeCell<Option<KBox<PageWait<R>>>>,
     #[pin]
     work: Work<Tracked<R>>,
     #[pin]
@@ -216,7 +213,7 @@ struct Marks {
     in_line: bool,
 }
 
-// SAFETY: `iocb`, `page_wait`, `marks` and `data` are touched by the one owner only (what `R` shares is
+// SAFETY: `iocb`, `marks` and `data` are touched by the one owner only (what `R` shares is
 // `Sync`), the rest is made for sharing.
 unsafe impl<R: Request> Send for Tracked<R> {}
 // SAFETY: as above.
@@ -289,6 +286,11 @@ impl<R: Request> Tracked<R> {
 
     pub(super) fn is_cancelled(&self) -> bool {
         self.state.is_cancelled()
+    }
+
+    /// Memory for what else its owner waits for; `None` if it is on wait queues of its file.
+    pub(super) fn spare<T>(&self) -> Option<*mut T> {
+        self.polls.spare()
     }
 
     /// Who has the request outside does not give it up: it goes on, and may be cancelled again.
@@ -434,7 +436,6 @@ impl<R: Request> Blank<R> {
             pin_init!(Tracked {
                 // `prep_iocb` fills it in, for those who need one.
                 iocb: Opaque::uninit(),
-                page_wait: UnsafeCell::new(None),
                 work <- new_work!("kaio request"),
                 polls <- PollEntries::new(),
                 run_links <- ListLinks::new(),
