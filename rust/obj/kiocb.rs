@@ -250,7 +250,9 @@ impl Kiocb {
     pub(crate) fn may_be_helped(&self) -> bool {
         let file = &self.ki_filp;
         let quick = match &self.transfer {
-            Some(transfer) => !transfer.write && transfer.nowait && !file.on_disk(),
+            Some(transfer) => {
+                !transfer.write && transfer.nowait && (transfer.pages || !file.on_disk())
+            }
             None => !self.is_sync() && self.provider.is_none(),
         };
         quick && !file.is_last() && self.submitter.is_current()
