@@ -84,7 +84,10 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
     let asked = rw::check(iocb, req, write, |_| true)?;
     let kiocb = req.data();
     let mut buffers = Buffers::none();
-    rw::import(iocb, &kiocb.ki_filp, &mut buffers, write, vector)?;
+    rw::import(iocb, &mut buffers, write, vector)?;
+    kiocb
+        .ki_filp
+        .verify_area(write, iocb.aio_offset, buffers.len())?;
     let given = Given {
         buffers,
         write,

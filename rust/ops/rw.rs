@@ -140,21 +140,14 @@ pub(super) fn check(
     Ok(asked)
 }
 
-/// Reads where the buffers are, and asks whether the caller may.
-pub(super) fn import(
-    iocb: &Iocb,
-    file: &File,
-    buffers: &mut Buffers,
-    write: bool,
-    vector: bool,
-) -> Result {
+/// Reads where the buffers are.
+#[inline]
+pub(super) fn import(iocb: &Iocb, buffers: &mut Buffers, write: bool, vector: bool) -> Result {
     let (addr, len) = (iocb.aio_buf as usize, iocb.aio_nbytes as usize);
-    if vector {
-        buffers.import_vector(write, addr, len)?;
-    } else {
-        buffers.import_single(write, addr, len)?;
+    match vector {
+        true => buffers.import_vector(write, addr, len),
+        false => buffers.import_single(write, addr, len),
     }
-    file.verify_area(write, iocb.aio_offset, buffers.len())
 }
 
 fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Result {
@@ -184,7 +177,11 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         ready: false,
         rounds: 0,
     });
-    import(iocb, file, &mut transfer.buffers, write, vector)?;
+    import(iocb, &mut transfer.buffers, write, vector)?;
+    // `read_now` has asked just now.
+    if !kiocb.missed {
+        file.verify_area(write, iocb.aio_offset, transfer.buffers.len())?;
+    }
     if asked.nowait() && plain {
         return Err(errno::not_supported());
     }
