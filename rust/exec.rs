@@ -154,6 +154,10 @@ impl<'a> Batch<'a> {
     /// many transfers in hand as it can, or after one that could not be done without waiting (no tags,
     /// no blocks allocated yet).
     pub(crate) fn start(&mut self, req: Active<Kiocb>) {
+        if req.view().missed {
+            defer(req, How::Submit);
+            return;
+        }
         if self.has_events() && (req.view().ki_eventfd.is_some() || req.view().stream().is_some()) {
             // Its event, or the eventfd's wake-up, must not come before theirs.
             self.post();

@@ -199,7 +199,6 @@ enum Step {
 /// How far the next attempt may go; `Err` if none is to be made.
 fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
     let may_try = kiocb.may_try(how);
-    let missed = core::mem::take(&mut kiocb.missed);
     let file = &kiocb.ki_filp;
     let Some(transfer) = kiocb.transfer.as_mut() else {
         return Err(Step::Park);
@@ -229,8 +228,7 @@ fn next_effort(kiocb: &mut Kiocb, how: How) -> Result<Effort, Step> {
         How::Work if transfer.pages => Ok(Effort::Page),
         How::Work if file.on_disk() => Ok(Effort::Wait),
         How::Work => Ok(Effort::Moment),
-        _ if transfer.pages && !missed => Ok(Effort::Cached),
-        _ if transfer.pages => Err(Step::Defer),
+        _ if transfer.pages => Ok(Effort::Cached),
         _ if transfer.nowait && transfer.try_first => Ok(Effort::NoWait),
         _ => Err(Step::Defer),
     }
