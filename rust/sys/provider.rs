@@ -99,6 +99,7 @@ struct Owner {
 ///   over. 0: it is gone, and only `promise` and `refs` are looked at.
 /// - `owner` is not 0 while the promise is owed and the request has not ended, or is about to be.
 /// - `iocb` is the provider's, but while no attempt runs and nothing is owed.
+/// - `before` is its too, which is the attempt's, or whoever ends the request.
 /// - `result` is written by who won [`Promise::take`], and read once that is announced.
 #[repr(C)]
 struct Held {
@@ -108,10 +109,8 @@ struct Held {
     owner: Atomic<usize>,
     owners: &'static Owner,
     started: AtomicFlag,
-    /// A completion was owed, and the provider took that back.
-    given_back: AtomicFlag,
-    /// Bytes that were moved before the attempt in hand, or the last.
-    before: Atomic<usize>,
+    /// `ki_iter` and `ki_pos` as the attempt in hand, or the last, found them.
+    before: UnsafeCell<(bindings::iov_iter, i64)>,
     result: UnsafeCell<(i64, i64)>,
     provider: NonNull<ffi::kaio_provider>,
     kept: UnsafeCell<Option<Kept>>,
@@ -222,8 +221,10 @@ impl Provided {
             return Err(ENOMEM);
         };
         // INVARIANT: one reference, no attempt yet.
-        // SAFETY: `this` is memory for it, which nobody else uses.
+        // SAFETY: `this` is memory for it, which nobody else uses. Of the iterator's two copies one at
+        // a time is used, and neither owns what it points into.
         unsafe {
+            let before = (ptr::read(&iocb.ki_iter), iocb.ki_pos);
             this.write(Held {
                 iocb: UnsafeCell::new(iocb),
                 promise: Promise::new(Cell::new()),
@@ -231,8 +232,7 @@ impl Provided {
                 owner: Atomic::new(0),
                 owners,
                 started: AtomicFlag::new(false),
-                given_back: AtomicFlag::new(false),
-                before: Atomic::new(0),
+                before: UnsafeCell::new(before),
                 result: UnsafeCell::new((0, 0)),
                 provider,
                 kept: UnsafeCell::new(Some(kept)),
@@ -297,21 +297,30 @@ impl Provided {
         }
     }
 
-    /// Bytes moved so far, which count even if it goes no further: not those that were only taken, to
-    /// be completed later. Not while the provider has it.
+    /// Bytes moved so far, which count even if it goes no further. Not while the provider has it.
     pub(crate) fn done(&self) -> i64 {
-        let done = match self.held().given_back.load(Relaxed) {
-            true => self.held().before.load(Relaxed),
-            false => self.moved(),
-        };
-        done as i64
-    }
-
-    /// What the iterator says. Not while the provider has it.
-    fn moved(&self) -> usize {
         // SAFETY: the caller is who has the iocb.
         let iocb = unsafe { &*self.iocb() };
-        iocb.ki_nbytes.saturating_sub(count(&iocb.ki_iter))
+        iocb.ki_nbytes.saturating_sub(count(&iocb.ki_iter)) as i64
+    }
+
+    /// An attempt begins: see [`Self::take_back`].
+    fn remember(&self) {
+        let iocb = self.iocb();
+        // SAFETY: the attempt has both. The copy is used only if the original is not any more.
+        unsafe { *self.held().before.get() = (ptr::read(&(*iocb).ki_iter), (*iocb).ki_pos) };
+    }
+
+    /// A completion was owed, and the provider took that back: what the last attempt took, to be
+    /// completed later, was not moved. To be called by whoever ends the request.
+    fn take_back(&self) {
+        let iocb = self.iocb();
+        // SAFETY: the provider is done with the iocb, and the caller has both.
+        unsafe {
+            let (iter, pos) = &*self.held().before.get();
+            (*iocb).ki_iter = ptr::read(iter);
+            (*iocb).ki_pos = *pos;
+        }
     }
 
     /// What it was completed with: res and res2.
@@ -340,7 +349,7 @@ impl Provided {
             // INVARIANT: the provider's reference.
             held.refs.add(1u32, Relaxed);
         }
-        held.before.store(self.moved(), Relaxed);
+        self.remember();
         // Registration refuses a provider without it.
         let retry = self.method().retry?;
         // SAFETY: the iocb is the provider's now, and the caller is in process context.
@@ -446,7 +455,7 @@ impl Provided {
         let gave = self.ask();
         match held.promise.asked(gave) {
             Told::Act => {
-                held.given_back.store(true, Relaxed);
+                self.take_back();
                 // SAFETY: what was stored for a completion is ours: nobody else takes it now.
                 unsafe { (held.owners.complete)(held, held.owner.xchg(0, Full)) };
                 self.release();

@@ -345,7 +345,24 @@ mod suite {
         let provided = provided.map(Provided::again);
         again.into_iter().for_each(|req| drop(attempt(req)));
         assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(provided.map(|p| p.done()), Some(3));
+        assert_eq!(provided.map(|p| (p.done(), p.pos())), Some((3, 3)));
+        Ok(())
+    }
+
+    #[test]
+    fn what_waits_keeps_what_all_attempts_moved() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        rig.moves(3);
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(park(req));
+        assert!(pointer.kick());
+        rig.moves(5);
+        let again = world.next();
+        let provided = again.as_ref().and_then(|req| req.view().provider.as_ref());
+        let provided = provided.map(Provided::again);
+        assert_eq!(again.map(park), Some(true));
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(provided.map(|p| (p.done(), p.pos())), Some((8, 8)));
         Ok(())
     }
 

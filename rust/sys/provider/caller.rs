@@ -5,10 +5,7 @@
 
 use core::ptr;
 
-use kernel::{
-    bindings,
-    sync::atomic::Relaxed, //
-};
+use kernel::bindings;
 
 use super::{
     count,
@@ -139,7 +136,7 @@ impl Provided {
             if promise.ask() == Ask::Ask {
                 let gave = self.ask();
                 if promise.asked(gave) == Told::Act {
-                    self.held().given_back.store(true, Relaxed);
+                    self.take_back();
                     self.release();
                     return match nowait {
                         true => errno::EAGAIN as isize,

@@ -26,11 +26,15 @@ use super::{
 };
 use crate::sys::{
     ffi,
+    iov::Buffers,
     request::Request, //
 };
 
 /// -EIOCBRETRY and -EIOCBQUEUED.
 pub(crate) const PROMISES: [i64; 2] = [RETRY as i64, QUEUED as i64];
+
+/// Bytes that each request asks for.
+pub(crate) const NBYTES: usize = 64;
 
 /// What the method answers.
 #[derive(Clone, Copy)]
@@ -111,8 +115,9 @@ unsafe extern "C" fn retry(iocb: *mut ffi::kaio_iocb) -> isize {
     // SAFETY: as above; the iocb is ours during the attempt.
     unsafe {
         script(iocb).refused += u32::from(!taken);
-        // As if the iterator, which is of nothing, had advanced.
-        (*iocb).ki_nbytes += script(iocb).moves;
+        // As if it had copied.
+        bindings::iov_iter_advance(&mut (*iocb).ki_iter, script(iocb).moves);
+        (*iocb).ki_pos += script(iocb).moves as i64;
     }
     match answer {
         Answer::Retry => RETRY,
@@ -251,15 +256,18 @@ impl Rig {
     }
 
     fn make(&self, owner: &'static Owner) -> Result<(Provided, Pointer)> {
+        let mut buffers = Buffers::none();
+        buffers.import_single(false, 0, NBYTES)?;
         let iocb = ffi::kaio_iocb {
             ki_filp: ptr::null_mut(),
             ki_user_data: 0,
-            ki_nbytes: 0,
+            ki_nbytes: NBYTES,
             ki_opcode: bindings::IOCB_CMD_PREAD as u16,
             ki_ioprio: 0,
             ki_flags: 0,
             ki_pos: 0,
-            ki_iter: bindings::iov_iter::default(),
+            // SAFETY: a copy of a valid one; nobody touches what it points to, which is of no test.
+            ki_iter: unsafe { ptr::read(buffers.rest(0).as_raw()) },
             private: self.0.script.get().cast(),
         };
         let kept = Kept {
@@ -267,10 +275,18 @@ impl Rig {
             _buffers: None,
         };
         let provider = NonNull::new(self.0.provider.get()).ok_or(EINVAL)?;
-        // SAFETY: the test keeps us; an iterator of nothing is valid.
+        // SAFETY: the test keeps us; the iterator points to addresses, not to memory of ours.
         let provided = unsafe { Provided::with_provider(iocb, provider, kept, owner) }?;
         let pointer = Pointer(provided.iocb());
         Ok((provided, pointer))
+    }
+}
+
+impl Provided {
+    /// `ki_pos`, of a request that began at 0. Not while the provider has it.
+    pub(crate) fn pos(&self) -> i64 {
+        // SAFETY: the test is who has the iocb.
+        unsafe { (*self.iocb()).ki_pos }
     }
 }
 
