@@ -17,6 +17,8 @@
 
 #define KAIO_TICKER_C		"/dev/kaio-ticker-c"
 #define KAIO_TICKER_RUST	"/dev/kaio-ticker-rust"
+/* For tests: the one in C, but files have a position. */
+#define KAIO_TICKER_C_SEEK	"/dev/kaio-ticker-c-seek"
 
 /* What the tests of kaio do with it. */
 #define KAIO_TICKER_KICK_EARLY	(1U << 0) /* once: kick before retry returns */
@@ -28,6 +30,10 @@
 #define KAIO_TICKER_WAIT_FIRST	(1U << 6) /* once: a write waits for a tick before it is taken */
 #define KAIO_TICKER_RESTART	(1U << 7) /* once: the result is ERESTARTSYS */
 #define KAIO_TICKER_NOBODY	(1U << 8) /* once: the error of a read is EIOCBQUEUED */
+#define KAIO_TICKER_SOME_FIRST	(1U << 9) /* once: as WAIT_FIRST, but some bytes are taken before */
+#define KAIO_TICKER_FLAGS	((1U << 10) - 1)
+
+#define KAIO_TICKER_SOME	3 /* bytes */
 
 #define KAIO_TICKER_MIN_PERIOD_NS	10000
 #define KAIO_TICKER_MAX_PERIOD_NS	10000000000ULL

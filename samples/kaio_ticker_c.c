@@ -158,24 +158,44 @@ static ssize_t ticker_read(struct ticker *t, struct kaio_iocb *iocb)
 	return kaio_done(iocb);
 }
 
-static ssize_t ticker_write(struct ticker *t, struct kaio_iocb *iocb)
+/* So many bytes of what is written. False: the memory faults. */
+static bool ticker_eat(struct kaio_iocb *iocb, size_t len)
 {
-	struct ticker_wait *wait = iocb->private;
 	char buf[64];
 	size_t n;
 
+	for (; len; len -= n) {
+		n = min(len, sizeof(buf));
+		if (kaio_copy_from(iocb, buf, n) < n)
+			return false;
+	}
+	return true;
+}
+
+/* A write that waits for a tick before it is taken, all of it or the rest. */
+static ssize_t ticker_test_first(struct ticker *t, struct kaio_iocb *iocb, size_t some)
+{
+	struct ticker_wait *wait = iocb->private;
+
+	if (!ticker_eat(iocb, min(some, kaio_left(iocb))))
+		return -EFAULT;
+	guard(spinlock_irqsave)(&t->lock);
+	ticker_line_up(wait, &t->readers, &t->info.waiting);
+	return -EIOCBRETRY;
+}
+
+static ssize_t ticker_write(struct ticker *t, struct kaio_iocb *iocb)
+{
+	struct ticker_wait *wait = iocb->private;
+
 	if (!iocb->ki_nbytes)
 		return 0;
-	if (ticker_test_flag(t, KAIO_TICKER_WAIT_FIRST)) {
-		guard(spinlock_irqsave)(&t->lock);
-		ticker_line_up(wait, &t->readers, &t->info.waiting);
-		return -EIOCBRETRY;
-	}
-	while (kaio_left(iocb)) {
-		n = min(kaio_left(iocb), sizeof(buf));
-		if (kaio_copy_from(iocb, buf, n) < n)
-			return -EFAULT;
-	}
+	if (ticker_test_flag(t, KAIO_TICKER_WAIT_FIRST))
+		return ticker_test_first(t, iocb, 0);
+	if (ticker_test_flag(t, KAIO_TICKER_SOME_FIRST))
+		return ticker_test_first(t, iocb, KAIO_TICKER_SOME);
+	if (!ticker_eat(iocb, kaio_left(iocb)))
+		return -EFAULT;
 	if (ticker_test_early(t, iocb, true))
 		return -EIOCBQUEUED;
 	guard(spinlock_irqsave)(&t->lock);
@@ -282,7 +302,7 @@ static int ticker_set(struct ticker *t, const struct kaio_ticker_config *config)
 {
 	const u64 period = config->period_ns;
 
-	if (config->flags >= KAIO_TICKER_NOBODY << 1 || period > KAIO_TICKER_MAX_PERIOD_NS ||
+	if (config->flags & ~KAIO_TICKER_FLAGS || period > KAIO_TICKER_MAX_PERIOD_NS ||
 	    (period && period < KAIO_TICKER_MIN_PERIOD_NS))
 		return -EINVAL;
 	if ((config->flags & KAIO_TICKER_TWICE_LATE) &&
@@ -336,6 +356,8 @@ static long ticker_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
 	}
 }
 
+static bool ticker_test_seeks(const struct inode *inode);
+
 static int ticker_open(struct inode *inode, struct file *file)
 {
 	struct ticker *t = kzalloc_obj(*t);
@@ -354,7 +376,7 @@ static int ticker_open(struct inode *inode, struct file *file)
 	/* RWF_NOWAIT is known: kaio sees to it. */
 	file->f_mode |= FMODE_NOWAIT;
 	hrtimer_start(&t->timer, ns_to_ktime(t->config.period_ns), HRTIMER_MODE_REL);
-	return stream_open(inode, file);
+	return ticker_test_seeks(inode) ? 0 : stream_open(inode, file);
 }
 
 /* Each request holds its file: there is none any more. */
@@ -372,6 +394,7 @@ static const struct file_operations ticker_fops = {
 	.owner		= THIS_MODULE,
 	.open		= ticker_open,
 	.release	= ticker_release,
+	.llseek		= default_llseek,
 	.read_iter	= kaio_read_iter,
 	.write_iter	= kaio_write_iter,
 	.unlocked_ioctl	= ticker_ioctl,
@@ -394,6 +417,28 @@ static struct miscdevice ticker_misc = {
 	.fops	= &ticker_fops,
 };
 
+/* Its files have a position, which streams have not. */
+static struct miscdevice ticker_test_seek = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "kaio-ticker-c-seek",
+	.fops	= &ticker_fops,
+};
+
+static bool ticker_test_seeks(const struct inode *inode)
+{
+	return iminor(inode) == ticker_test_seek.minor;
+}
+
+static int ticker_test_init(void)
+{
+	return misc_register(&ticker_test_seek);
+}
+
+static void ticker_test_exit(void)
+{
+	misc_deregister(&ticker_test_seek);
+}
+
 static int __init ticker_init(void)
 {
 	int ret = kaio_register_provider(&ticker_provider);
@@ -402,12 +447,22 @@ static int __init ticker_init(void)
 		return ret;
 	ret = misc_register(&ticker_misc);
 	if (ret)
-		kaio_unregister_provider(&ticker_provider);
+		goto unregister;
+	ret = ticker_test_init();
+	if (ret)
+		goto deregister;
+	return 0;
+
+deregister:
+	misc_deregister(&ticker_misc);
+unregister:
+	kaio_unregister_provider(&ticker_provider);
 	return ret;
 }
 
 static void __exit ticker_exit(void)
 {
+	ticker_test_exit();
 	misc_deregister(&ticker_misc);
 	kaio_unregister_provider(&ticker_provider);
 }

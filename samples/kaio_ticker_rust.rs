@@ -90,7 +90,11 @@ const STALL: u32 = 1 << 5;
 const WAIT_FIRST: u32 = 1 << 6;
 const RESTART: u32 = 1 << 7;
 const NOBODY: u32 = 1 << 8;
-const KNOWN: u32 = (1 << 9) - 1;
+const SOME_FIRST: u32 = 1 << 9;
+const KNOWN: u32 = (1 << 10) - 1;
+
+/// Bytes.
+const SOME: usize = 3;
 
 const MIN_PERIOD_NS: u64 = 10_000;
 const MAX_PERIOD_NS: u64 = 10_000_000_000;
@@ -263,21 +267,49 @@ impl Ticker {
         promise.result(Ok(req.done()))
     }
 
-    fn write<'a>(&self, req: &mut Attempt<'a, OpenFile>, promise: Promise<'a>) -> Answer<'a> {
+    /// So many bytes of what is written. `false`: the memory faults.
+    fn eat(req: &mut Attempt<'_, OpenFile>, mut len: usize) -> bool {
         let mut buf = [0; 64];
+        while len > 0 {
+            let n = buf.len().min(len);
+            if req.copy_from(buf.get_mut(..n).unwrap_or_default()) < n {
+                return false;
+            }
+            len -= n;
+        }
+        true
+    }
+
+    /// A write that waits for a tick before it is taken, all of it or the rest.
+    fn test_first<'a>(
+        &self,
+        req: &mut Attempt<'a, OpenFile>,
+        promise: Promise<'a>,
+        some: usize,
+    ) -> Answer<'a> {
+        let some = some.min(req.left());
+        if !Self::eat(req, some) {
+            return promise.result(Err(EFAULT));
+        }
+        let (kick, answer) = promise.kick_later();
+        let _ = self.inner.lock().readers.push(kick, GFP_ATOMIC);
+        answer
+    }
+
+    fn write<'a>(&self, req: &mut Attempt<'a, OpenFile>, promise: Promise<'a>) -> Answer<'a> {
         let len = req.len();
         if len == 0 {
             return promise.result(Ok(0));
         }
         if self.test_flag(WAIT_FIRST) {
-            let (kick, answer) = promise.kick_later();
-            let _ = self.inner.lock().readers.push(kick, GFP_ATOMIC);
-            return answer;
+            return self.test_first(req, promise, 0);
         }
-        while req.left() > 0 {
-            if req.copy_from(&mut buf) == 0 {
-                return promise.result(Err(EFAULT));
-            }
+        if self.test_flag(SOME_FIRST) {
+            return self.test_first(req, promise, SOME);
+        }
+        let left = req.left();
+        if !Self::eat(req, left) {
+            return promise.result(Err(EFAULT));
         }
         if self.test_flag(COMPLETE_EARLY) {
             let (completion, answer) = promise.complete_later();

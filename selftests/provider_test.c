@@ -609,6 +609,22 @@ TEST_F(ticker, cancel_of_a_queued_write)
 	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 }
 
+/* What was taken before the attempt that was given back counts, and no more. */
+TEST_F(ticker, cancel_tells_what_a_queued_write_had_moved_before)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_SOME_FIRST));
+	ASSERT_EQ(1, submit_write(self, &iocb, 8));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, queued, 1));
+	EXPECT_EQ(8 - KAIO_TICKER_SOME, ticker_info(self->file).left);
+	/* The answer may still be on its way back. */
+	EXPECT_TRUE(wait_until(kaio_cancel(self->fd, self->ctx, &iocb) == -EINPROGRESS));
+	expect_end(_metadata, self, &iocb, KAIO_TICKER_SOME, 0);
+}
+
 TEST_F(ticker, a_provider_may_keep_what_it_is_to_complete)
 {
 	struct iocb iocb;
@@ -1005,6 +1021,27 @@ TEST_F(ticker, a_signal_interrupts_write)
 	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 }
 
+/* write(2) of 8 bytes that is interrupted when a first attempt has taken some, a second the rest. */
+static long interrupt_second_attempt(int file, void *buf)
+{
+	struct transfer t = { .file = file, .buf = buf, .len = 8 };
+	struct sleeper writer;
+
+	if (!catch_signal(SIGUSR1, 0) || ticker_set(file, KAIO_TICKER_SOME_FIRST) ||
+	    !fall_asleep(&writer, call_write, &t) || !wait_for(file, waiting, 1) ||
+	    !tick(file) || !wait_for(file, queued, 1))
+		return -EPROTO;
+	pthread_kill(writer.thread, SIGUSR1);
+	return woken(&writer);
+}
+
+TEST_F(ticker, an_interrupted_write_tells_what_was_moved_before)
+{
+	EXPECT_EQ(KAIO_TICKER_SOME, interrupt_second_attempt(self->file, self->buf));
+	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+}
+
 /* Its memory is in use. */
 TEST_F(ticker, a_signal_does_not_interrupt_write_that_is_kept)
 {
@@ -1034,6 +1071,75 @@ TEST_F(ticker, read_and_write_know_what_comes_early)
 	ASSERT_TRUE(tick(self->file));
 	EXPECT_EQ(4, woken(&reader));
 	EXPECT_TRUE(wait_for(self->file, dtors, 2));
+}
+
+/*
+ * Files with a position.
+ */
+
+FIXTURE(seekable)
+{
+	int file;
+	char buf[64];
+};
+
+FIXTURE_SETUP(seekable)
+{
+	ASSERT_TRUE(wait_until(!access(KAIO_TICKER_C_SEEK, R_OK | W_OK)));
+	self->file = open(KAIO_TICKER_C_SEEK, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->file);
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+}
+
+FIXTURE_TEARDOWN(seekable)
+{
+	close(self->file);
+}
+
+static off_t position(int file)
+{
+	return lseek(file, 0, SEEK_CUR);
+}
+
+TEST_F(seekable, read_moves_the_position)
+{
+	ASSERT_EQ(100, lseek(self->file, 100, SEEK_SET));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(3, read(self->file, self->buf, 3));
+	EXPECT_EQ(103, position(self->file));
+	EXPECT_EQ(1, pread(self->file, self->buf, 1, 200));
+	EXPECT_EQ(103, position(self->file));
+}
+
+TEST_F(seekable, write_moves_the_position)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 5 };
+	struct sleeper writer;
+
+	ASSERT_TRUE(fall_asleep(&writer, call_write, &t));
+	EXPECT_EQ(0, position(self->file));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(5, woken(&writer));
+	EXPECT_EQ(5, position(self->file));
+}
+
+/* Not by what was taken and given back: the caller writes that again. */
+TEST_F(seekable, an_interrupted_write_moves_the_position_by_what_it_tells)
+{
+	ASSERT_EQ(KAIO_TICKER_SOME, interrupt_second_attempt(self->file, self->buf));
+	EXPECT_EQ(KAIO_TICKER_SOME, position(self->file));
+}
+
+TEST_F(seekable, an_interrupted_write_that_moved_nothing_leaves_the_position)
+{
+	struct transfer t = { .file = self->file, .buf = self->buf, .len = 5 };
+	struct sleeper writer;
+
+	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
+	ASSERT_TRUE(fall_asleep(&writer, call_write, &t));
+	pthread_kill(writer.thread, SIGUSR1);
+	EXPECT_EQ(-EINTR, woken(&writer));
+	EXPECT_EQ(0, position(self->file));
 }
 
 /*
