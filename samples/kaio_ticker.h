@@ -61,12 +61,17 @@ struct kaio_ticker_config {
  * @cancels: calls of cancel.
  * @dtors: calls of dtor.
  * @ticks: calls of the timer.
+ * @pos: ki_pos when retry was called last.
+ * @user_data: ki_user_data of that request.
  * @waiting: reads that wait for a tick now, and writes that do before they are taken.
  * @queued: writes that wait for a tick now.
  * @stalled: retries that do not return now.
  * @available: bytes that nobody has read yet.
  * @left: kaio_left() when retry was called last.
- * @__reserved: 0.
+ * @attempts: calls of retry for that request, as counted in what the provider keeps for it.
+ * @iocb_flags: its ki_flags.
+ * @opcode: its ki_opcode.
+ * @ioprio: its ki_ioprio.
  */
 struct kaio_ticker_info {
 	__u64	retries;
@@ -75,12 +80,17 @@ struct kaio_ticker_info {
 	__u64	cancels;
 	__u64	dtors;
 	__u64	ticks;
+	__s64	pos;
+	__u64	user_data;
 	__u32	waiting;
 	__u32	queued;
 	__u32	stalled;
 	__u32	available;
 	__u32	left;
-	__u32	__reserved;
+	__u32	attempts;
+	__u32	iocb_flags;
+	__u16	opcode;
+	__u16	ioprio;
 };
 
 #define KAIO_TICKER_IOC_MAGIC	0xBD

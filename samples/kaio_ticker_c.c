@@ -45,6 +45,7 @@ struct ticker_wait {
 	struct list_head	list;
 	u32			*count;	/* of those in the list */
 	struct kaio_iocb	*iocb;
+	u32			attempts;
 };
 
 static struct ticker *ticker_of(struct kaio_iocb *iocb)
@@ -70,9 +71,17 @@ static bool ticker_is_stalled(struct ticker *t)
 
 static void ticker_test_begin(struct ticker *t, struct kaio_iocb *iocb)
 {
+	struct ticker_wait *wait = iocb->private;
+
 	scoped_guard(spinlock_irqsave, &t->lock) {
 		t->info.retries++;
 		t->info.left = kaio_left(iocb);
+		t->info.pos = iocb->ki_pos;
+		t->info.user_data = iocb->ki_user_data;
+		t->info.attempts = ++wait->attempts;
+		t->info.iocb_flags = iocb->ki_flags;
+		t->info.opcode = iocb->ki_opcode;
+		t->info.ioprio = iocb->ki_ioprio;
 		t->info.stalled++;
 	}
 	/* A method must not sleep like this: others of its context wait. */
@@ -208,7 +217,6 @@ static ssize_t ticker_retry(struct kaio_iocb *iocb)
 	struct ticker *t = ticker_of(iocb);
 	struct ticker_wait *wait = iocb->private;
 
-	ticker_test_begin(t, iocb);
 	if (!wait) {
 		wait = kzalloc_obj(*wait, GFP_KERNEL_ACCOUNT);
 		if (!wait)
@@ -217,6 +225,7 @@ static ssize_t ticker_retry(struct kaio_iocb *iocb)
 		wait->iocb = iocb;
 		iocb->private = wait;
 	}
+	ticker_test_begin(t, iocb);
 	return iov_iter_rw(&iocb->ki_iter) == ITER_DEST ? ticker_read(t, iocb) :
 							  ticker_write(t, iocb);
 }
@@ -266,7 +275,7 @@ static enum hrtimer_restart ticker_tick(struct hrtimer *timer)
 	struct ticker *t = container_of(timer, struct ticker, timer);
 	const bool twice = ticker_test_flag(t, KAIO_TICKER_TWICE_LATE);
 	struct kaio_iocb *iocb;
-	unsigned int readers;
+	unsigned int readers, writers;
 	u64 period;
 
 	scoped_guard(spinlock_irqsave, &t->lock) {
@@ -275,6 +284,7 @@ static enum hrtimer_restart ticker_tick(struct hrtimer *timer)
 		period = t->config.period_ns;
 		/* Not those who come back in the meantime. */
 		readers = t->info.waiting;
+		writers = t->info.queued;
 	}
 	/* The lock is not held: ticker_dtor() takes it. */
 	while (readers--) {
@@ -285,7 +295,7 @@ static enum hrtimer_restart ticker_tick(struct hrtimer *timer)
 		if (twice)
 			ticker_kick(t, iocb);
 	}
-	iocb = ticker_first(t, &t->writers);
+	iocb = writers ? ticker_first(t, &t->writers) : NULL;
 	if (iocb) {
 		ticker_complete(t, iocb);
 		/* As ticker_complete(), which looks at what is gone by now. */

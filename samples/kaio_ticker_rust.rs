@@ -13,8 +13,10 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
+            Acquire,
             Atomic,
-            Relaxed, //
+            Relaxed,
+            Release, //
         },
         Arc,
         ArcBorrow,
@@ -79,7 +81,7 @@ impl kernel::Module for Sample {
 
 const MAGIC: u32 = 0xBD;
 const SET: u32 = ioctl::_IOW::<[u64; 2]>(MAGIC, 0);
-const INFO: u32 = ioctl::_IOR::<[u64; 9]>(MAGIC, 1);
+const INFO: u32 = ioctl::_IOR::<[u64; 12]>(MAGIC, 1);
 const TICK: u32 = ioctl::_IO(MAGIC, 2);
 
 const KICK_EARLY: u32 = 1 << 0;
@@ -127,8 +129,14 @@ struct Ticker {
     cancels: Atomic<u64>,
     dtors: Atomic<u64>,
     ticks: Atomic<u64>,
+    pos: Atomic<u64>,
+    user_data: Atomic<u64>,
     stalled: Atomic<u32>,
     left: Atomic<u32>,
+    attempts: Atomic<u32>,
+    iocb_flags: Atomic<u32>,
+    /// And the priority, in the upper half.
+    opcode: Atomic<u32>,
 }
 
 struct Inner {
@@ -147,11 +155,14 @@ impl_has_hr_timer! {
 }
 
 /// Of each request: its end is counted when this is dropped.
-struct Life(Arc<Ticker>);
+struct Life {
+    ticker: Arc<Ticker>,
+    attempts: u32,
+}
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.0.dtors.add(1u64, Relaxed);
+        self.ticker.dtors.add(1u64, Relaxed);
     }
 }
 
@@ -175,8 +186,13 @@ impl Ticker {
                 cancels: Atomic::new(0),
                 dtors: Atomic::new(0),
                 ticks: Atomic::new(0),
+                pos: Atomic::new(0),
+                user_data: Atomic::new(0),
                 stalled: Atomic::new(0),
                 left: Atomic::new(0),
+                attempts: Atomic::new(0),
+                iocb_flags: Atomic::new(0),
+                opcode: Atomic::new(0),
             }),
             GFP_KERNEL,
         )
@@ -201,9 +217,17 @@ impl Ticker {
         false
     }
 
-    fn test_begin(&self, left: usize) {
-        self.retries.add(1u64, Relaxed);
-        self.left.store(left as u32, Relaxed);
+    fn test_begin(&self, req: &mut Attempt<'_, OpenFile>) {
+        req.state().attempts += 1;
+        self.left.store(req.left() as u32, Relaxed);
+        self.pos.store(req.pos() as u64, Relaxed);
+        self.user_data.store(req.user_data(), Relaxed);
+        self.attempts.store(req.state().attempts, Relaxed);
+        self.iocb_flags.store(req.flags() as u32, Relaxed);
+        let ioprio = u32::from(req.ioprio()) << 16;
+        self.opcode.store(u32::from(req.opcode()) | ioprio, Relaxed);
+        // Last: whoever sees it sees the rest.
+        self.retries.fetch_add(1u64, Release);
         self.stalled.add(1u32, Relaxed);
         // A method must not sleep like this: others of its context wait. At most 30 s.
         for _ in 0..30_000 {
@@ -390,7 +414,7 @@ impl OpenFile {
     }
 
     fn info(&self, arg: UserPtr) -> Result {
-        let mut writer = UserSlice::new(arg, size_of::<[u64; 9]>()).writer();
+        let mut writer = UserSlice::new(arg, size_of::<[u64; 12]>()).writer();
         let t = &self.ticker;
         for counter in [
             &t.retries,
@@ -399,8 +423,10 @@ impl OpenFile {
             &t.cancels,
             &t.dtors,
             &t.ticks,
+            &t.pos,
+            &t.user_data,
         ] {
-            writer.write(&counter.load(Relaxed))?;
+            writer.write(&counter.load(Acquire))?;
         }
         let inner = t.inner.lock();
         let now = [
@@ -409,7 +435,9 @@ impl OpenFile {
             t.stalled.load(Relaxed),
             inner.available,
             t.left.load(Relaxed),
-            0,
+            t.attempts.load(Relaxed),
+            t.iocb_flags.load(Relaxed),
+            t.opcode.load(Relaxed),
         ];
         drop(inner);
         for value in now {
@@ -438,7 +466,10 @@ impl Provider for OpenFile {
     }
 
     fn begin(this: ArcBorrow<'_, Self>) -> Result<Life> {
-        Ok(Life(this.ticker.clone()))
+        Ok(Life {
+            ticker: this.ticker.clone(),
+            attempts: 0,
+        })
     }
 
     fn retry<'a>(
@@ -446,7 +477,7 @@ impl Provider for OpenFile {
         req: &mut Attempt<'a, Self>,
         promise: Promise<'a>,
     ) -> Answer<'a> {
-        this.ticker.test_begin(req.left());
+        this.ticker.test_begin(req);
         match req.is_write() {
             true => this.ticker.write(req, promise),
             false => this.ticker.read(req, promise),

@@ -257,6 +257,91 @@ TEST_F(ticker, a_vector_is_filled_over_several_attempts)
 	EXPECT_EQ(0, memcmp(second, "defgh", 5));
 }
 
+/* What the methods see of a request, and go on seeing. */
+TEST_F(ticker, retry_knows_the_request)
+{
+	struct iocb iocb;
+
+	prep_pread(&iocb, self->file, self->buf, 10, 100);
+	iocb.aio_data = 7;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(100, ticker_info(self->file).pos);
+	EXPECT_EQ(7, ticker_info(self->file).user_data);
+	EXPECT_EQ(IOCB_CMD_PREAD, ticker_info(self->file).opcode);
+	EXPECT_EQ(1, ticker_info(self->file).attempts);
+	EXPECT_EQ(0, ticker_info(self->file).iocb_flags & RWF_NOWAIT);
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 3));
+	/* The second attempt had four bytes. */
+	EXPECT_EQ(104, ticker_info(self->file).pos);
+	EXPECT_EQ(7, ticker_info(self->file).user_data);
+	EXPECT_EQ(IOCB_CMD_PREAD, ticker_info(self->file).opcode);
+	EXPECT_EQ(3, ticker_info(self->file).attempts);
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 10, 0);
+}
+
+TEST_F(ticker, retry_knows_a_write)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_SOME_FIRST));
+	prep_pwrite(&iocb, self->file, self->buf, 8, 1000);
+	iocb.aio_data = 7;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(1000, ticker_info(self->file).pos);
+	EXPECT_EQ(IOCB_CMD_PWRITE, ticker_info(self->file).opcode);
+	ASSERT_TRUE(tick(self->file));
+	ASSERT_TRUE(wait_for(self->file, retries, 2));
+	EXPECT_EQ(1000 + KAIO_TICKER_SOME, ticker_info(self->file).pos);
+	ASSERT_TRUE(wait_for(self->file, queued, 1));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 8, 2);
+}
+
+/* And each has what the provider keeps for it to itself. */
+TEST_F(ticker, retry_knows_a_vector)
+{
+	const struct iovec iov = { .iov_base = self->buf, .iov_len = 5 };
+	struct iocb read, write;
+
+	prep_preadv(&read, self->file, &iov, 1, 0);
+	read.aio_data = 8;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &read));
+	EXPECT_EQ(IOCB_CMD_PREADV, ticker_info(self->file).opcode);
+	EXPECT_EQ(8, ticker_info(self->file).user_data);
+	prep_pwritev(&write, self->file, &iov, 1, 0);
+	write.aio_data = 9;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &write));
+	EXPECT_EQ(IOCB_CMD_PWRITEV, ticker_info(self->file).opcode);
+	EXPECT_EQ(9, ticker_info(self->file).user_data);
+	EXPECT_EQ(1, ticker_info(self->file).attempts);
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &read));
+	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &write));
+}
+
+TEST_F(ticker, retry_knows_flags_and_priority)
+{
+	/* IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 3) */
+	const __u16 priority = 2 << 13 | 3;
+	struct iocb iocb;
+
+	prep_pread(&iocb, self->file, self->buf, 5, 0);
+	iocb.aio_data = 7;
+	iocb.aio_rw_flags = RWF_NOWAIT;
+	iocb.aio_flags = IOCB_FLAG_IOPRIO;
+	iocb.aio_reqprio = priority;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	expect_end(_metadata, self, &iocb, -EAGAIN, 0);
+	/* In the kernel it is the same bit. */
+	EXPECT_EQ(RWF_NOWAIT, ticker_info(self->file).iocb_flags & RWF_NOWAIT);
+	EXPECT_EQ(priority, ticker_info(self->file).ioprio);
+}
+
 TEST_F(ticker, nothing_is_read_at_once)
 {
 	struct iocb iocb;
@@ -924,6 +1009,21 @@ TEST_F(ticker, read_takes_what_is_there)
 	EXPECT_EQ(1, ticker_info(self->file).dtors);
 }
 
+/* No submitter gave it any. */
+TEST_F(ticker, read_has_no_user_data)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(1, submit_read(self, &iocb, 4));
+	EXPECT_EQ(7, ticker_info(self->file).user_data);
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 4, 0);
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(4, read(self->file, self->buf, 4));
+	EXPECT_EQ(0, ticker_info(self->file).user_data);
+	EXPECT_EQ(IOCB_CMD_PREAD, ticker_info(self->file).opcode);
+}
+
 TEST_F(ticker, read_with_O_NONBLOCK)
 {
 	ASSERT_EQ(0, fcntl(self->file, F_SETFL, O_NONBLOCK));
@@ -1106,6 +1206,7 @@ TEST_F(seekable, read_moves_the_position)
 	ASSERT_EQ(100, lseek(self->file, 100, SEEK_SET));
 	ASSERT_TRUE(tick(self->file));
 	EXPECT_EQ(3, read(self->file, self->buf, 3));
+	EXPECT_EQ(100, ticker_info(self->file).pos);
 	EXPECT_EQ(103, position(self->file));
 	EXPECT_EQ(1, pread(self->file, self->buf, 1, 200));
 	EXPECT_EQ(103, position(self->file));
