@@ -228,7 +228,7 @@ EXPORT_SYMBOL_GPL(kaio_kick);
  * @iocb: the request. Must not be touched after this, but by dtor.
  * @res: the result: bytes of all attempts, or a negative errno, which counts even
  *	if earlier attempts have moved some. No promise: -EIOCBRETRY and -EIOCBQUEUED
- *	are reported, and are -EIO.
+ *	are reported, and are -EIO. So is more than ki_nbytes, which is that many.
  * @res2: io_event.res2.
  *
  * Once for each -EIOCBQUEUED; it may come before retry has returned that.

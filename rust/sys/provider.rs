@@ -353,7 +353,22 @@ impl Provided {
         // Registration refuses a provider without it.
         let retry = self.method().retry?;
         // SAFETY: the iocb is the provider's now, and the caller is in process context.
-        Some(unsafe { retry(self.iocb()) })
+        let ret = unsafe { retry(self.iocb()) };
+        Some(self.checked(ret, c"answers with more bytes than were asked for"))
+    }
+
+    /// A result as the caller may trust it: it is about no more than its memory.
+    fn checked(&self, res: isize, wrong: &CStr) -> isize {
+        let Ok(bytes) = usize::try_from(res) else {
+            return res;
+        };
+        // SAFETY: who gives a result, or is just told it, is who has the iocb.
+        let asked = unsafe { (*self.iocb()).ki_nbytes };
+        if bytes <= asked {
+            return res;
+        }
+        self.report(wrong);
+        asked as isize
     }
 
     /// Tells the promise what was answered.
@@ -614,7 +629,7 @@ unsafe extern "C" fn kaio_held_complete(
             this.report(c"completes with -EIOCBRETRY or -EIOCBQUEUED, which is no result");
             EIO.to_errno() as isize
         }
-        res => res,
+        res => this.checked(res, c"completes with more bytes than were asked for"),
     };
     // SAFETY: by the invariant it is ours to write.
     unsafe { *held.result.get() = (res as i64, res2 as i64) };

@@ -17,7 +17,8 @@ mod suite {
                     Calls,
                     Early,
                     Pointer,
-                    Rig, //
+                    Rig,
+                    NBYTES, //
                 },
                 Attempted,
                 Provided, //
@@ -210,6 +211,19 @@ mod suite {
     }
 
     #[test]
+    fn no_result_is_more_than_was_asked_for() -> Result {
+        let most = NBYTES as isize;
+        for (res, told) in [(most, most), (most + 1, most), (isize::MAX, most)] {
+            let rig = Rig::new(Answer::Result(res))?;
+            assert_eq!(rig.read(false)?, told);
+            rig.answers(Answer::Queued);
+            rig.does_early(Early::Complete(res as i64, 0));
+            assert_eq!(rig.read(false)?, told);
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_completion_counts_more_than_the_answer() -> Result {
         let (world, rig) = (World::new()?, Rig::new(Answer::Result(1))?);
         rig.does_early(Early::Complete(5, 6));
@@ -276,6 +290,107 @@ mod suite {
     }
 
     #[test]
+    fn without_cancel_what_waits_ends_and_is_still_owed_a_kick() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+        rig.has_only_retry();
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(park(req));
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(world.seen(), CANCELLED);
+        assert!(pointer.kick());
+        assert!(!pointer.kick());
+        assert_eq!(rig.calls(), calls(1, 0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn without_cancel_what_is_queued_goes_on() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        rig.has_only_retry();
+        let (req, pointer) = request(&world, &rig)?;
+        assert!(attempt(req).is_none());
+        assert_eq!(world.index.cancel(KEY), None);
+        assert_eq!(world.seen(), Seen::default());
+        assert!(pointer.complete(1, 2));
+        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(rig.calls(), calls(1, 0, 0));
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_may_complete_instead() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        rig.during_cancel(KBox::new(
+            |it: Pointer| {
+                let _ = it.complete(1, 2);
+            },
+            GFP_KERNEL,
+        )?);
+        let (req, pointer) = request(&world, &rig)?;
+        let provided = req.view().provider.as_ref().map(Provided::again);
+        assert!(attempt(req).is_none());
+        // And returns 0.
+        assert_eq!(world.index.cancel(KEY), Some(true));
+        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(provided.map(|p| p.res2()), Some(2));
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        assert!(!pointer.complete(1, 2));
+        Ok(())
+    }
+
+    #[test]
+    fn cancel_may_complete_a_read_instead() -> Result {
+        let rig = Rig::new(Answer::Queued)?;
+        rig.during_cancel(KBox::new(
+            |it: Pointer| {
+                let _ = it.complete(5, 0);
+            },
+            GFP_KERNEL,
+        )?);
+        assert_eq!(rig.read(true)?, 5);
+        assert_eq!(rig.calls(), calls(1, 1, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_kick_during_cancel_is_the_end_of_the_promise() -> Result {
+        for keeps in [false, true] {
+            let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
+            if keeps {
+                rig.keeps();
+            }
+            rig.during_cancel(KBox::new(
+                |it: Pointer| {
+                    let _ = it.kick();
+                },
+                GFP_KERNEL,
+            )?);
+            let (req, pointer) = request(&world, &rig)?;
+            assert!(park(req));
+            assert_eq!(world.index.cancel(KEY), Some(true));
+            assert_eq!(world.seen(), CANCELLED);
+            assert_eq!(rig.calls(), calls(1, 1, 1));
+            assert!(!pointer.kick());
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn unregistering_waits_for_the_last_request() -> Result {
+        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
+        rig.register(Some(&rig))?;
+        let (req, pointer) = request(&world, &rig)?;
+        let none_left = attempt(req).is_none();
+        let early = rig.unregister_during(|| {
+            let _ = pointer.complete(1, 2);
+        });
+        assert_eq!((none_left, early), (true, Ok(false)));
+        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(rig.calls(), calls(1, 0, 1));
+        Ok(())
+    }
+
+    #[test]
     fn the_end_of_a_context_asks_for_what_is_queued() -> Result {
         let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
         let (req, _) = request(&world, &rig)?;
@@ -322,7 +437,7 @@ mod suite {
         let (req, pointer) = request(&world, &rig)?;
         assert!(attempt(req).is_none());
         let closing = world.clone();
-        rig.during_cancel(KBox::new(move || closing.index.close(), GFP_KERNEL)?);
+        rig.during_cancel(KBox::new(move |_| closing.index.close(), GFP_KERNEL)?);
         assert_eq!(world.index.cancel(KEY), None);
         // By who cancelled, and for the context.
         assert_eq!(rig.calls(), calls(1, 2, 0));

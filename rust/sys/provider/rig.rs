@@ -10,7 +10,21 @@ use core::ptr::{
 use kernel::{
     bindings,
     prelude::*,
-    types::Opaque, //
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    types::Opaque,
+    workqueue, //
 };
 
 use super::{
@@ -68,7 +82,7 @@ struct Script {
     moves: usize,
     gives_back: bool,
     /// What happens while the cancel method runs; once.
-    during_cancel: Option<KBox<dyn Fn()>>,
+    during_cancel: Option<KBox<dyn Fn(Pointer)>>,
     calls: Calls,
     /// Kicks and completions that were refused.
     refused: u32,
@@ -133,7 +147,7 @@ unsafe extern "C" fn cancel(iocb: *mut ffi::kaio_iocb) -> kernel::ffi::c_int {
         script(iocb).during_cancel.take()
     };
     if let Some(during) = during {
-        during();
+        during(Pointer(iocb));
     }
     // SAFETY: as above.
     match unsafe { script(iocb).gives_back } {
@@ -145,6 +159,17 @@ unsafe extern "C" fn cancel(iocb: *mut ffi::kaio_iocb) -> kernel::ffi::c_int {
 unsafe extern "C" fn dtor(iocb: *mut ffi::kaio_iocb) {
     // SAFETY: as above.
     unsafe { script(iocb) }.calls.dtor += 1;
+}
+
+/// Whether it was in time.
+fn in_time(mut ready: impl FnMut() -> bool) -> bool {
+    (0..20_000).any(|_| {
+        let now = ready();
+        if !now {
+            fsleep(Delta::from_millis(1));
+        }
+        now
+    })
 }
 
 impl Rig {
@@ -160,8 +185,7 @@ impl Rig {
                     cancel: Some(cancel),
                     dtor: Some(dtor),
                     list: bindings::list_head::default(),
-                    // Nobody waits for them: it is in no table.
-                    users: bindings::atomic_t { counter: 1 << 20 },
+                    users: bindings::atomic_t::default(),
                 }),
                 script: Opaque::new(Script {
                     answer,
@@ -192,8 +216,37 @@ impl Rig {
 
     /// After [`Self::register`] succeeded.
     pub(crate) fn unregister(&self) {
-        // SAFETY: registered; nobody has found it, so nobody has counted it.
+        // SAFETY: registered.
         unsafe { ffi::kaio_unregister_provider(self.0.provider.get()) };
+    }
+
+    /// Unregisters in another task, and does `deed` when it could have returned long ago. Whether it
+    /// had; or that it did not return at all.
+    pub(crate) fn unregister_during(&self, deed: impl FnOnce()) -> Result<bool> {
+        let provider = self.0.provider.get() as usize;
+        let returned = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
+        let tell = returned.clone();
+        let other = Rig::new(Answer::Retry)?;
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            // SAFETY: registered; and we wait below.
+            unsafe { ffi::kaio_unregister_provider(provider as *mut ffi::kaio_provider) };
+            tell.store(1u32, Release);
+        })?;
+        // What has to be waited for each time takes as long as the rest of the first one.
+        let mut left = 3;
+        let seen = in_time(|| {
+            if other.register(Some(self)).is_ok() {
+                other.unregister();
+                left -= 1;
+            }
+            left == 0
+        });
+        let early = returned.load(Acquire) != 0;
+        deed();
+        match in_time(|| returned.load(Acquire) != 0) && seen {
+            true => Ok(early),
+            false => Err(ETIME),
+        }
     }
 
     /// Some field is not as it must be.
@@ -224,6 +277,14 @@ impl Rig {
         self.script().moves = bytes;
     }
 
+    /// It has no method but retry.
+    pub(crate) fn has_only_retry(&self) {
+        // SAFETY: no request is there yet.
+        let provider = unsafe { &mut *self.0.provider.get() };
+        provider.cancel = None;
+        provider.dtor = None;
+    }
+
     pub(crate) fn keeps(&self) {
         self.script().gives_back = false;
     }
@@ -232,7 +293,7 @@ impl Rig {
         self.script().gives_back = true;
     }
 
-    pub(crate) fn during_cancel(&self, during: KBox<dyn Fn()>) {
+    pub(crate) fn during_cancel(&self, during: KBox<dyn Fn(Pointer)>) {
         self.script().during_cancel = Some(during);
     }
 
@@ -275,6 +336,10 @@ impl Rig {
             _buffers: None,
         };
         let provider = NonNull::new(self.0.provider.get()).ok_or(EINVAL)?;
+        // SAFETY: it is as atomic for C.
+        let users = unsafe { Atomic::from_ptr(&raw mut (*provider.as_ptr()).users.counter) };
+        // As kaio_provider_get() does.
+        users.add(1i32, Relaxed);
         // SAFETY: the test keeps us; the iterator points to addresses, not to memory of ours.
         let provided = unsafe { Provided::with_provider(iocb, provider, kept, owner) }?;
         let pointer = Pointer(provided.iocb());
