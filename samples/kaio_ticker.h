@@ -29,7 +29,7 @@
 #define KAIO_TICKER_STALL	(1U << 5) /* retry does not return, until this is cleared */
 #define KAIO_TICKER_WAIT_FIRST	(1U << 6) /* once: a write waits for a tick before it is taken */
 #define KAIO_TICKER_RESTART	(1U << 7) /* once: the result is ERESTARTSYS */
-#define KAIO_TICKER_NOBODY	(1U << 8) /* once: the error of a read is EIOCBQUEUED */
+#define KAIO_TICKER_NOBODY	(1U << 8) /* once: the error is EIOCBQUEUED */
 #define KAIO_TICKER_SOME_FIRST	(1U << 9) /* once: as WAIT_FIRST, but some bytes are taken before */
 #define KAIO_TICKER_FLAGS	((1U << 10) - 1)
 
@@ -45,7 +45,7 @@
  * @flags: KAIO_TICKER_* bits. EOPNOTSUPP: the interface does not let it do that
  *	(in Rust nothing can be done twice), or it would be a crash
  *	(%KAIO_TICKER_TWICE_LATE without debug assertions), or the read would never
- *	end (%KAIO_TICKER_NOBODY in C, where this is a promise).
+ *	end (%KAIO_TICKER_NOBODY in C, where retry promises by this).
  */
 struct kaio_ticker_config {
 	__u64	period_ns;

@@ -246,11 +246,12 @@ impl Ticker {
 
     fn complete(&self, completion: Completion, bytes: usize) {
         self.completions.add(1u64, Relaxed);
-        let res = match self.test_flag(RESTART) {
-            true => i64::from(ERESTARTSYS.to_errno()),
-            false => bytes as i64,
+        let result = match (self.test_flag(RESTART), self.test_flag(NOBODY)) {
+            (true, _) => Err(ERESTARTSYS),
+            (_, true) => Err(EIOCBQUEUED),
+            _ => Ok(bytes),
         };
-        completion.complete(res, self.ticks.load(Relaxed) as i64);
+        completion.complete(result, self.ticks.load(Relaxed) as i64);
     }
 
     fn read<'a>(&self, req: &mut Attempt<'a, OpenFile>, promise: Promise<'a>) -> Answer<'a> {

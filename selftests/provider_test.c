@@ -596,6 +596,12 @@ TEST_F(ticker, nobody_owes_a_completion_by_an_error)
 	ASSERT_EQ(1, submit_read(self, &iocb, 4));
 	expect_end(_metadata, self, &iocb, -EIO, 0);
 	EXPECT_TRUE(wait_for(self->file, dtors, 1));
+	/* Nor of another completion, which would be reported. */
+	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_NOBODY));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, -EIO, 1);
+	EXPECT_FALSE(log_says(self->log, "no result"));
 }
 
 TEST_F(ticker, a_second_completion_is_refused)

@@ -63,9 +63,9 @@ struct kaio_iocb {
 /**
  * struct kaio_provider - a driver's operation.
  * @name: of the driver, for messages.
- * @owner: THIS_MODULE.
+ * @owner: THIS_MODULE, of whoever registers it.
  * @fops: requests on files with these operations are given to the methods
- *	below. Their owner must be @owner: it is the open file that keeps the
+ *	below. Their owner must be @owner too: it is the open file that keeps the
  *	module.
  * @flags: KAIO_PROVIDES_READ, KAIO_PROVIDES_WRITE or both.
  * @retry: do what can be done without waiting. Returns the result (bytes, or a
@@ -101,7 +101,9 @@ struct kaio_provider {
 	atomic_t			users;
 };
 
-int kaio_register_provider(struct kaio_provider *provider);
+int __kaio_register_provider(struct kaio_provider *provider, struct module *caller);
+/* By the module that the methods are in, as all that keeps that is its own files. */
+#define kaio_register_provider(provider)	__kaio_register_provider(provider, THIS_MODULE)
 void kaio_unregister_provider(struct kaio_provider *provider);
 
 void kaio_kick(struct kaio_iocb *iocb);

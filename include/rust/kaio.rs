@@ -52,14 +52,15 @@ mod ffi {
     include!(concat!(env!("KAIO_OBJ"), "/rust/kaio_bindings.rs"));
 }
 
-const EIO: i64 = -(bindings::EIO as i64);
+const EIO: isize = -(bindings::EIO as isize);
 
-/// An error as an answer. `EIOCBQUEUED` is a promise to complete, and nobody would keep it: `EIO`.
+/// A result as C has it. `EIOCBQUEUED` is a promise to complete, and nobody would keep it: `EIO`.
 /// (`EIOCBRETRY` is no errno, so no `Error` can be that.)
-fn answer_of(e: Error) -> isize {
-    match e.to_errno() as isize {
-        QUEUED => EIO as isize,
-        errno => errno,
+fn answer_of(result: Result<usize>) -> isize {
+    match result.map_err(|e| e.to_errno() as isize) {
+        Ok(bytes) => bytes.min(isize::MAX as usize) as isize,
+        Err(QUEUED) => EIO,
+        Err(errno) => errno,
     }
 }
 
@@ -228,10 +229,7 @@ impl<'a> Promise<'a> {
     /// The request is over: bytes, of all attempts, or why not. Bytes that were moved count more than
     /// an error. `EIOCBQUEUED` is `EIO`: only [`Self::complete_later`] makes that promise.
     pub(crate) fn result(self, result: Result<usize>) -> Answer<'a> {
-        Self::answer(match result {
-            Ok(bytes) => bytes.min(isize::MAX as usize) as isize,
-            Err(e) => answer_of(e),
-        })
+        Self::answer(answer_of(result))
     }
 
     /// It is to be retried when it is kicked (`-EIOCBRETRY`).
@@ -291,12 +289,13 @@ unsafe impl Send for Completion {}
 unsafe impl Sync for Completion {}
 
 impl Completion {
-    /// The request is over: bytes, those of earlier attempts included, or a negative errno (which
-    /// they do not outweigh); and `io_event.res2`. Any context, hard interrupt included.
-    pub(crate) fn complete(self, res: i64, res2: i64) {
+    /// The request is over: bytes, those of earlier attempts included, or why not (which they do not
+    /// outweigh); and `io_event.res2`. `EIOCBQUEUED` is `EIO`. Any context, hard interrupt included.
+    pub(crate) fn complete(self, result: Result<usize>, res2: i64) {
         let this = ManuallyDrop::new(self);
+        let res = answer_of(result);
         // SAFETY: by the invariant, and once: it is not dropped.
-        unsafe { ffi::kaio_complete(this.0.as_ptr(), res as isize, res2 as isize) };
+        unsafe { ffi::kaio_complete(this.0.as_ptr(), res, res2 as isize) };
     }
 
     /// Whether it is for this request.
@@ -308,7 +307,7 @@ impl Completion {
 impl Drop for Completion {
     fn drop(&mut self) {
         // SAFETY: by the invariant, and once.
-        unsafe { ffi::kaio_complete(self.0.as_ptr(), EIO as isize, 0) };
+        unsafe { ffi::kaio_complete(self.0.as_ptr(), EIO, 0) };
     }
 }
 
@@ -398,7 +397,7 @@ impl<P: Provider> Registration<P> {
             GFP_KERNEL,
         )?;
         // SAFETY: pinned, and unregistered before it goes; the methods hold what they promise.
-        to_result(unsafe { ffi::kaio_register_provider(inner.provider.get()) })?;
+        to_result(unsafe { ffi::__kaio_register_provider(inner.provider.get(), owner()) })?;
         // SAFETY: likewise.
         let ret = unsafe { bindings::misc_register(inner.misc.get()) };
         if ret != 0 {
@@ -510,14 +509,14 @@ impl<P: Provider> Methods<P> {
     unsafe extern "C" fn retry(raw: *mut ffi::kaio_iocb) -> isize {
         // Who keeps the promise does so by this pointer, not by one that goes with the attempt.
         let Some(raw) = NonNull::new(raw) else {
-            return answer_of(EINVAL);
+            return answer_of(Err(EINVAL));
         };
         // SAFETY: kaio gives us the iocb for this call, and holds its file.
         let (iocb, this) = unsafe { (&mut *raw.as_ptr(), Self::of((*raw.as_ptr()).ki_filp)) };
         if iocb.private.is_null() {
             match P::begin(this).and_then(|state| Ok(KBox::new(state, GFP_KERNEL_ACCOUNT)?)) {
                 Ok(state) => iocb.private = KBox::into_raw(state).cast(),
-                Err(e) => return answer_of(e),
+                Err(e) => return answer_of(Err(e)),
             }
         }
         let promise = Promise {

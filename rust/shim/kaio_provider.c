@@ -47,21 +47,22 @@ static struct kaio_provider *kaio_provider_of(const struct file *file, bool writ
 }
 
 /**
- * kaio_register_provider - give requests on files of a driver to its methods.
+ * __kaio_register_provider - give requests on files of a driver to its methods.
  * @provider: what and how. Stays the caller's, and must stay as it is until
  *	kaio_unregister_provider() has returned.
+ * @caller: THIS_MODULE, which kaio_register_provider() adds.
  *
  * Before the first file with @provider->fops is opened: requests that were
  * submitted before go to the file operations. Those on regular files always do.
  *
  * Context: process; may sleep.
- * Return: 0; -EINVAL: a field is missing or wrong, or the file operations belong to
- * another module; -EEXIST: they have a provider.
+ * Return: 0; -EINVAL: a field is missing or wrong, or it or the file operations belong
+ * to another module, or to none; -EEXIST: they have a provider.
  */
-int kaio_register_provider(struct kaio_provider *provider)
+int __kaio_register_provider(struct kaio_provider *provider, struct module *caller)
 {
 	if (!provider->name || !provider->fops || !provider->retry ||
-	    provider->fops->owner != provider->owner || !provider->flags ||
+	    provider->owner != caller || provider->fops->owner != caller || !provider->flags ||
 	    provider->flags & ~(KAIO_PROVIDES_READ | KAIO_PROVIDES_WRITE))
 		return -EINVAL;
 	guard(mutex)(&kaio_providers_mutex);
@@ -72,7 +73,7 @@ int kaio_register_provider(struct kaio_provider *provider)
 	static_branch_inc(&kaio_any);
 	return 0;
 }
-EXPORT_SYMBOL_GPL(kaio_register_provider);
+EXPORT_SYMBOL_GPL(__kaio_register_provider);
 
 /**
  * kaio_unregister_provider - the opposite.

@@ -16,6 +16,7 @@ mod suite {
                     Answer,
                     Calls,
                     Early,
+                    Fault,
                     Pointer,
                     Rig,
                     NBYTES, //
@@ -86,7 +87,6 @@ mod suite {
     fn file_operations_have_one_provider() -> Result {
         let (first, second) = (Rig::new(Answer::Retry)?, Rig::new(Answer::Retry)?);
         assert_eq!(first.register(None), Err(EINVAL));
-        assert!(first.is_refused_without_retry());
         let registered = first.register(Some(&first));
         let same = second.register(Some(&first));
         let other = second.register(Some(&second));
@@ -104,6 +104,27 @@ mod suite {
         let again = second.register(Some(&first));
         assert_eq!(again, Ok(()));
         second.unregister();
+        Ok(())
+    }
+
+    #[test]
+    fn a_provider_must_be_whole_and_of_who_registers_it() -> Result {
+        let refused = [
+            Fault::Name,
+            Fault::Files,
+            Fault::Retry,
+            Fault::NoFlags,
+            Fault::Flags,
+            Fault::Foreign,
+            Fault::ForeignFiles,
+            Fault::Ownerless,
+            Fault::Both,
+        ];
+        for fault in refused {
+            let ret = Rig::new(Answer::Retry)?.register_with(fault);
+            assert_eq!((fault as u32, ret), (fault as u32, Err(EINVAL)));
+        }
+        assert_eq!(Rig::new(Answer::Retry)?.register_with(Fault::None), Ok(()));
         Ok(())
     }
 

@@ -67,6 +67,26 @@ pub(crate) enum Early {
     Complete(i64, i64),
 }
 
+/// What is wrong with a provider.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    None,
+    Name,
+    Files,
+    Retry,
+    NoFlags,
+    /// One that there is not.
+    Flags,
+    /// It is another module's than that of whoever registers it and of the file operations.
+    Foreign,
+    /// The file operations are.
+    ForeignFiles,
+    /// Neither says whose it is, and a module registers it.
+    Ownerless,
+    /// Both are another module's.
+    Both,
+}
+
 /// How often what was called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Calls {
@@ -210,7 +230,8 @@ impl Rig {
             let provider = &mut *self.0.provider.get();
             provider.flags = ffi::KAIO_PROVIDES_READ;
             provider.fops = whose.map_or(ptr::null(), |rig| rig.0.fops.get());
-            kernel::error::to_result(ffi::kaio_register_provider(provider))
+            // No module's, as of a driver that is built in.
+            kernel::error::to_result(ffi::__kaio_register_provider(provider, ptr::null_mut()))
         }
     }
 
@@ -249,14 +270,34 @@ impl Rig {
         }
     }
 
-    /// Some field is not as it must be.
-    pub(crate) fn is_refused_without_retry(&self) -> bool {
+    /// What comes of registering it with that fault.
+    pub(crate) fn register_with(&self, fault: Fault) -> Result {
+        let module = ptr::dangling_mut::<bindings::module>();
+        let mut caller = ptr::null_mut();
         // SAFETY: as in `register`.
-        unsafe { (*self.0.provider.get()).retry = None };
-        let refused = self.register(Some(self)) == Err(EINVAL);
-        // SAFETY: as in `register`.
-        unsafe { (*self.0.provider.get()).retry = Some(retry) };
-        refused
+        let provider = unsafe { &mut *self.0.provider.get() };
+        // SAFETY: only registering looks at them.
+        let fops = unsafe { &mut *self.0.fops.get() };
+        provider.flags = ffi::KAIO_PROVIDES_READ;
+        provider.fops = fops;
+        match fault {
+            Fault::None => {}
+            Fault::Name => provider.name = ptr::null(),
+            Fault::Files => provider.fops = ptr::null(),
+            Fault::Retry => provider.retry = None,
+            Fault::NoFlags => provider.flags = 0,
+            Fault::Flags => provider.flags |= ffi::KAIO_PROVIDES_WRITE << 1,
+            Fault::Foreign => provider.owner = module,
+            Fault::ForeignFiles => fops.owner = module,
+            Fault::Ownerless => caller = module,
+            Fault::Both => (provider.owner, fops.owner) = (module, module),
+        }
+        // SAFETY: as in `register`; nobody looks into a module.
+        let ret = unsafe { ffi::__kaio_register_provider(provider, caller) };
+        if ret == 0 {
+            self.unregister();
+        }
+        kernel::error::to_result(ret)
     }
 
     #[allow(clippy::mut_from_ref)]
