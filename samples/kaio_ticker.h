@@ -19,6 +19,8 @@
 #define KAIO_TICKER_RUST	"/dev/kaio-ticker-rust"
 /* For tests: the one in C, but files have a position. */
 #define KAIO_TICKER_C_SEEK	"/dev/kaio-ticker-c-seek"
+/* Only reads are the provider's; a write takes all at once. */
+#define KAIO_TICKER_C_READS	"/dev/kaio-ticker-c-reads"
 
 /* What the tests of kaio do with it. */
 #define KAIO_TICKER_KICK_EARLY	(1U << 0) /* once: kick before retry returns */

@@ -16,6 +16,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/preempt.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/uaccess.h>
@@ -278,6 +279,8 @@ static enum hrtimer_restart ticker_tick(struct hrtimer *timer)
 	unsigned int readers, writers;
 	u64 period;
 
+	/* So that this shows what may be called in one. */
+	WARN_ON_ONCE(!in_hardirq() && !IS_ENABLED(CONFIG_PREEMPT_RT));
 	scoped_guard(spinlock_irqsave, &t->lock) {
 		t->info.ticks++;
 		t->info.available += t->config.tick_bytes;
@@ -439,14 +442,67 @@ static bool ticker_test_seeks(const struct inode *inode)
 	return iminor(inode) == ticker_test_seek.minor;
 }
 
+static ssize_t ticker_test_write_iter(struct kiocb *kiocb, struct iov_iter *iter)
+{
+	const size_t n = iov_iter_count(iter);
+
+	iov_iter_advance(iter, n);
+	return n;
+}
+
+/* Only reads are the provider's. */
+static const struct file_operations ticker_test_reads_fops = {
+	.owner		= THIS_MODULE,
+	.open		= ticker_open,
+	.release	= ticker_release,
+	.read_iter	= kaio_read_iter,
+	.write_iter	= ticker_test_write_iter,
+	.unlocked_ioctl	= ticker_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static struct kaio_provider ticker_test_reads_provider = {
+	.name	= "kaio_ticker_c_reads",
+	.owner	= THIS_MODULE,
+	.fops	= &ticker_test_reads_fops,
+	.flags	= KAIO_PROVIDES_READ,
+	.retry	= ticker_retry,
+	.cancel	= ticker_cancel,
+	.dtor	= ticker_dtor,
+};
+
+static struct miscdevice ticker_test_reads = {
+	.minor	= MISC_DYNAMIC_MINOR,
+	.name	= "kaio-ticker-c-reads",
+	.fops	= &ticker_test_reads_fops,
+};
+
 static int ticker_test_init(void)
 {
-	return misc_register(&ticker_test_seek);
+	int ret = kaio_register_provider(&ticker_test_reads_provider);
+
+	if (ret)
+		return ret;
+	ret = misc_register(&ticker_test_reads);
+	if (ret)
+		goto unregister;
+	ret = misc_register(&ticker_test_seek);
+	if (ret)
+		goto deregister;
+	return 0;
+
+deregister:
+	misc_deregister(&ticker_test_reads);
+unregister:
+	kaio_unregister_provider(&ticker_test_reads_provider);
+	return ret;
 }
 
 static void ticker_test_exit(void)
 {
 	misc_deregister(&ticker_test_seek);
+	misc_deregister(&ticker_test_reads);
+	kaio_unregister_provider(&ticker_test_reads_provider);
 }
 
 static int __init ticker_init(void)

@@ -425,6 +425,35 @@ TEST_F(ticker, RWF_NOWAIT_gets_what_there_is)
 	EXPECT_EQ(0, ticker_info(self->file).waiting);
 }
 
+/* Nobody waits who submits. */
+TEST_F(ticker, a_queued_write_goes_on_with_O_NONBLOCK)
+{
+	struct iocb iocb;
+
+	ASSERT_EQ(0, fcntl(self->file, F_SETFL, O_NONBLOCK));
+	ASSERT_EQ(1, submit_write(self, &iocb, 5));
+	EXPECT_TRUE(no_event(self));
+	EXPECT_EQ(0, ticker_info(self->file).cancels);
+	EXPECT_EQ(1, ticker_info(self->file).queued);
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 5, 1);
+}
+
+TEST_F(ticker, a_queued_write_goes_on_with_RWF_NOWAIT)
+{
+	struct iocb iocb;
+
+	prep_pwrite(&iocb, self->file, self->buf, 5, 0);
+	iocb.aio_data = 7;
+	iocb.aio_rw_flags = RWF_NOWAIT;
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	EXPECT_TRUE(no_event(self));
+	EXPECT_EQ(0, ticker_info(self->file).cancels);
+	EXPECT_EQ(1, ticker_info(self->file).queued);
+	ASSERT_TRUE(tick(self->file));
+	expect_end(_metadata, self, &iocb, 5, 1);
+}
+
 /* The provider has it, and gives it back rather than have the caller wait. */
 TEST_F(ticker, pwritev2_with_RWF_NOWAIT)
 {
@@ -964,6 +993,53 @@ TEST_F(ticker, exit_ends_all_that_can_be_given_back)
 	EXPECT_EQ(0, ticker_info(self->file).queued);
 }
 
+TEST_F(ticker, munmap_of_the_ring_ends_all_that_can_be_given_back)
+{
+	struct iocb read, write;
+
+	ASSERT_EQ(1, submit_read(self, &read, 10));
+	ASSERT_EQ(1, submit_write(self, &write, 5));
+	ASSERT_EQ(0, munmap(ring_of(self->ctx), PAGE));
+	EXPECT_TRUE(wait_for(self->file, dtors, 2));
+	EXPECT_EQ(2, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+}
+
+TEST_F(ticker, exec_ends_all_that_can_be_given_back)
+{
+	int status, ends[2];
+	pid_t child;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		/* The device stays open, and what is executed stays until the pipe is closed. */
+		int fd = open(KAIO_DEVICE, O_RDWR);
+		struct iocb read, write;
+		__u64 ctx;
+
+		if (fd < 0 || kaio_setup(fd, NR_EVENTS, &ctx) || dup2(ends[0], 0))
+			_exit(1);
+		prep_pread(&read, self->file, self->buf, 10, 0);
+		prep_pwrite(&write, self->file, self->buf, 10, 0);
+		if (kaio_submit_one(fd, ctx, &read) != 1 || kaio_submit_one(fd, ctx, &write) != 1)
+			_exit(2);
+		execl("/bin/cat", "cat", NULL);
+		_exit(3);
+	}
+	close(ends[0]);
+	EXPECT_TRUE(wait_for(self->file, dtors, 2));
+	EXPECT_EQ(0, waitpid(child, &status, WNOHANG));
+	EXPECT_EQ(2, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+	close(ends[1]);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
 /*
  * read(2) and write(2).
  */
@@ -1180,6 +1256,48 @@ TEST_F(ticker, read_and_write_know_what_comes_early)
 }
 
 /*
+ * Native AIO knows nothing of providers: its submitters sleep.
+ */
+
+struct native_call {
+	aio_context_t ctx;
+	struct iocb iocb;
+};
+
+static long call_native_submit(void *arg)
+{
+	struct native_call *call = arg;
+	struct iocb *iocb = &call->iocb;
+
+	return native_submit(call->ctx, 1, &iocb);
+}
+
+TEST_F(ticker, native_aio_sleeps_in_its_submit_call)
+{
+	struct native_call call = {};
+	struct sleeper submitter;
+	struct io_event event;
+
+	ASSERT_EQ(0, native_setup(8, &call.ctx));
+	prep_pread(&call.iocb, self->file, self->buf, 4, 0);
+	ASSERT_TRUE(fall_asleep(&submitter, call_native_submit, &call));
+	ASSERT_TRUE(wait_for(self->file, waiting, 1));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(1, woken(&submitter));
+	EXPECT_EQ(1, native_getevents(call.ctx, 1, 1, &event, &patience));
+	EXPECT_EQ(4, event.res);
+	EXPECT_EQ(0, memcmp(self->buf, "abcd", 4));
+	prep_pwrite(&call.iocb, self->file, self->buf, 5, 0);
+	ASSERT_TRUE(fall_asleep(&submitter, call_native_submit, &call));
+	ASSERT_TRUE(wait_for(self->file, queued, 1));
+	ASSERT_TRUE(tick(self->file));
+	EXPECT_EQ(1, woken(&submitter));
+	EXPECT_EQ(1, native_getevents(call.ctx, 1, 1, &event, &patience));
+	EXPECT_EQ(5, event.res);
+	EXPECT_EQ(0, native_destroy(call.ctx));
+}
+
+/*
  * Files with a position.
  */
 
@@ -1247,6 +1365,39 @@ TEST_F(seekable, an_interrupted_write_that_moved_nothing_leaves_the_position)
 	pthread_kill(writer.thread, SIGUSR1);
 	EXPECT_EQ(-EINTR, woken(&writer));
 	EXPECT_EQ(0, position(self->file));
+}
+
+/*
+ * A provider of reads only: writes are for the file operations, which take them at once.
+ */
+TEST(writes_that_nobody_provides_go_to_the_file_operations)
+{
+	int fd = open_kaio(_metadata), file;
+	struct io_event event;
+	struct iocb iocb;
+	char buf[64] = {};
+	__u64 ctx;
+
+	if (fd < 0)
+		return;
+	ASSERT_TRUE(wait_until(!access(KAIO_TICKER_C_READS, R_OK | W_OK)));
+	file = open(KAIO_TICKER_C_READS, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ticker_set(file, 0));
+	ASSERT_EQ(0, kaio_setup(fd, NR_EVENTS, &ctx));
+	prep_pwrite(&iocb, file, buf, 5, 0);
+	EXPECT_EQ(5, kaio_do(fd, ctx, &iocb));
+	EXPECT_EQ(5, write(file, buf, 5));
+	EXPECT_EQ(0, ticker_info(file).retries);
+	prep_pread(&iocb, file, buf, 4, 0);
+	ASSERT_EQ(1, kaio_submit_one(fd, ctx, &iocb));
+	EXPECT_EQ(1, ticker_info(file).retries);
+	ASSERT_TRUE(tick(file));
+	ASSERT_EQ(1, kaio_wait(fd, ctx, 1, &event));
+	EXPECT_EQ(4, event.res);
+	EXPECT_EQ(0, kaio_destroy(fd, ctx));
+	close(file);
+	close(fd);
 }
 
 /*
