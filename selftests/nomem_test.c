@@ -11,7 +11,7 @@
  */
 #include <sys/mount.h>
 
-#include "sleepers.h"
+#include "mock_fixture.h"
 
 #define DEBUGFS		"/sys/kernel/debug"
 /* More than any call asks for. */
@@ -119,6 +119,7 @@ FIXTURE(nomem)
 	int count;
 	int file;
 	int direct;
+	int mock;
 	/* Another open of the device, and a context of its. */
 	int second;
 	__u64 second_ctx;
@@ -193,6 +194,7 @@ FIXTURE_SETUP(nomem)
 	ASSERT_LE(0, self->direct);
 	self->buf = map_guarded(PAGES);
 	ASSERT_NE(NULL, self->buf);
+	self->mock = -1;
 	self->second = -1;
 	self->nth = 1;
 	self->kaio_nr = kaio_nr(self->fd);
@@ -337,6 +339,34 @@ static void prepare_poll(struct __test_metadata *const _metadata,
 FIXTURE_VARIANT_ADD(nomem, poll) {
 	.prepare = prepare_poll,
 	.call = call_submit,
+	.submits = true,
+	.ok = 1,
+};
+
+/* Each wait queue takes an entry, and few have a place from the beginning. */
+static void prepare_poll_of_many(struct __test_metadata *const _metadata,
+				 FIXTURE_DATA(nomem) *self)
+{
+	self->mock = open_mock(_metadata, KAIO_MOCK);
+	if (self->mock < 0)
+		return;
+	ASSERT_EQ(0, mock_program(self->mock, KAIO_MOCK_QUEUES, 0, NOT_NOW));
+	prep_poll(new_iocb(self, POLLIN), self->mock, POLLIN);
+}
+
+static void check_mock(struct __test_metadata *const _metadata,
+		       FIXTURE_DATA(nomem) *self, long ret)
+{
+	(void)ret;
+	EXPECT_EQ(0, mock_waiters(self->mock));
+	ASSERT_EQ(0, close(self->mock));
+	self->mock = -1;
+}
+
+FIXTURE_VARIANT_ADD(nomem, poll_of_many) {
+	.prepare = prepare_poll_of_many,
+	.call = call_submit,
+	.check = check_mock,
 	.submits = true,
 	.ok = 1,
 };
@@ -859,6 +889,8 @@ static void take_events(struct __test_metadata *const _metadata,
 
 	ASSERT_EQ((ssize_t)sizeof(bytes),
 		  write(self->ends[1], bytes, sizeof(bytes)));
+	if (self->mock >= 0)
+		ASSERT_EQ(0, mock_wake(self->mock, KAIO_MOCK_NOW, IN, IN));
 	ASSERT_EQ(accepted - taken, kaio_wait(self->fd, self->ctx,
 					      accepted - taken, event + taken));
 	for (; event < self->taken + accepted; event++) {
