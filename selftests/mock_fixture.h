@@ -17,6 +17,10 @@
 /* Steps of a program. */
 #define NOT_NOW		{ .result = -EAGAIN }
 #define GIVES(n)	{ .result = (n) }
+/* Nothing of it is in memory. */
+#define COLD		{ .result = -EAGAIN, .only = KAIO_MOCK_IF_NOWAIT }
+/* The next attempt that may wait for a page does. */
+#define WAITS_FOR_PAGE(unlocked) { .attempts = 1, .page = (unlocked) }
 
 /* Attempts from now on take the steps ..., then the last of them for ever. */
 #define mock_program(file, queues, ready_now, ...)			\
@@ -95,6 +99,15 @@ static inline long mock_complete(int file, __s64 result)
 	return kaio_ioctl(file, KAIO_MOCK_COMPLETE, &result);
 }
 
+/* What wakes those who wait for the page says @key. */
+static inline long mock_unlock(int file, enum kaio_mock_when when,
+			       enum kaio_mock_key key)
+{
+	const struct kaio_mock_unlock unlock = { .when = when, .key = key };
+
+	return kaio_ioctl(file, KAIO_MOCK_UNLOCK, &unlock);
+}
+
 /* One context, and one open file of a kind. */
 struct mock {
 	int fd;
@@ -103,11 +116,19 @@ struct mock {
 	char buf[KAIO_MOCK_BYTES];
 };
 
-static inline int open_mock(struct __test_metadata *const _metadata,
-			    const char *node)
+/* With these flags, O_APPEND and the like. */
+static inline int open_mock_as(struct __test_metadata *const _metadata,
+			       const char *node, __u32 flags)
 {
-	int file = open(node, O_RDWR | O_CLOEXEC);
+	int file, maker;
 
+	flags |= O_RDWR | O_CLOEXEC;
+	file = open(node, flags);
+	if (file >= 0 && !strcmp(node, KAIO_MOCK_PAGES)) {
+		maker = file;
+		file = ioctl(maker, KAIO_MOCK_OPEN, &flags);
+		close(maker);
+	}
 	if (file < 0 && errno == ENOENT)
 		SKIP(return -1, "there is no %s: CONFIG_KAIO_MOCK", node);
 	ASSERT_LE(0, file)
@@ -115,6 +136,12 @@ static inline int open_mock(struct __test_metadata *const _metadata,
 		TH_LOG("open(%s): %s", node, strerror(errno));
 	}
 	return file;
+}
+
+static inline int open_mock(struct __test_metadata *const _metadata,
+			    const char *node)
+{
+	return open_mock_as(_metadata, node, 0);
 }
 
 static inline void mock_set_up(struct __test_metadata *const _metadata,
@@ -138,11 +165,16 @@ static inline void mock_tear_down(struct __test_metadata *const _metadata,
 	mock_let_go(m->file, 1000000);
 	while (!mock_complete(m->file, -ECANCELED))
 		;
+	if (mock_info(m->file).page_waiters) {
+		mock_program(m->file, 1, 0, GIVES(0));
+		mock_unlock(m->file, KAIO_MOCK_NOW, KAIO_MOCK_THIS_PAGE);
+	}
 	kaio_destroy(m->fd, m->ctx);
 	EXPECT_LT(0, kaio_stat(m->fd, "submitted"));
 	EXPECT_EQ(0, kaio_stat(m->fd, "inflight"));
 	EXPECT_EQ(kaio_stat(m->fd, "submitted"), kaio_stat(m->fd, "completed"));
 	EXPECT_EQ(0, mock_waiters(m->file));
+	EXPECT_EQ(0, mock_info(m->file).page_waiters);
 	close(m->file);
 	close(m->fd);
 }

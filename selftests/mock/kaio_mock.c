@@ -9,14 +9,20 @@
 #include <linux/atomic.h>
 #include <linux/cleanup.h>
 #include <linux/cred.h>
+#include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/fs_context.h>
 #include <linux/hrtimer.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
+#include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/mount.h>
 #include <linux/mutex.h>
+#include <linux/pagemap.h>
 #include <linux/poll.h>
+#include <linux/pseudo_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -53,6 +59,11 @@ struct mock_file {
 
 	struct wait_queue_head	sleepers;
 	atomic_t		passes;		/* by KAIO_MOCK_LET_GO */
+
+	/* Of a regular file: the page, and who waits for it, until page_limit. */
+	struct page		*page;
+	struct wait_queue_head	page_waiters;
+	struct hrtimer		page_limit;
 };
 
 /* Something that a kworker, a timer or an ioctl does. */
@@ -60,6 +71,8 @@ struct mock_later {
 	struct file		*file;
 	struct kiocb		*iocb;		/* to be completed; NULL: to wake */
 	ssize_t			result;
+	bool			unlocks;	/* by what unlock says, not wake */
+	struct kaio_mock_unlock	unlock;
 	struct kaio_mock_wake	wake;
 	struct work_struct	work;
 	struct hrtimer		timer;
@@ -86,6 +99,26 @@ static void mock_wake(struct mock_file *mf, const struct kaio_mock_wake *wake)
 	}
 }
 
+/* As folio_wake_bit(). */
+static void mock_unlock(struct mock_file *mf, u32 what)
+{
+	const bool other = what == KAIO_MOCK_OTHER_PAGE;
+	struct wait_page_key key = {
+		.folio	= page_folio(other ? ZERO_PAGE(0) : mf->page),
+		.bit_nr	= what == KAIO_MOCK_OTHER_BIT ? PG_writeback : PG_locked,
+	};
+
+	guard(spinlock_irqsave)(&mf->page_waiters.lock);
+	__wake_up_locked_key(&mf->page_waiters, TASK_NORMAL, &key);
+}
+
+/* Nobody said KAIO_MOCK_UNLOCK. */
+static enum hrtimer_restart mock_page_limit(struct hrtimer *timer)
+{
+	mock_unlock(container_of(timer, struct mock_file, page_limit), KAIO_MOCK_THIS_PAGE);
+	return HRTIMER_NORESTART;
+}
+
 /* Does it, once and for all. Any context. */
 static void mock_finish(struct mock_later *later)
 {
@@ -93,7 +126,10 @@ static void mock_finish(struct mock_later *later)
 		/* From here on the file may be gone: the request held it. */
 		later->iocb->ki_complete(later->iocb, later->result);
 	} else {
-		mock_wake(later->file->private_data, &later->wake);
+		if (later->unlocks)
+			mock_unlock(later->file->private_data, later->unlock.key);
+		else
+			mock_wake(later->file->private_data, &later->wake);
 		fput(later->file);
 	}
 	kfree(later);
@@ -200,6 +236,44 @@ static int mock_start_wake(struct file *file, const struct kaio_mock_wake *wake)
 	}
 }
 
+static int mock_start_unlock(struct file *file, const struct kaio_mock_unlock *unlock)
+{
+	const struct mock_later what = { .file = file, .unlocks = true, .unlock = *unlock };
+
+	switch (unlock->when) {
+	case KAIO_MOCK_NEVER:
+		return 0;
+	case KAIO_MOCK_NOW:
+		mock_unlock(file->private_data, unlock->key);
+		return 0;
+	default:
+		return mock_start(&what, unlock->when, unlock->delay_ns);
+	}
+}
+
+/* As __folio_lock_async() of a page that is locked. */
+static ssize_t mock_wait_for_page(struct kiocb *iocb, const struct kaio_mock_step *step)
+{
+	const struct kaio_mock_unlock unlock = {
+		.when = step->page, .key = KAIO_MOCK_THIS_PAGE, .delay_ns = step->delay_ns,
+	};
+	struct wait_page_queue *wait = iocb->ki_waitq;
+	struct file *file = iocb->ki_filp;
+	struct mock_file *mf = file->private_data;
+
+	wait->folio = page_folio(mf->page);
+	wait->bit_nr = PG_locked;
+	scoped_guard(spinlock_irq, &mf->page_waiters.lock) {
+		__add_wait_queue_entry_tail(&mf->page_waiters, &wait->wait);
+		hrtimer_start(&mf->page_limit, ms_to_ktime(KAIO_MOCK_LIMIT_MS),
+			      HRTIMER_MODE_REL);
+	}
+	/* From here on the request may go on; the caller holds the file. */
+	if (step->page != KAIO_MOCK_TOLD && mock_start_unlock(file, &unlock))
+		mock_unlock(mf, KAIO_MOCK_THIS_PAGE);
+	return -EIOCBQUEUED;
+}
+
 static ssize_t mock_queue_iocb(struct kiocb *iocb, const struct kaio_mock_step *step,
 			       ssize_t result)
 {
@@ -247,6 +321,8 @@ static void mock_begin(struct mock_file *mf, const struct kiocb *iocb,
 	info->running++;
 	info->most_running = max(info->most_running, info->running);
 	info->ki_flags = iocb ? iocb->ki_flags : 0;
+	if (info->attempts <= KAIO_MOCK_FIRST)
+		info->flags[info->attempts - 1] = info->ki_flags;
 	info->ki_ioprio = iocb ? iocb->ki_ioprio : 0;
 	info->kthread = !!(current->flags & PF_KTHREAD);
 	info->uid = from_kuid(&init_user_ns, current_uid());
@@ -301,20 +377,26 @@ static ssize_t mock_attempt(struct file *file, struct kiocb *iocb, struct iov_it
 {
 	struct mock_file *mf = file->private_data;
 	struct kaio_mock_step step;
-	bool transfers;
+	bool awake, waits;
 	ssize_t ret;
 
 	mock_begin(mf, iocb, &step);
 	ret = mock_start_wake(file, &step.wake);
 	if (!ret && step.sleep)
 		ret = mock_sleep(mf, &step);
-	transfers = !ret;
-	if (transfers)
+	awake = !ret;
+	waits = awake && step.page && iocb && (iocb->ki_flags & IOCB_WAITQ) && mf->page;
+	if (awake && !waits)
 		ret = mock_transfer(mf, iter, step.result);
 	scoped_guard(spinlock_irqsave, &mf->lock)
 		mf->info.running--;
-	if (transfers && iocb && step.complete)
-		ret = mock_queue_iocb(iocb, &step, ret);
+	if (waits)
+		return mock_wait_for_page(iocb, &step);
+	if (awake && step.complete && iocb && !is_sync_kiocb(iocb))
+		return mock_queue_iocb(iocb, &step, ret);
+	/* As file systems do: who tries again must not count on these. */
+	if (iocb)
+		iocb->ki_flags &= ~(__force int)RWF_SUPPORTED;
 	return ret;
 }
 
@@ -395,21 +477,21 @@ static int mock_free(struct mock_file *mf, const struct kaio_mock_free *arg)
 
 static void mock_info(struct mock_file *mf, struct kaio_mock_info *info)
 {
-	struct wait_queue_entry *entry;
 	struct mock_queue *queue;
 	int i;
 
 	scoped_guard(spinlock_irqsave, &mf->lock)
 		*info = mf->info;
+	scoped_guard(spinlock_irq, &mf->page_waiters.lock)
+		info->page_waiters = list_count_nodes(&mf->page_waiters.head);
 	guard(mutex)(&mf->queue_mutex);
 	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
 		queue = rcu_dereference_protected(mf->queues[i],
 						  lockdep_is_held(&mf->queue_mutex));
 		if (!queue)
 			continue;
-		guard(spinlock_irqsave)(&queue->head.lock);
-		list_for_each_entry(entry, &queue->head.head, entry)
-			info->waiters[i]++;
+		guard(spinlock_irq)(&queue->head.lock);
+		info->waiters[i] = list_count_nodes(&queue->head.head);
 	}
 }
 
@@ -423,6 +505,12 @@ static bool mock_wake_is_valid(const struct kaio_mock_wake *wake)
 	       !wake->__reserved;
 }
 
+static bool mock_unlock_is_valid(const struct kaio_mock_unlock *unlock)
+{
+	return unlock->when <= KAIO_MOCK_IRQ && unlock->key <= KAIO_MOCK_OTHER_BIT &&
+	       unlock->delay_ns <= KAIO_MOCK_MAX_DELAY_NS;
+}
+
 static int mock_program(struct mock_file *mf, const struct kaio_mock_program *program)
 {
 	int i;
@@ -434,6 +522,8 @@ static int mock_program(struct mock_file *mf, const struct kaio_mock_program *pr
 		if (program->steps[i].sleep > KAIO_MOCK_KILLABLE ||
 		    program->steps[i].sleep_ms > KAIO_MOCK_LIMIT_MS ||
 		    program->steps[i].complete > KAIO_MOCK_TOLD ||
+		    program->steps[i].page > KAIO_MOCK_TOLD ||
+		    program->steps[i].__reserved ||
 		    program->steps[i].delay_ns > KAIO_MOCK_MAX_DELAY_NS ||
 		    program->steps[i].result == -EIOCBQUEUED ||
 		    !mock_wake_is_valid(&program->steps[i].wake))
@@ -455,6 +545,7 @@ static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
 		struct kaio_mock_info info;
 		struct kaio_mock_wake wake;
 		struct kaio_mock_free free;
+		struct kaio_mock_unlock unlock;
 		__u32 passes;
 		__s64 result;
 	} u;
@@ -479,6 +570,9 @@ static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
 		return 0;
 	case KAIO_MOCK_COMPLETE:
 		return u.result == -EIOCBQUEUED ? -EINVAL : mock_complete(mf, u.result);
+	case KAIO_MOCK_UNLOCK:
+		return mock_unlock_is_valid(&u.unlock) && mf->page ?
+			       mock_start_unlock(file, &u.unlock) : -EINVAL;
 	default:
 		return -ENOTTY;
 	}
@@ -494,6 +588,11 @@ static void mock_put(struct mock_file *mf)
 		/* Whoever waits holds the file, so nobody does. */
 		WARN_ON(queue && waitqueue_active(&queue->head));
 		kfree(queue);
+	}
+	if (mf->page) {
+		hrtimer_cancel(&mf->page_limit);
+		WARN_ON(waitqueue_active(&mf->page_waiters));
+		put_page(mf->page);
 	}
 	kfree(mf);
 }
@@ -513,20 +612,22 @@ struct mock_node {
 		.nowait = _nowait,					\
 	}
 
-static int mock_open(struct inode *inode, struct file *file)
+static struct mock_file *mock_new(bool has_page)
 {
-	struct mock_node *node = container_of(file->private_data, struct mock_node, misc);
 	struct mock_file *mf = kzalloc_obj(*mf);
 	int i;
 
 	if (!mf)
-		return -ENOMEM;
+		return NULL;
+	init_waitqueue_head(&mf->page_waiters);
+	hrtimer_setup(&mf->page_limit, mock_page_limit, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+	mf->page = has_page ? alloc_page(GFP_KERNEL) : NULL;
+	if (has_page && !mf->page)
+		goto undo;
 	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
 		RCU_INIT_POINTER(mf->queues[i], mock_new_queue());
-		if (!rcu_access_pointer(mf->queues[i])) {
-			mock_put(mf);
-			return -ENOMEM;
-		}
+		if (!rcu_access_pointer(mf->queues[i]))
+			goto undo;
 	}
 	mutex_init(&mf->queue_mutex);
 	spin_lock_init(&mf->lock);
@@ -535,8 +636,22 @@ static int mock_open(struct inode *inode, struct file *file)
 	/* Until it is told otherwise: at its end. */
 	mf->program.nr_steps = 1;
 	mf->program.nr_queues = 1;
+	return mf;
+undo:
+	mock_put(mf);
+	return NULL;
+}
+
+static int mock_open(struct inode *inode, struct file *file)
+{
+	struct mock_node *node = container_of(file->private_data, struct mock_node, misc);
+	struct mock_file *mf = mock_new(false);
+
+	if (!mf)
+		return -ENOMEM;
 	if (node->nowait)
 		file->f_mode |= FMODE_NOWAIT;
+	file->f_mode |= FMODE_CAN_ATOMIC_WRITE;
 	file->private_data = mf;
 	return 0;
 }
@@ -549,6 +664,7 @@ static int mock_release(struct inode *inode, struct file *file)
 
 static const struct file_operations mock_fops = {
 	.owner		= THIS_MODULE,
+	.fop_flags	= FOP_DONTCACHE,
 	.open		= mock_open,
 	.release	= mock_release,
 	.read_iter	= mock_rw_iter,
@@ -561,6 +677,7 @@ static const struct file_operations mock_fops = {
 
 static const struct file_operations mock_disk_fops = {
 	.owner		= THIS_MODULE,
+	.fop_flags	= FOP_DONTCACHE,
 	.open		= mock_open,
 	.release	= mock_release,
 	.read_iter	= mock_rw_iter,
@@ -581,12 +698,104 @@ static const struct file_operations mock_plain_fops = {
 	.compat_ioctl	= compat_ptr_ioctl,
 };
 
+/*
+ * The regular files. They are in no folder, and their file system is there as long
+ * as one of them is.
+ */
+static const struct file_operations mock_pages_fops = {
+	.owner		= THIS_MODULE,
+	.fop_flags	= FOP_BUFFER_RASYNC | FOP_BUFFER_WASYNC | FOP_DONTCACHE,
+	.release	= mock_release,
+	.read_iter	= mock_rw_iter,
+	.write_iter	= mock_rw_iter,
+	.fsync		= mock_fsync,
+	.unlocked_ioctl	= mock_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+static int mock_init_fs_context(struct fs_context *fc)
+{
+	return init_pseudo(fc, KAIO_MOCK_IOC_MAGIC) ? 0 : -ENOMEM;
+}
+
+static struct file_system_type mock_fs = {
+	.name			= "kaio-mock",
+	.owner			= THIS_MODULE,
+	.init_fs_context	= mock_init_fs_context,
+	.kill_sb		= kill_anon_super,
+};
+
+static struct vfsmount *mock_mount;
+static int mock_mounted;
+
+static struct file *mock_new_regular(struct mock_file *mf, unsigned int flags)
+{
+	struct inode *inode = alloc_anon_inode(mock_mount->mnt_sb);
+	struct file *file;
+
+	if (IS_ERR(inode))
+		return ERR_CAST(inode);
+	inode->i_mode |= S_IFREG;
+	i_size_write(inode, KAIO_MOCK_SIZE);
+	/* The file's end gives this back. */
+	__module_get(THIS_MODULE);
+	file = alloc_file_pseudo(inode, mock_mount, "kaio-mock", flags, &mock_pages_fops);
+	if (IS_ERR(file)) {
+		module_put(THIS_MODULE);
+		iput(inode);
+		return file;
+	}
+	file->f_mode |= FMODE_NOWAIT | FMODE_CAN_ATOMIC_WRITE;
+	file->private_data = mf;
+	return file;
+}
+
+static struct file *mock_open_regular(unsigned int flags)
+{
+	struct mock_file *mf;
+	struct file *file;
+	int ret;
+
+	ret = simple_pin_fs(&mock_fs, &mock_mount, &mock_mounted);
+	if (ret)
+		return ERR_PTR(ret);
+	mf = mock_new(true);
+	file = mf ? mock_new_regular(mf, flags) : ERR_PTR(-ENOMEM);
+	if (mf && IS_ERR(file))
+		mock_put(mf);
+	/* The file has the mount too. */
+	simple_release_fs(&mock_mount, &mock_mounted);
+	return file;
+}
+
+static long mock_pages_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	const u32 known = O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_DIRECT | O_CLOEXEC |
+			  O_LARGEFILE;
+	u32 flags;
+
+	if (cmd != KAIO_MOCK_OPEN)
+		return -ENOTTY;
+	if (get_user(flags, (u32 __user *)arg))
+		return -EFAULT;
+	if (flags & ~known)
+		return -EINVAL;
+	return FD_ADD(flags & O_CLOEXEC, mock_open_regular(flags & ~O_CLOEXEC));
+}
+
+static const struct file_operations mock_maker_fops = {
+	.owner		= THIS_MODULE,
+	.unlocked_ioctl	= mock_pages_ioctl,
+	.compat_ioctl	= compat_ptr_ioctl,
+};
+
 static struct mock_node mock_nodes[] = {
 	MOCK_NODE("kaio-mock", mock_fops, true),
 	MOCK_NODE("kaio-mock-slow", mock_fops, false),
 	MOCK_NODE("kaio-mock-disk", mock_disk_fops, true),
 	MOCK_NODE("kaio-mock-slow-disk", mock_disk_fops, false),
 	MOCK_NODE("kaio-mock-plain", mock_plain_fops, false),
+	MOCK_NODE("kaio-mock-pages", mock_maker_fops, false),
 };
 
 static int __init mock_init(void)

@@ -22,11 +22,21 @@
 #define KAIO_MOCK_SLOW_DISK	"/dev/kaio-mock-slow-disk"
 /* Has read, write and poll: none that take a kiocb. */
 #define KAIO_MOCK_PLAIN		"/dev/kaio-mock-plain"
+/*
+ * Gives a regular file, by KAIO_MOCK_OPEN: one whose reads can wait for a page
+ * (FOP_BUFFER_RASYNC), as those of a file in the page cache do.
+ */
+#define KAIO_MOCK_PAGES		"/dev/kaio-mock-pages"
 
 /* Steps of a program, wait queues of a file, bytes that are kept or given. */
-#define KAIO_MOCK_STEPS		4
-#define KAIO_MOCK_QUEUES	3
+#define KAIO_MOCK_STEPS		6
+#define KAIO_MOCK_QUEUES	9
 #define KAIO_MOCK_BYTES		64
+
+/* Where the regular file ends, whatever is written to it. */
+#define KAIO_MOCK_SIZE		(1 << 20)
+/* Attempts whose flags are kept. */
+#define KAIO_MOCK_FIRST		8
 
 /* Whatever waits to be told stops waiting then, with -ETIMEDOUT. */
 #define KAIO_MOCK_LIMIT_MS	30000
@@ -41,7 +51,7 @@
  * @KAIO_MOCK_NOW: by the caller, before it goes on.
  * @KAIO_MOCK_WORK: by a kworker, soon.
  * @KAIO_MOCK_IRQ: by a timer, in hard interrupt, after a delay.
- * @KAIO_MOCK_TOLD: by KAIO_MOCK_COMPLETE. Completions only.
+ * @KAIO_MOCK_TOLD: by KAIO_MOCK_COMPLETE, or KAIO_MOCK_UNLOCK. Not wake-ups.
  */
 enum kaio_mock_when {
 	KAIO_MOCK_NEVER,
@@ -71,6 +81,30 @@ struct kaio_mock_wake {
 	__u64	delay_ns;
 };
 
+/**
+ * enum kaio_mock_key - what the wake-up of those who wait for a page says.
+ * @KAIO_MOCK_THIS_PAGE: the page was unlocked.
+ * @KAIO_MOCK_OTHER_PAGE: one that happens to have the same wait queue was.
+ * @KAIO_MOCK_OTHER_BIT: the page is not under writeback any more.
+ */
+enum kaio_mock_key {
+	KAIO_MOCK_THIS_PAGE,
+	KAIO_MOCK_OTHER_PAGE,
+	KAIO_MOCK_OTHER_BIT,
+};
+
+/**
+ * struct kaio_mock_unlock - wake those who wait for the page.
+ * @when: enum kaio_mock_when.
+ * @key: enum kaio_mock_key.
+ * @delay_ns: of %KAIO_MOCK_IRQ.
+ */
+struct kaio_mock_unlock {
+	__u32	when;
+	__u32	key;
+	__u64	delay_ns;
+};
+
 /* Which attempts a step is for. Others take the next one. */
 #define KAIO_MOCK_IF_NOWAIT	(1U << 0)	/* have IOCB_NOWAIT */
 #define KAIO_MOCK_IF_UNREADY	(1U << 1)	/* poll says neither IN nor OUT now */
@@ -91,9 +125,13 @@ enum kaio_mock_sleep {
  * @sleep_ms: ... or for this time if it is not 0.
  * @complete: enum kaio_mock_when. %KAIO_MOCK_NEVER: the attempt returns @result.
  *	Else it is queued (-EIOCBQUEUED) and completes with @result then. Without a
- *	kiocb it returns in any case.
+ *	kiocb, or with one that does not wait for completions, it returns in any case.
  * @result: bytes (at most %KAIO_MOCK_BYTES are transferred) or -errno.
- * @delay_ns: of @complete, if that is %KAIO_MOCK_IRQ.
+ * @page: enum kaio_mock_when. Not %KAIO_MOCK_NEVER: an attempt with IOCB_WAITQ
+ *	waits for the page (-EIOCBQUEUED), which is unlocked then. Others take no
+ *	notice of this.
+ * @__reserved: 0.
+ * @delay_ns: of @complete or @page, if that is %KAIO_MOCK_IRQ.
  * @wake: done after @ready, before @sleep.
  *
  * What is read is "abcdefghijklmnopqrstuvwxyzab...", over all reads of the file.
@@ -105,6 +143,8 @@ struct kaio_mock_step {
 	__u32	sleep;
 	__u32	sleep_ms;
 	__u32	complete;
+	__u32	page;
+	__u32	__reserved;
 	__s64	result;
 	__u64	delay_ns;
 	struct kaio_mock_wake wake;
@@ -151,11 +191,13 @@ struct kaio_mock_free {
  * @sleeping: attempts that sleep now.
  * @queued: attempts that wait for KAIO_MOCK_COMPLETE now.
  * @waiters: entries on each wait queue now.
+ * @page_waiters: attempts that wait for the page now.
  * @ki_flags: IOCB_* of the last attempt,
  * @ki_ioprio: its priority,
  * @kthread: whether it was made by a kernel thread,
  * @uid: with whose credentials,
  * @fsuid: likewise.
+ * @flags: IOCB_* of the first attempts.
  * @data: the first bytes written.
  */
 struct kaio_mock_info {
@@ -170,11 +212,13 @@ struct kaio_mock_info {
 	__u32	sleeping;
 	__u32	queued;
 	__u32	waiters[KAIO_MOCK_QUEUES];
+	__u32	page_waiters;
 	__u32	ki_flags;
 	__u32	ki_ioprio;
 	__u32	kthread;
 	__u32	uid;
 	__u32	fsuid;
+	__u32	flags[KAIO_MOCK_FIRST];
 	__u8	data[KAIO_MOCK_BYTES];
 };
 
@@ -187,5 +231,9 @@ struct kaio_mock_info {
 #define KAIO_MOCK_LET_GO	_IOW(KAIO_MOCK_IOC_MAGIC, 4, __u32)
 /* Complete the oldest attempt that waits for it with this result; ENOENT. */
 #define KAIO_MOCK_COMPLETE	_IOW(KAIO_MOCK_IOC_MAGIC, 5, __s64)
+/* Of KAIO_MOCK_PAGES: a new file, opened with these O_* flags; its descriptor. */
+#define KAIO_MOCK_OPEN		_IOW(KAIO_MOCK_IOC_MAGIC, 6, __u32)
+/* Of that file. */
+#define KAIO_MOCK_UNLOCK	_IOW(KAIO_MOCK_IOC_MAGIC, 7, struct kaio_mock_unlock)
 
 #endif /* KAIO_MOCK_H */
