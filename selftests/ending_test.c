@@ -12,6 +12,9 @@ enum state {
 	BLOCKED,	/* a worker hangs */
 	INTERRUPTED,	/* a worker waits, and can be told not to */
 	DRIVEN,		/* a driver has it */
+	PAGED,		/* it waits for a page */
+	LINED,		/* it waits for one that waits for the same file */
+	LINED_WRITE,	/* it waits for a write to the same file, which hangs */
 };
 
 /* The file that brings a request there, and what it does. */
@@ -28,6 +31,11 @@ static const struct {
 			  { .result = 5, .sleep = KAIO_MOCK_INTERRUPTIBLE } },
 	[DRIVEN] = { KAIO_MOCK_DISK,
 		     { .result = 5, .complete = KAIO_MOCK_TOLD } },
+	[PAGED] = { KAIO_MOCK_PAGES,
+		    { .result = -EAGAIN, .page = KAIO_MOCK_TOLD } },
+	[LINED] = { KAIO_MOCK, NOT_NOW },
+	[LINED_WRITE] = { KAIO_MOCK_PAGES,
+			  { .result = 5, .sleep = KAIO_MOCK_KILLABLE } },
 };
 
 FIXTURE(end)
@@ -54,6 +62,9 @@ FIXTURE_VARIANT_ADD(end, queued) { .state = QUEUED };
 FIXTURE_VARIANT_ADD(end, blocked) { .state = BLOCKED };
 FIXTURE_VARIANT_ADD(end, interrupted) { .state = INTERRUPTED };
 FIXTURE_VARIANT_ADD(end, driven) { .state = DRIVEN };
+FIXTURE_VARIANT_ADD(end, paged) { .state = PAGED };
+FIXTURE_VARIANT_ADD(end, lined) { .state = LINED };
+FIXTURE_VARIANT_ADD(end, lined_write) { .state = LINED_WRITE };
 /* clang-format on */
 
 /* -1 if it is built in. */
@@ -110,6 +121,27 @@ FIXTURE_TEARDOWN(end)
 	close(self->fd);
 }
 
+/* The one that is in that state, and the one that it waits for. */
+static int requests(enum state state)
+{
+	return state == LINED || state == LINED_WRITE ? 2 : 1;
+}
+
+static bool submits(int fd, __u64 ctx, struct iocb *iocb, int file,
+		    enum state state)
+{
+	static char buf[8];
+
+	if (state == LINED_WRITE) {
+		prep_pwrite(iocb, file, buf, 5, 0);
+		/* It is left to a worker, untried. */
+		iocb->aio_rw_flags = RWF_DSYNC;
+	} else {
+		prep_pread(iocb, file, buf, 5, 0);
+	}
+	return kaio_submit_one(fd, ctx, iocb) == 1;
+}
+
 /* The child's request, in that state; a step's number if that failed. */
 static int reach_state(FIXTURE_DATA(end) *self, enum state state, int fd,
 		       __u64 *ctx, struct iocb *iocb)
@@ -117,47 +149,71 @@ static int reach_state(FIXTURE_DATA(end) *self, enum state state, int fd,
 	const struct kaio_mock_step hangs_once = {
 		.attempts = 1, .result = -EAGAIN, .sleep = KAIO_MOCK_KILLABLE,
 	};
-	static char buf[8];
+	static struct iocb ahead;
 	const int file = self->file;
 
 	if (mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, self->memory,
 		 0) == MAP_FAILED)
 		return 101;
-	if (kaio_setup(fd, 1, ctx))
+	if (kaio_setup(fd, requests(state), ctx))
 		return 102;
 	if (mock_program(file, 1, 0, ways[state].step))
 		return 103;
-	prep_pread(iocb, file, buf, 5, 0);
-	if (kaio_submit_one(fd, *ctx, iocb) != 1)
+	if (requests(state) == 2 && !submits(fd, *ctx, &ahead, file, state))
 		return 104;
+	if (state == LINED_WRITE && !mock_sleeps(file))
+		return 105;
+	if (!submits(fd, *ctx, iocb, file, state))
+		return 106;
 	if (state == RETRIED && (mock_program(file, 1, 0, hangs_once, NOT_NOW) ||
 				 mock_wake(file, KAIO_MOCK_NOW, 0, IN)))
-		return 105;
-	if ((state == RETRIED || state == BLOCKED) && !mock_sleeps(file))
-		return 106;
-	if (state == INTERRUPTED && !wait_until(mock_info(file).attempts))
 		return 107;
-	if (state == DRIVEN && mock_info(file).queued != 1)
+	if ((state == RETRIED || state == BLOCKED) && !mock_sleeps(file))
 		return 108;
-	if (state == PARKED && mock_waiters(file) != 1)
+	if (state == INTERRUPTED && !wait_until(mock_info(file).attempts))
 		return 109;
+	if (state == DRIVEN && mock_info(file).queued != 1)
+		return 110;
+	if (state == PAGED && !wait_until(mock_info(file).page_waiters == 1))
+		return 111;
+	if ((state == PARKED || state == LINED) && mock_waiters(file) != 1)
+		return 112;
 	if (state == QUEUED &&
 	    (kaio_stat(fd, "queued") != 1 || mock_info(file).attempts))
-		return 110;
+		return 113;
+	if (state == LINED_WRITE && mock_info(file).attempts != 1)
+		return 114;
 	return 0;
 }
 
 /* What hangs goes on. */
 static void release(FIXTURE_DATA(end) *self)
 {
-	mock_let_go(self->file, 1);
+	mock_let_go(self->file, 2);
 	mock_complete(self->file, 5);
+	if (mock_info(self->file).page_waiters) {
+		mock_program(self->file, 1, 0, GIVES(5));
+		mock_unlock(self->file, KAIO_MOCK_NOW, KAIO_MOCK_THIS_PAGE);
+	}
 }
 
 /* It waits for nobody: it ends with its context. */
 static bool ends_at_once(enum state state)
 {
-	return state == PARKED || state == QUEUED || state == INTERRUPTED;
+	return state == PARKED || state == QUEUED || state == INTERRUPTED ||
+	       state == LINED;
+}
+
+/* It is done in any case, though nobody waits for it. */
+static bool is_pledged(enum state state)
+{
+	return state == LINED_WRITE;
+}
+
+/* A kernel thread works in its memory, or is going to. */
+static bool keeps_mm(enum state state)
+{
+	return state == RETRIED || state == BLOCKED || state == LINED_WRITE;
 }
 
 /* Nobody has the child's memory any more. */
@@ -173,6 +229,7 @@ static bool nothing_is_left(FIXTURE_DATA(end) *self)
 	       wait_until(module_refs("kaio") == self->refs) &&
 	       wait_until(mock_info(self->file).running == 0) &&
 	       mock_info(self->file).queued == 0 &&
+	       mock_info(self->file).page_waiters == 0 &&
 	       mock_waiters(self->file) == 0;
 }
 
@@ -200,7 +257,7 @@ static void do_as_child(FIXTURE_DATA(end) *self, enum state state,
 		_exit(1);
 	if (deed == DESTROY)
 		_exit(kaio_destroy(fd, ctx) || kaio_stat(fd, "inflight") ||
-		      kaio_stat(fd, "completed") != 1);
+		      kaio_stat(fd, "completed") != requests(state));
 	if (deed == CLOSE) {
 		/* It waits, as destroy does. */
 		if (write(self->ready[1], "r", 1) != 1 || close(fd) ||
@@ -282,25 +339,24 @@ TEST_F_TIMEOUT(end, kill_in_destroy, 120)
 	EXPECT_TRUE(nothing_is_left(self));
 }
 
-/* It does not wait for ever; and what has not begun by then never does. */
+/* It does not wait for ever; and what has not begun by then never does, but writes. */
 TEST_F_TIMEOUT(end, kill, 120)
 {
 	const pid_t pid = start_child(_metadata, self, variant->state, WAIT);
 	__u64 attempts;
 
-	EXPECT_EQ(self->nr + 1, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + requests(variant->state), kaio_nr(self->fd));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(SIGKILL, status_of(pid));
 	attempts = mock_info(self->file).attempts;
 	ASSERT_EQ(0, mock_wake(self->file, KAIO_MOCK_NOW, IN, IN));
-	/* Only who works in its memory holds that. */
-	EXPECT_TRUE(variant->state == RETRIED || variant->state == BLOCKED ||
-		    wait_until(mm_is_gone(self)));
+	EXPECT_TRUE(keeps_mm(variant->state) || wait_until(mm_is_gone(self)));
 	if (!ends_at_once(variant->state))
 		release(self);
 	EXPECT_TRUE(wait_until(mm_is_gone(self)));
 	EXPECT_TRUE(nothing_is_left(self));
-	EXPECT_EQ(attempts, mock_info(self->file).attempts);
+	EXPECT_EQ(attempts + is_pledged(variant->state),
+		  mock_info(self->file).attempts);
 }
 
 TEST_F_TIMEOUT(end, exit, 120)

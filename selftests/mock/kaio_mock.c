@@ -591,6 +591,7 @@ static void mock_put(struct mock_file *mf)
 	}
 	if (mf->page) {
 		hrtimer_cancel(&mf->page_limit);
+		/* As above. */
 		WARN_ON(waitqueue_active(&mf->page_waiters));
 		put_page(mf->page);
 	}
