@@ -561,6 +561,65 @@ TEST_F(mock, two_queues_at_once)
 	expect_end(_metadata, m, &iocb, 5);
 }
 
+/* As many as can be waited on. */
+TEST_F(mock, eight_queues)
+{
+	const struct kaio_mock_wake last = {
+		.when = KAIO_MOCK_NOW, .ready = IN, .key = IN, .queues = 1 << 7,
+	};
+	struct mock *m = &self->m;
+	struct iocb iocb;
+
+	ASSERT_EQ(0, mock_program(m->file, 8, 0, NOT_NOW));
+	mock_pread(m, &iocb, 5);
+	ASSERT_EQ(1, mock_submit(m, &iocb));
+	ASSERT_EQ(8, mock_waiters(m->file));
+	EXPECT_TRUE(no_event(m));
+	ASSERT_EQ(0, mock_program(m->file, 8, 0, GIVES(5)));
+	ASSERT_EQ(0, kaio_ioctl(m->file, KAIO_MOCK_WAKE, &last));
+	expect_end(_metadata, m, &iocb, 5);
+	EXPECT_EQ(0, mock_waiters(m->file));
+	EXPECT_EQ(mock_info(m->file).attempts, mock_info(m->file).nowait);
+}
+
+/* One more than that: a worker tries, and nothing is left on those that there are. */
+TEST_F(mock, nine_queues)
+{
+	struct mock *m = &self->m;
+	struct iocb iocb;
+
+	ASSERT_EQ(0, mock_program(m->file, 9, 0, COLD,
+				  { .sleep = KAIO_MOCK_INTERRUPTIBLE,
+				    .result = 5 }));
+	mock_pread(m, &iocb, 5);
+	ASSERT_EQ(1, mock_submit(m, &iocb));
+	EXPECT_EQ(0, mock_waiters(m->file));
+	ASSERT_TRUE(mock_sleeps(m->file));
+	EXPECT_EQ(1, mock_info(m->file).kthread);
+	EXPECT_TRUE(no_event(m));
+	ASSERT_EQ(0, mock_let_go(m->file, 1));
+	expect_end(_metadata, m, &iocb, 5);
+	EXPECT_STREQ("abcde", m->buf);
+	EXPECT_EQ(0, mock_waiters(m->file));
+}
+
+/* As natively if there are two. */
+TEST_F(mock, nine_queues_under_poll)
+{
+	struct mock *m = &self->m;
+	struct iocb iocb;
+
+	ASSERT_EQ(0, mock_program(m->file, 9, 0, NOT_NOW));
+	prep_poll(&iocb, m->file, EPOLLIN);
+	ASSERT_EQ(1, mock_submit(m, &iocb));
+	expect_end(_metadata, m, &iocb, -EINVAL);
+	EXPECT_EQ(0, mock_waiters(m->file));
+	/* It need not wait. */
+	ASSERT_EQ(0, mock_program(m->file, 9, IN, NOT_NOW));
+	ASSERT_EQ(1, mock_submit(m, &iocb));
+	expect_end(_metadata, m, &iocb, EPOLLIN);
+}
+
 /* It can be polled, but nobody can wait for it. */
 TEST_F(mock, no_queue)
 {
