@@ -8,16 +8,6 @@
 #include "context_fixture.h"
 #include "devices.h"
 
-/* Newer than the C library. */
-#ifndef RWF_ATOMIC
-#define RWF_ATOMIC	0x40
-#endif
-#ifndef RWF_DONTCACHE
-#define RWF_DONTCACHE	0x80
-#endif
-#ifndef RWF_NOSIGNAL
-#define RWF_NOSIGNAL	0x100
-#endif
 #define RWF_UNKNOWN	(1 << 30)
 
 #define FILE_SIZE	(4 * PAGE)

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -32,6 +33,22 @@
 #define DISK_DIR	"/mnt"
 /* Memory: files without IOCB_NOWAIT. */
 #define MEM_DIR		"/tmp"
+
+/* Newer than the headers. */
+#ifndef RWF_NOAPPEND
+#define RWF_NOAPPEND	0x20
+#endif
+#ifndef RWF_ATOMIC
+#define RWF_ATOMIC	0x40
+#endif
+#ifndef RWF_DONTCACHE
+#define RWF_DONTCACHE	0x80
+#endif
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL	0x100
+#endif
+/* All of them, as of Linux 6.18. */
+#define RWF_KNOWN	0x1ff
 
 /* Where no user pointer can be. */
 #define KERNEL_ADDR	0xffff800000000000ULL

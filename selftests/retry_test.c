@@ -1198,4 +1198,141 @@ TEST_F(mock, priority_of_submitter)
 	EXPECT_EQ(IOPRIO(IOPRIO_BE, 6), mock_info(m->file).ki_ioprio);
 }
 
+/*
+ * Each attempt has the flags that were asked for, by aio_rw_flags or by open(2), also
+ * if the one before it took them away.
+ */
+FIXTURE(flags)
+{
+	struct mock m;
+};
+
+FIXTURE_VARIANT(flags)
+{
+	const char *node;
+	bool write;
+	long (*program)(int file);
+};
+
+static long goes_on_after_a_kick(int file)
+{
+	return mock_program(file, 1, 0, { .attempts = 1, .result = -EAGAIN },
+			    { .attempts = 1, .result = -EAGAIN,
+			      .wake = { .when = KAIO_MOCK_NOW,
+					.ready = IN | OUT, .key = IN | OUT } },
+			    GIVES(5));
+}
+
+static long goes_on_in_a_worker(int file)
+{
+	return mock_program(file, 1, 0, COLD, GIVES(5));
+}
+
+static long goes_on_after_a_page(int file)
+{
+	return mock_program(file, 1, 0, COLD, WAITS_FOR_PAGE(KAIO_MOCK_NOW),
+			    COLD, { .attempts = 1, .result = -EAGAIN },
+			    GIVES(5));
+}
+
+/* clang-format off */
+FIXTURE_VARIANT_ADD(flags, read_after_a_kick)
+{ KAIO_MOCK, false, goes_on_after_a_kick };
+FIXTURE_VARIANT_ADD(flags, write_after_a_kick)
+{ KAIO_MOCK, true, goes_on_after_a_kick };
+FIXTURE_VARIANT_ADD(flags, read_in_a_worker)
+{ KAIO_MOCK_DISK, false, goes_on_in_a_worker };
+FIXTURE_VARIANT_ADD(flags, write_in_a_worker)
+{ KAIO_MOCK_DISK, true, goes_on_in_a_worker };
+FIXTURE_VARIANT_ADD(flags, read_after_a_page)
+{ KAIO_MOCK_PAGES, false, goes_on_after_a_page };
+FIXTURE_VARIANT_ADD(flags, write_of_regular_file)
+{ KAIO_MOCK_PAGES, true, goes_on_in_a_worker };
+/* clang-format on */
+
+FIXTURE_SETUP(flags)
+{
+	mock_set_up(_metadata, &self->m, variant->node);
+}
+
+FIXTURE_TEARDOWN(flags)
+{
+	mock_tear_down(_metadata, &self->m);
+}
+
+/* All that a kiocb has too, there of the same value. */
+static const __u32 rwf_flags[] = {
+	RWF_HIPRI, RWF_DSYNC, RWF_SYNC, RWF_APPEND, RWF_NOAPPEND, RWF_ATOMIC,
+	RWF_DONTCACHE, RWF_NOSIGNAL,
+};
+
+/* Of an attempt, those above; -1: there is no such request. */
+static __s64 flags_wanted(__u32 asked, bool append, bool write)
+{
+	if (((asked & RWF_APPEND) && (asked & RWF_NOAPPEND)) ||
+	    ((asked & RWF_ATOMIC) && !write))
+		return -1;
+	if (append && !(asked & RWF_NOAPPEND))
+		asked |= RWF_APPEND;
+	if (asked & RWF_SYNC)
+		asked |= RWF_DSYNC;
+	/* Nobody polls for the end of a request of ours. */
+	return asked & ~RWF_HIPRI;
+}
+
+static void expect_flags(struct __test_metadata *const _metadata,
+			 FIXTURE_DATA(flags) *self,
+			 const FIXTURE_VARIANT(flags) *variant, __u32 asked,
+			 bool append)
+{
+	const __s64 want = flags_wanted(asked, append, variant->write);
+	struct mock *m = &self->m;
+	struct kaio_mock_info info;
+	struct iocb iocb;
+	__u32 i;
+
+	if (want < 0)
+		return;
+	close(m->file);
+	m->file = open_mock_as(_metadata, variant->node, append ? O_APPEND : 0);
+	ASSERT_EQ(0, variant->program(m->file));
+	mock_pread(m, &iocb, 5);
+	if (variant->write)
+		prep_pwrite(&iocb, m->file, "hello", 5, 0);
+	iocb.aio_rw_flags = asked;
+	ASSERT_EQ(1, mock_submit(m, &iocb));
+	let_kworker(_metadata, m);
+	expect_end(_metadata, m, &iocb, 5);
+	info = mock_info(m->file);
+	EXPECT_EQ(1, info.kthread);
+	for (i = 0; i < info.attempts; i++)
+		EXPECT_EQ(want, info.flags[i] & (RWF_KNOWN & ~RWF_NOWAIT))
+		{
+			TH_LOG("flags %#x, O_APPEND %d, attempt %u of %u",
+			       asked, append, i, (__u32)info.attempts);
+		}
+}
+
+/* Every flag and every two. */
+TEST_F_TIMEOUT(flags, in_each_attempt, 120)
+{
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(rwf_flags); i++) {
+		for (j = 0; j <= i; j++) {
+			expect_flags(_metadata, self, variant,
+				     rwf_flags[i] | rwf_flags[j], false);
+			expect_flags(_metadata, self, variant,
+				     rwf_flags[i] | rwf_flags[j], true);
+		}
+	}
+}
+
+/* What was not asked for is not there. */
+TEST_F(flags, if_there_are_none)
+{
+	expect_flags(_metadata, self, variant, 0, false);
+	expect_flags(_metadata, self, variant, 0, true);
+}
+
 TEST_HARNESS_MAIN

@@ -5,11 +5,6 @@
  */
 #include "devices.h"
 
-/* Newer than the C library. */
-#ifndef RWF_NOSIGNAL
-#define RWF_NOSIGNAL	0x100
-#endif
-
 static int nr_signals;
 
 static void count_signal(int signal)
