@@ -2,11 +2,13 @@
 
 //! How `make run` ends: native AIO, kaio and io_uring do the same on a slow device.
 //!
-//!     kaio-compare DIR CLOCK     DIR is on that device; CLOCK says what time means here
+//!     kaio-compare DIR CLOCK     DIR is on that device; CLOCK is what time means here: icount
+//!                                (virtual time, in which numbers repeat) or real
 //!
 //! Of each engine we see how long the submitter was blocked, and when all results were there. Each
 //! result is checked, and so is that the device was really asked: a wrong one ends the program.
-//! Whether kaio keeps its promises is computed from the numbers and said; a "no" ends nothing.
+//! Whether kaio keeps its promises is computed from the numbers and said. In virtual time any answer
+//! but "yes" is a failure; real time depends on the host, and is only looked at.
 //!
 //! The guest has one CPU, on which the workers of an engine would get in the submitter's way, or
 //! not, as the scheduler likes. So the submitter goes first: it is as if it had a CPU of its own.
@@ -54,8 +56,20 @@ fn median(rounds: &[Times]) -> Option<Times> {
     })
 }
 
+/// What time means in the guest, and whether numbers repeat.
+const CLOCKS: [(&str, &str, bool); 2] = [
+    ("icount", "virtual time of QEMU TCG, icount", true),
+    ("real", "real time", false),
+];
+
+/// What kaio promises, and whether it was so. `None`: one of the engines is not here.
+struct Verdict {
+    promise: String,
+    kept: Option<bool>,
+}
+
 /// The medians, and one line for each thing that kaio promises.
-fn report(times: &[Vec<Vec<Times>>], clock: &str) -> Result<()> {
+fn report(times: &[Vec<Vec<Times>>], clock: &str) -> Result<Vec<Verdict>> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
     println!();
     println!(
@@ -77,7 +91,8 @@ fn report(times: &[Vec<Vec<Times>>], clock: &str) -> Result<()> {
         }
         println!();
         if *promised {
-            verdicts.extend(judge(medians[KAIO], medians[URING]).map(|v| format!("{title}: {v}")));
+            let best = engines[URING].iter().map(|t| t.blocked).min();
+            verdicts.extend(judge(title, medians[KAIO], best, medians[URING]));
         }
     }
     println!(
@@ -85,35 +100,43 @@ fn report(times: &[Vec<Vec<Times>>], clock: &str) -> Result<()> {
         WRITER_COMES.as_millis()
     );
     println!();
-    verdicts.iter().for_each(|line| println!("{line}"));
-    Ok(())
+    for Verdict { promise, kept } in &verdicts {
+        let answer = match kept {
+            Some(true) => "yes",
+            Some(false) => "no",
+            None => "not measured",
+        };
+        println!("{promise}: {answer}");
+    }
+    Ok(verdicts)
 }
 
 /// Does kaio keep up with io_uring? It promises two things.
-fn judge(kaio: Option<Times>, uring: Option<Times>) -> [String; 2] {
-    let verdict = |promise, time: fn(Times) -> Duration, limit: fn(Duration) -> Duration| {
-        let answer = match (kaio.map(time), uring.map(time)) {
-            (Some(kaio), Some(uring)) if kaio <= limit(uring) => "yes",
-            (Some(_), Some(_)) => "no",
-            _ => "not measured",
-        };
-        format!("{promise}: {answer}")
+fn judge(
+    title: &str,
+    kaio: Option<Times>,
+    best_blocked: Option<Duration>,
+    uring: Option<Times>,
+) -> [Verdict; 2] {
+    let verdict = |promise, kaio: Option<Duration>, limit: Option<Duration>| Verdict {
+        promise: format!("{title}: {promise}"),
+        kept: kaio.zip(limit).map(|(kaio, limit)| kaio <= limit),
     };
     [
         verdict(
-            "submitter blocked: kaio <= io_uring",
-            |t| t.blocked,
-            |limit| limit,
+            "submitter blocked: kaio <= io_uring's best",
+            kaio.map(|t| t.blocked),
+            best_blocked,
         ),
         verdict(
             "total within 10 % of io_uring",
-            |t| t.total,
-            |limit| limit + limit / 10,
+            kaio.map(|t| t.total),
+            uring.map(|t| t.total + t.total / 10),
         ),
     ]
 }
 
-fn compare(dir: &Path, clock: &str) -> Result<()> {
+fn compare(dir: &Path, clock: &str) -> Result<Vec<Verdict>> {
     println!("native AIO, kaio and io_uring on a device that takes 2 ms for each request:");
     let device = File::options().read(true).write(true).open("/dev/kaio")?;
     let mut bench = Slow::new(dir)?;
@@ -160,14 +183,30 @@ fn compare(dir: &Path, clock: &str) -> Result<()> {
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
-    let [_, dir, clock] = &args[..] else {
+    let clock = |name: &String| CLOCKS.iter().find(|(known, ..)| known == name);
+    let (Some(dir), Some(&(_, clock, repeats)), 3) =
+        (args.get(1), args.get(2).and_then(clock), args.len())
+    else {
         eprintln!(
-            "usage: kaio-compare DIR CLOCK (a folder on a slow device; what time means here)"
+            "usage: kaio-compare DIR icount|real (a folder on a slow device; what time means here)"
         );
         std::process::exit(2);
     };
-    if let Err(e) = compare(Path::new(dir), clock) {
-        eprintln!("kaio-compare: {e}");
-        std::process::exit(1);
+    match compare(Path::new(dir), clock) {
+        Ok(verdicts) if repeats => {
+            let broken = verdicts.iter().filter(|v| v.kept != Some(true)).count();
+            if broken > 0 {
+                eprintln!(
+                    "kaio-compare: of {} promises {broken} are not kept: see above",
+                    verdicts.len()
+                );
+                std::process::exit(1);
+            }
+        }
+        Ok(_) => (),
+        Err(e) => {
+            eprintln!("kaio-compare: {e}");
+            std::process::exit(1);
+        }
     }
 }
