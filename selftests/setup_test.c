@@ -346,6 +346,55 @@ TEST_F(setup, other_thread)
 	self->mappings = count_mappings();
 }
 
+static int shorter(const void *a, const void *b)
+{
+	const __s64 x = *(const __s64 *)a, y = *(const __s64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static __s64 median(__s64 *times, size_t nr)
+{
+	qsort(times, nr, sizeof(times[0]), shorter);
+	return times[nr / 2];
+}
+
+/*
+ * To end an idle context nothing is waited for. io_destroy(2) waits for RCU. What
+ * the debug kernel does beside says nothing, but for the ratio.
+ */
+TEST_F_TIMEOUT(setup, idle_destroy_is_quick, 60)
+{
+	__s64 took[50], native_took[50], quick, start;
+	aio_context_t native;
+	struct iocb iocb;
+	long before;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(took); i++) {
+		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
+		/* It was used. */
+		prep_noop(&iocb, self->fd);
+		ASSERT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
+		before = sleeps();
+		start = now_ns();
+		ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
+		took[i] = now_ns() - start;
+		EXPECT_EQ(before, sleeps());
+	}
+	quick = median(took, ARRAY_SIZE(took));
+	if (access("/sys/kernel/debug/kmemleak", F_OK))
+		EXPECT_GT(NSEC_PER_MSEC, quick);
+	for (i = 0; i < ARRAY_SIZE(native_took); i++) {
+		if (native_setup(NR_EVENTS, &native))
+			SKIP(return, "this kernel has no native AIO");
+		start = now_ns();
+		ASSERT_EQ(0, native_destroy(native));
+		native_took[i] = now_ns() - start;
+	}
+	EXPECT_GE(median(native_took, ARRAY_SIZE(native_took)), 10 * quick);
+}
+
 /*
  * An id that is none: every ioctl that takes one refuses it.
  */
