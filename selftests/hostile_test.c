@@ -593,12 +593,18 @@ TEST_F_TIMEOUT(context, fuzz, 60)
 {
 	static const unsigned long cmds[] = { KAIO_QUERY, KAIO_SETUP,
 					      KAIO_DESTROY, KAIO_SUBMIT,
-					      KAIO_GETEVENTS };
+					      KAIO_GETEVENTS, KAIO_CANCEL,
+					      KAIO_SUBMIT_WAIT };
 	static const int errs[] = { EINVAL, EFAULT, E2BIG, EAGAIN, ENOMEM,
-				    ENOTTY, EBADF, EOPNOTSUPP, EPERM };
+				    ENOTTY, EBADF, EOPNOTSUPP, EPERM,
+				    EINPROGRESS };
 	struct arena arena = { .fd = self->fd, .ctx = self->ctx };
 	const struct timespec *zero;
+	long cancelled = 0, waited = 0;
 	__u32 seed = 20260101, i, k;
+	struct iocb parked;
+	int ends[2];
+	char c;
 
 	arena.buf = map_guarded(1);
 	arena.iocb = (void *)map_guarded(1);
@@ -606,12 +612,17 @@ TEST_F_TIMEOUT(context, fuzz, 60)
 	/* What pointers point to: valid and not so valid requests. */
 	zero = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, zero);
+	/* What there is to cancel. */
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	prep_pread(&parked, ends[0], &c, 1, 0);
 
-	for (i = 0; i < 4000; i++) {
+	for (i = 0; i < 6000; i++) {
 		union {
-			__u64 words[9];
+			__u64 words[12];
 			struct kaio_setup setup;
 			struct kaio_getevents getevents;
+			struct kaio_cancel cancel;
+			struct kaio_submit_wait submit_wait;
 		} arg;
 		unsigned long cmd = cmds[next_random(&seed) % ARRAY_SIZE(cmds)];
 		struct iocb *iocb = arena.iocb;
@@ -642,6 +653,27 @@ TEST_F_TIMEOUT(context, fuzz, 60)
 			if (next_random(&seed) % 8)
 				arg.words[3] = 0;
 			break;
+		case KAIO_CANCEL:
+			if (next_random(&seed) % 2)
+				arg.cancel.iocb = (uintptr_t)&parked;
+			arg.words[2] &= -(next_random(&seed) % 4 == 0);
+			break;
+		case KAIO_SUBMIT_WAIT:
+			if (next_random(&seed) % 4)
+				arg.submit_wait.nr = 1;
+			if (next_random(&seed) % 4)
+				arg.submit_wait.iocbpp = (uintptr_t)arena.buf;
+			if (next_random(&seed) % 4) {
+				arg.submit_wait.min_nr = 0;
+				arg.submit_wait.nr_events = 1;
+			}
+			arg.submit_wait.timeout = (uintptr_t)zero;
+			arg.submit_wait.sigmask &= -(i & 1);
+			arg.submit_wait.sigsetsize &= -(i & 1);
+			/* The out fields and the flags. */
+			for (k = 9; k < ARRAY_SIZE(arg.words); k++)
+				arg.words[k] &= -(next_random(&seed) % 4 == 0);
+			break;
 		}
 		if (cmd != KAIO_SETUP && next_random(&seed) % 8)
 			arg.words[0] = arena.ctx;
@@ -653,6 +685,8 @@ TEST_F_TIMEOUT(context, fuzz, 60)
 				iocb->aio_lio_opcode = next_random(&seed) % 10;
 		}
 		*(__u64 *)arena.buf = (uintptr_t)iocb;
+		if (next_random(&seed) % 4 == 0)
+			*(__u64 *)arena.buf = (uintptr_t)&parked;
 		if (next_random(&seed) % 16 == 0)
 			cmd = ioc_resize(cmd, next_random(&seed) % sizeof(arg));
 		if (next_random(&seed) % 32 == 0)
@@ -664,6 +698,12 @@ TEST_F_TIMEOUT(context, fuzz, 60)
 			TH_LOG("round %u: ioctl %#lx returned %ld", i, cmd,
 			       ret);
 		}
+		if (_IOC_NR(cmd) == _IOC_NR(KAIO_CANCEL))
+			cancelled += ret == -EINPROGRESS;
+		else
+			ASSERT_NE(-EINPROGRESS, ret);
+		if (_IOC_NR(cmd) == _IOC_NR(KAIO_SUBMIT_WAIT))
+			waited += ret > 0;
 		if (_IOC_NR(cmd) == _IOC_NR(KAIO_SETUP) && !ret &&
 		    arg.setup.ctx_id) {
 			kaio_destroy(self->fd, arena.ctx);
@@ -678,6 +718,9 @@ TEST_F_TIMEOUT(context, fuzz, 60)
 	}
 	/* Enough of it got through to mean something. */
 	EXPECT_LT(50, kaio_stat(self->fd, "submitted"));
+	EXPECT_LT(10, cancelled);
+	EXPECT_LT(10, waited);
+	EXPECT_LE(cancelled, kaio_stat(self->fd, "cancelled"));
 	kaio_destroy(self->fd, arena.ctx);
 	close(self->fd);
 	self->fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
