@@ -166,11 +166,19 @@ static bool make_ready(FIXTURE_DATA(kind) *self, bool write_next)
 static void compare(struct __test_metadata *const _metadata,
 		    FIXTURE_DATA(kind) *self, int opcode, unsigned int flags)
 {
-	const bool write = opcode == IOCB_CMD_PWRITE;
+	const bool write = opcode == IOCB_CMD_PWRITE ||
+			   opcode == IOCB_CMD_PWRITEV;
+	/* For the vectors: the same in two parts, which O_DIRECT takes too. */
+	const struct iovec parts[] = {
+		{ self->buf, 512 }, { self->buf + 512, PAGE - 512 },
+	};
 	struct answer native, kaio;
 	struct iocb iocb;
 
-	prep_rw(&iocb, opcode, self->file, self->buf, PAGE, 0);
+	if (opcode == IOCB_CMD_PREADV || opcode == IOCB_CMD_PWRITEV)
+		prep_rw(&iocb, opcode, self->file, parts, 2, 0);
+	else
+		prep_rw(&iocb, opcode, self->file, self->buf, PAGE, 0);
 	iocb.aio_rw_flags = flags;
 	/*
 	 * A write that must not wait has no time to note when it was done: so
@@ -194,14 +202,22 @@ static void compare(struct __test_metadata *const _metadata,
 	}
 }
 
+static void compare_each(struct __test_metadata *const _metadata,
+			 FIXTURE_DATA(kind) *self, int opcode)
+{
+	int bit;
+
+	compare(_metadata, self, opcode, 0);
+	for (bit = 0; bit < 32; bit++)
+		compare(_metadata, self, opcode, 1U << bit);
+}
+
 static void compare_flags(struct __test_metadata *const _metadata,
 			  FIXTURE_DATA(kind) *self, int opcode)
 {
 	int bit, other;
 
-	compare(_metadata, self, opcode, 0);
-	for (bit = 0; bit < 32; bit++)
-		compare(_metadata, self, opcode, 1U << bit);
+	compare_each(_metadata, self, opcode);
 	/* Which of two faults is told. The tenth flag is unknown. */
 	for (bit = 0; bit < 10; bit++)
 		for (other = 0; other < bit; other++)
@@ -220,6 +236,17 @@ TEST_F_TIMEOUT(kind, reads_as_native, 120)
 TEST_F_TIMEOUT(kind, writes_as_native, 120)
 {
 	compare_flags(_metadata, self, IOCB_CMD_PWRITE);
+}
+
+/* Vectors differ in nothing that two flags would show. */
+TEST_F_TIMEOUT(kind, vector_reads_as_native, 120)
+{
+	compare_each(_metadata, self, IOCB_CMD_PREADV);
+}
+
+TEST_F_TIMEOUT(kind, vector_writes_as_native, 120)
+{
+	compare_each(_metadata, self, IOCB_CMD_PWRITEV);
 }
 
 /* What KAIO_QUERY says, and nothing else, is known. */
