@@ -8,7 +8,7 @@
  */
 #include <linux/capability.h>
 
-#include "devices.h"
+#include "cgroups.h"
 #include "sleepers.h"
 
 #define NR_SYSCTL	"/proc/sys/fs/kaio-nr"
@@ -448,19 +448,10 @@ TEST_F(limits, two_processes)
  * workers of its own for.
  */
 #define CGROUPS		20
-#define CGROUP_DIR	"/sys/fs/cgroup"
-
-static bool enter_cgroup(const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), CGROUP_DIR "/%s/cgroup.procs", name);
-	return write_file(path, "0");
-}
 
 TEST_F(limits, many_cgroups)
 {
-	char path[64], *const name = path + sizeof(CGROUP_DIR);
+	char names[CGROUPS][16];
 	int fds[CGROUPS], i;
 	__u64 ctx;
 
@@ -468,9 +459,9 @@ TEST_F(limits, many_cgroups)
 		SKIP(return, "there are no cgroups");
 	ASSERT_TRUE(write_number(USER_SYSCTL, 2 * CGROUPS));
 	for (i = 0; i < CGROUPS; i++) {
-		snprintf(path, sizeof(path), CGROUP_DIR "/kaio-%d", i);
-		mkdir(path, 0755);
-		EXPECT_TRUE(enter_cgroup(name));
+		snprintf(names[i], sizeof(names[i]), "kaio-%d", i);
+		EXPECT_TRUE(make_cgroup(names[i]));
+		EXPECT_TRUE(enter_cgroup(names[i]));
 		ASSERT_TRUE(become_user(USER_A));
 		fds[i] = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 		EXPECT_LE(0, fds[i]);
@@ -489,8 +480,7 @@ TEST_F(limits, many_cgroups)
 	EXPECT_TRUE(enter_cgroup("."));
 	for (i = 0; i < CGROUPS; i++) {
 		close(fds[i]);
-		snprintf(path, sizeof(path), CGROUP_DIR "/kaio-%d", i);
-		rmdir(path);
+		EXPECT_TRUE(remove_cgroup(names[i]));
 	}
 }
 
