@@ -548,6 +548,83 @@ TEST_F(disk, cold_file)
 	EXPECT_TRUE(is_pattern(self->buf, NR_EVENTS * PAGE, 1, 0));
 }
 
+/* Of a cold file nobody waits for the page: who unlocks it kicks. */
+TEST_F(disk, cold_read_is_kicked)
+{
+	if (!null_blk_make(&self->dev, "kaio-kicks", SLOW, NULL))
+		SKIP(return, "there is no null_blk");
+	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->file);
+	ASSERT_EQ((ssize_t)PAGE, pwrite(self->file, self->buf, PAGE, 0));
+	ASSERT_TRUE(drop_cache(self->file));
+	memset(self->buf, 0, PAGE);
+	prep_pread(&self->iocbs[0], self->file, self->buf, PAGE, 0);
+	EXPECT_EQ((__s64)PAGE, kaio_do(self->fd, self->ctx, &self->iocbs[0]));
+	EXPECT_TRUE(is_pattern(self->buf, PAGE, 1, 0));
+	EXPECT_EQ(1, kaio_stat(self->fd, "kicked"));
+}
+
+/*
+ * So more of them than a user may have workers hold up nobody who needs one: an
+ * fsync of another file system ends before all of them.
+ */
+TEST_F_TIMEOUT(disk, cold_reads_keep_no_worker, 120)
+{
+	enum { COLD_READS = 600 };
+	static const struct setting many_tags[] = {
+		{ "hw_queue_depth", 1024 }, {}
+	};
+	/* null_blk gives a request up after 5 s. */
+	const __s64 delay = 3 * NSEC_PER_SEC;
+	const int other = open_temp(DISK_DIR, 0);
+	static struct iocb iocbs[COLD_READS + 1];
+	static struct io_event events[COLD_READS];
+	struct iocb *pointers[COLD_READS + 1];
+	struct io_event first;
+	__s64 start;
+	char *buf;
+	__u64 ctx;
+	int i;
+
+	ASSERT_EQ((ssize_t)PAGE, pwrite(other, self->buf, PAGE, 0));
+	if (!null_blk_make(&self->dev, "kaio-kicks", delay, many_tags))
+		SKIP(return, "there is no null_blk");
+	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->file);
+	buf = map_guarded(COLD_READS);
+	ASSERT_NE(NULL, buf);
+	fill_pattern(buf, COLD_READS * PAGE, 1, 0);
+	ASSERT_EQ((ssize_t)(COLD_READS * PAGE),
+		  pwrite(self->file, buf, COLD_READS * PAGE, 0));
+	ASSERT_TRUE(drop_cache(self->file));
+	/* No read ahead: each page costs its own wait. */
+	ASSERT_EQ(0, posix_fadvise(self->file, 0, 0, POSIX_FADV_RANDOM));
+	memset(buf, 0, COLD_READS * PAGE);
+	for (i = 0; i < COLD_READS; i++) {
+		prep_pread(&iocbs[i], self->file, buf + i * PAGE, PAGE,
+			   i * PAGE);
+		pointers[i] = &iocbs[i];
+	}
+	prep_fsync(&iocbs[i], other);
+	pointers[i] = &iocbs[i];
+
+	ASSERT_EQ(0, kaio_setup(self->fd, COLD_READS + 1, &ctx));
+	start = now_ns();
+	ASSERT_EQ(COLD_READS + 1,
+		  kaio_submit(self->fd, ctx, COLD_READS + 1, pointers));
+	ASSERT_EQ(1, kaio_wait(self->fd, ctx, 1, &first));
+	EXPECT_GT(delay, now_ns() - start);
+	EXPECT_EQ((uintptr_t)&iocbs[COLD_READS], first.obj);
+	EXPECT_EQ(0, first.res);
+	ASSERT_EQ(COLD_READS, kaio_wait(self->fd, ctx, COLD_READS, events));
+	EXPECT_LE(delay, now_ns() - start);
+	for (i = 0; i < COLD_READS; i++)
+		ASSERT_EQ((__s64)PAGE, events[i].res);
+	EXPECT_TRUE(is_pattern(buf, COLD_READS * PAGE, 1, 0));
+	EXPECT_EQ(0, kaio_destroy(self->fd, ctx));
+	close(other);
+}
+
 /* More than the device has tags for. */
 TEST_F(disk, direct_beyond_tags)
 {
