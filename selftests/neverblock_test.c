@@ -817,11 +817,12 @@ TEST_F(frozen, submit)
 	EXPECT_GT(ONE_BOUND, now_ns() - start);
 	EXPECT_EQ(before, sleeps());
 	early = !stays_quiet(self->fd, self->ctx);
-	if (variant->native_waits)
-		ASSERT_FALSE(early);
-	if (early)
+	if (early && !variant->native_waits)
 		return;
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	ASSERT_FALSE(early);
+	/* What need not wait for the thaw may end at any moment. */
+	if (variant->native_waits)
+		EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
 	guard_end(&self->freezer);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
 	EXPECT_EQ(variant->res, self->event.res);
