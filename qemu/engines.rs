@@ -11,6 +11,8 @@ use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::kaio::uapi::*;
@@ -82,16 +84,22 @@ pub fn ticks() -> u64 {
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-/// What CPU time is left over on a guest with one CPU: a thread of the lowest priority counts it.
+/// What CPU time is left over on a guest with one CPU: a thread of the lowest priority counts it. Of
+/// two at once each would have a part, so it ends when this is dropped.
 #[allow(dead_code)] // each program uses a part
-pub struct Leftover(&'static AtomicU64);
+pub struct Leftover {
+    /// Counts down; the thread ends at 0.
+    turns: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
 
 #[allow(dead_code)]
 impl Leftover {
     pub fn new() -> io::Result<Self> {
-        let count: &AtomicU64 = Box::leak(Box::default());
+        let turns = Arc::new(AtomicU64::new(u64::MAX));
         let (ready, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
+        let count = turns.clone();
+        let thread = std::thread::spawn(move || {
             let priority: c_int = 0;
             // SAFETY: struct sched_param is one int.
             let ret = unsafe { sched_setscheduler(0, SCHED_IDLE, &priority) };
@@ -99,19 +107,32 @@ impl Leftover {
             let all_well = made.is_ok();
             let _ = ready.send(made);
             if all_well {
-                // SAFETY: only this thread writes the word, which is never freed.
+                // SAFETY: the word is `count`'s, which lives longer, and atomic: on one CPU an
+                // instruction is not interrupted.
                 unsafe {
-                    std::arch::asm!("2: inc qword ptr [{0}]", "jmp 2b", in(reg) count.as_ptr());
+                    std::arch::asm!("2: dec qword ptr [{0}]", "jnz 2b", in(reg) count.as_ptr());
                 }
             }
         });
         told.recv().map_err(io::Error::other)??;
-        Ok(Self(count))
+        Ok(Self {
+            turns,
+            thread: Some(thread),
+        })
     }
 
     /// Ticks under icount: the two instructions of each turn, and none of an interrupt's.
     pub fn ticks(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) * 2
+        (u64::MAX - self.turns.load(Ordering::Relaxed)) * 2
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        self.turns.store(1, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
     }
 }
 
