@@ -16,8 +16,8 @@
 //!     measured CASE ENGINE VARIANT UNIT MIN MEDIAN P90 MAX
 //!
 //! VARIANT of an operation is the batch. UNIT: insn for ticks of the time stamp counter, which counts
-//! instructions under QEMU's icount; us; bytes. A line "rate R" says how many ticks a nanosecond has.
-//! A wrong result ends the program.
+//! instructions under QEMU's icount; us; bytes. Of a case on several devices, each number is the mean
+//! over them. A line "rate R" says how many ticks a nanosecond has. A wrong result ends the program.
 
 use std::fs::File;
 use std::path::Path;
@@ -63,9 +63,20 @@ const ENGINES: [(&str, Maker); 9] = [
 ];
 
 /// Prints figures of one thing.
-fn report(case: &str, engine: &str, variant: &str, unit: &str, mut figures: Vec<f64>) {
-    figures.sort_by(f64::total_cmp);
-    let at = |percent: usize| figures[(figures.len() - 1) * percent / 100];
+fn report(case: &str, engine: &str, variant: &str, unit: &str, figures: Vec<f64>) {
+    report_mean(case, engine, variant, unit, vec![figures]);
+}
+
+/// Prints figures of one thing on several devices: least, median and so on of each, and of those the
+/// means.
+fn report_mean(case: &str, engine: &str, variant: &str, unit: &str, mut devices: Vec<Vec<f64>>) {
+    for figures in &mut devices {
+        figures.sort_by(f64::total_cmp);
+    }
+    let at = |percent: usize| {
+        let of = |figures: &Vec<f64>| figures[(figures.len() - 1) * percent / 100];
+        devices.iter().map(of).sum::<f64>() / devices.len() as f64
+    };
     println!(
         "measured\t{case}\t{engine}\t{variant}\t{unit}\t{:.2}\t{:.2}\t{:.2}\t{:.2}",
         at(0),
