@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Ten thousand requests that wait: what one more costs when there are many, in time and in memory,
-//! and what it costs to cancel them all.
+//! what it costs to cancel them all, and how long the call takes that destroys their context: native
+//! AIO's sleeps, io_uring's leaves the work to a thread.
 //!
 //! They are POLLs of an eventfd that nobody writes to (native AIO can park nothing else) and reads of
 //! an empty pipe.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::thread;
+use std::time::Duration;
 
 use crate::engines::{eventfd, pipe, ticks};
 use crate::guest::Result;
@@ -20,7 +23,9 @@ const SOME: usize = 32;
 const ENTRIES: u32 = 16_384;
 /// Where it is looked at.
 const DEPTHS: [usize; 4] = [10, 100, 1000, MANY];
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 10;
+/// Between rounds: rings that end and memory that waits for RCU are out of the way then.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Of each cache of the kernel: objects in use, and bytes that one takes in a slab. Memory that is free
 /// tells nothing here: slabs stay when what was in them has gone, and are used again.
@@ -82,6 +87,7 @@ pub fn parked(device: &File) -> Result<()> {
             let mut costs = vec![Vec::new(); DEPTHS.len()];
             let (mut slab, mut cancel, mut end) = (vec![], vec![], vec![]);
             for round in 0..ROUNDS {
+                thread::sleep(PAUSE);
                 let mut engine = make(device, ENTRIES)?;
                 engine.prepare(&requests);
                 let before = slabs()?;
@@ -106,14 +112,14 @@ pub fn parked(device: &File) -> Result<()> {
                 } else {
                     let start = ticks();
                     drop(engine);
-                    end.push((ticks() - start) as f64 / each);
+                    end.push((ticks() - start) as f64 / 1000.0);
                 }
             }
             for (depth, costs) in DEPTHS.iter().zip(costs) {
                 report(title, name, &format!("at {depth}"), "insn", costs);
             }
             report(title, name, "cancel", "insn", cancel);
-            report(title, name, "destroy", "insn", end);
+            report(&format!("end of a {title}"), name, "destroy", "us", end);
             report(&format!("memory of a {title}"), name, "slab", "bytes", slab);
         }
     }
