@@ -154,7 +154,8 @@ impl<'a> Batch<'a> {
     /// many transfers in hand as it can, or after one that could not be done without waiting (no tags,
     /// no blocks allocated yet).
     pub(crate) fn start(&mut self, req: Active<Kiocb>) {
-        if req.view().missed {
+        if req.view().missed && req.view().transfer.is_some() {
+            // A read of what is not in memory.
             defer(req, How::Submit);
             return;
         }
