@@ -40,7 +40,6 @@ use crate::{
         tray::Tray,
     },
     sys::{
-        errno,
         file::File,
         lease::Lease,
         lists::{
@@ -417,15 +416,18 @@ fn park(mut req: Active<Kiocb>, how: How) -> Step {
     let may_try = kiocb.may_try(how);
     let armed = req.arm(events);
 
-    let Some(mask) = armed.mask() else {
-        drop(armed);
-        let kiocb = req.data();
-        let Some(transfer) = kiocb.transfer.as_mut() else {
-            // As natively: it has no wait queues, or more than can be waited on.
-            return Step::Over(req, errno::EINVAL);
-        };
-        transfer.pollable = false;
-        return Step::Again(req);
+    let mask = match armed.mask() {
+        Ok(mask) => mask,
+        Err(e) => {
+            drop(armed);
+            let kiocb = req.data();
+            let Some(transfer) = kiocb.transfer.as_mut() else {
+                // As natively: it has no wait queues, or more than can be waited on.
+                return Step::Over(req, e.to_errno().into());
+            };
+            transfer.pollable = false;
+            return Step::Again(req);
+        }
     };
     if may_try {
         match (req.data().ki_op.retry)(req, how) {

@@ -98,6 +98,9 @@ impl Table {
         if contexts.closed || ctx.is_dead() {
             return Err(EINVAL);
         }
+        // Where it goes when it ends: then nobody could be told that there is no memory.
+        let room = contexts.alive.len() + 1;
+        contexts.ending.reserve(room, GFP_KERNEL)?;
         contexts.alive.push(ctx.clone(), GFP_KERNEL)?;
         Ok(())
     }
@@ -110,8 +113,8 @@ impl Table {
             .position(|entry| core::ptr::eq(&**entry, ctx));
         let entry = found.and_then(|index| contexts.alive.remove(index).ok());
         if let (Some(entry), false) = (entry, contexts.closed) {
-            // Not the last reference: our caller has one. Without memory nobody waits for it.
-            let _ = contexts.ending.push(entry, GFP_KERNEL);
+            // Not the last reference: our caller has one. There is room.
+            let _ = contexts.ending.push_within_capacity(entry);
         }
     }
 

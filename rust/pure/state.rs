@@ -17,7 +17,7 @@
 //! cancels first. Only one run goes on at a time; a kick during a run is remembered (`ki_retry` and
 //! `kick_iocb()` of the classic fs/aio.c).
 
-/// A word that changes atomically. The kernel's atomics, loom's and a plain cell fit.
+/// A word that changes atomically. The kernel's atomics fit, and a plain cell where one thread tests.
 pub(crate) trait Word {
     /// The value, with acquire semantics.
     fn load(&self) -> u32;

@@ -110,9 +110,9 @@ pub(super) struct PollEntries {
     _pin: core::marker::PhantomPinned,
 }
 
-/// What arming found: the file's poll events; `None` if it has no wait queues, or more than we can
-/// have entries.
-pub(super) type Found = Option<u32>;
+/// What arming found: the file's poll events; `EINVAL` if it has no wait queues, or more than we can
+/// have entries; `ENOMEM`.
+pub(super) type Found = Result<u32>;
 
 /// The poll table that `vfs_poll()` hands to [`enqueue`].
 ///
@@ -125,7 +125,8 @@ struct Table<T> {
     tracked: *const T,
     entries: *const PollEntries,
     used: usize,
-    overflow: bool,
+    /// Not all of its queues have an entry.
+    lacks: Result,
 }
 
 impl PollEntries {
@@ -153,31 +154,35 @@ impl PollEntries {
             tracked: Arc::as_ptr(this),
             entries: self,
             used: 0,
-            overflow: false,
+            lacks: Ok(()),
         };
         // SAFETY: `file` is open; the table lives across the call, which is all that `enqueue`
         // needs. What `enqueue` links is unlinked by `disarm` before `this` goes.
         let mask = unsafe { ffi::kaio_poll(file.as_ptr(), (&raw mut table).cast()) };
         // SAFETY: only the owner calls this, and nobody else looks at it.
         unsafe { *self.used.get() = table.used };
-        (table.used > 0 && !table.overflow).then_some(mask)
+        table.lacks?;
+        match table.used {
+            0 => Err(EINVAL),
+            _ => Ok(mask),
+        }
     }
 
-    /// An entry, if there is room; for the owner.
-    fn entry(&self, index: usize) -> Option<&PollEntry> {
+    /// An entry; for the owner. `EINVAL`: there are not so many; `ENOMEM`.
+    fn entry(&self, index: usize) -> Result<&PollEntry> {
         let Some(index) = index.checked_sub(QUEUES) else {
-            return self.entries.get(index);
+            return self.entries.get(index).ok_or(EINVAL);
         };
         // SAFETY: only the owner calls this, and does not hold on to what it makes.
         let more = unsafe { &mut *self.more.get() };
-        if more.is_none() {
-            *more = KBox::new(
+        let more = match more {
+            Some(more) => more,
+            None => more.insert(KBox::new(
                 [const { PollEntry::new() }; MORE_QUEUES],
                 GFP_KERNEL_ACCOUNT,
-            )
-            .ok();
-        }
-        more.as_ref()?.get(index)
+            )?),
+        };
+        more.get(index).ok_or(EINVAL)
     }
 
     /// Takes the entries off their queues; afterwards no callback runs. Any context, but not under
@@ -188,7 +193,7 @@ impl PollEntries {
         }
         // SAFETY: as in `arm`.
         let used = unsafe { core::mem::take(&mut *self.used.get()) };
-        for entry in (0..used).map_while(|index| self.entry(index)) {
+        for entry in (0..used).map_while(|index| self.entry(index).ok()) {
             // SAFETY: only the owner calls this, and the first `used` were linked. The callee leaves
             // an entry alone whose `head` is null: a wake-up took it off.
             unsafe { ffi::kaio_poll_entry_remove(entry.entry.get(), entry.head.get()) };
@@ -231,9 +236,12 @@ unsafe extern "C" fn enqueue<T: Polled>(
     // SAFETY: the pointer that `arm` gave to `vfs_poll()`; nobody else uses the table meanwhile,
     // and the entries live as long as the request, which `arm`'s caller holds.
     let (table, entries) = unsafe { (&mut *table, &*(*table).entries) };
-    let Some(entry) = entries.entry(table.used) else {
-        table.overflow = true;
-        return;
+    let entry = match entries.entry(table.used) {
+        Ok(entry) => entry,
+        Err(e) => {
+            table.lacks = Err(e);
+            return;
+        }
     };
     table.used += 1;
     // SAFETY: the token holder arms, so the entry is on no queue. `head` is valid: the file says

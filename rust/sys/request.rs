@@ -811,7 +811,7 @@ pub(crate) struct Armed<R: Request> {
 }
 
 impl<R: Request> Armed<R> {
-    /// The poll events that the file had; `None` if it cannot be waited for.
+    /// The poll events that the file had; an error if it cannot be waited for.
     pub(crate) fn mask(&self) -> Found {
         self.found
     }
