@@ -306,8 +306,9 @@ struct kaio_getevents {
  *
  * EINVAL: there is no such request, it is complete (its event is in the ring), or
  * it cannot be cancelled: it is in hardware, or in a call that may wait, and
- * completes as if nothing had happened. EFAULT: @iocb cannot be read. If one iocb was submitted several times,
- * one of those requests is cancelled.
+ * completes as if nothing had happened. EFAULT: @iocb cannot be read; or @ended
+ * cannot be written, and the request may have been cancelled all the same. If one
+ * iocb was submitted several times, one of those requests is cancelled.
  */
 struct kaio_cancel {
 	__u64	ctx_id;
@@ -331,7 +332,7 @@ struct kaio_cancel {
  * the first request could be started, returns its error. If fewer than @nr were
  * started, does not wait, but takes what events there are. An error of the second
  * half (EINTR, EFAULT, EINVAL) is returned as KAIO_GETEVENTS does; @submitted
- * counts all the same. Never restarted: it would submit again. So EINTR may also
+ * counts all the same, unless it is what cannot be written. Never restarted: it would submit again. So EINTR may also
  * mean work of the caller's, see &struct kaio_getevents; with
  * %KAIO_GETEVENTS_ABSTIME, KAIO_GETEVENTS with the same @timeout waits on.
  */
