@@ -48,6 +48,8 @@ FIXTURE(end)
 	int memory;
 	int ready[2];
 	struct crowd *crowd;
+	/* Seconds, before the test. */
+	int end_seconds;
 };
 
 FIXTURE_VARIANT(end)
@@ -84,6 +86,34 @@ static long module_refs(const char *name)
 	return refs;
 }
 
+#define END_SECONDS "/sys/module/kaio/parameters/end_seconds"
+/* Seconds, for the tests: what they wait for is the same. */
+#define SHORT_PATIENCE	2
+
+static int end_seconds(void)
+{
+	int seconds = -1;
+	FILE *file = fopen(END_SECONDS, "re");
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%d", &seconds) != 1)
+		seconds = -1;
+	fclose(file);
+	return seconds;
+}
+
+static bool set_end_seconds(int seconds)
+{
+	FILE *file = fopen(END_SECONDS, "we");
+	bool written;
+
+	if (!file)
+		return false;
+	written = fprintf(file, "%d\n", seconds) > 0;
+	return !fclose(file) && written;
+}
+
 FIXTURE_SETUP(end)
 {
 	static struct crowd crowd;
@@ -94,6 +124,9 @@ FIXTURE_SETUP(end)
 	self->file = open_mock(_metadata, ways[variant->state].node);
 	if (self->file < 0)
 		return;
+	self->end_seconds = end_seconds();
+	ASSERT_EQ(10, self->end_seconds);
+	ASSERT_TRUE(set_end_seconds(SHORT_PATIENCE));
 	/* What the test before this one has left goes a moment after it. */
 	ASSERT_TRUE(wait_until(module_refs("kaio") <= 1));
 	if (variant->state == QUEUED) {
@@ -111,6 +144,7 @@ FIXTURE_SETUP(end)
 
 FIXTURE_TEARDOWN(end)
 {
+	EXPECT_TRUE(set_end_seconds(self->end_seconds));
 	mock_let_go(self->file, CROWD);
 	if (self->crowd) {
 		EXPECT_TRUE(crowd_leaves(self->crowd, 0));
@@ -343,11 +377,20 @@ TEST_F_TIMEOUT(end, kill_in_destroy, 120)
 TEST_F_TIMEOUT(end, kill, 120)
 {
 	const pid_t pid = start_child(_metadata, self, variant->state, WAIT);
+	__s64 since, waited;
 	__u64 attempts;
 
 	EXPECT_EQ(self->nr + requests(variant->state), kaio_nr(self->fd));
+	since = now_ns();
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	EXPECT_EQ(SIGKILL, status_of(pid));
+	waited = now_ns() - since;
+	/* It looks at whole seconds. */
+	EXPECT_TRUE(ends_at_once(variant->state) ||
+		    waited >= (SHORT_PATIENCE - 1) * NSEC_PER_SEC)
+	{
+		TH_LOG("after %lld ms", waited / 1000000);
+	}
 	attempts = mock_info(self->file).attempts;
 	ASSERT_EQ(0, mock_wake(self->file, KAIO_MOCK_NOW, IN, IN));
 	EXPECT_TRUE(keeps_mm(variant->state) || wait_until(mm_is_gone(self)));

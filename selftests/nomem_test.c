@@ -178,9 +178,7 @@ FIXTURE_SETUP(nomem)
 {
 	self->fd = -1;
 	self->fault = open_fault();
-	if (self->fault < 0)
-		SKIP(return, "there is no /proc/PID/fail-nth: CONFIG_FAULT_INJECTION");
-	if (!make_faults_possible())
+	if (self->fault >= 0 && !make_faults_possible())
 		SKIP(return, "there is no failslab, fail_page_alloc or fail_usercopy");
 	self->fd = open_kaio(_metadata);
 	if (self->fd < 0)
@@ -939,37 +937,58 @@ static void end_round(struct __test_metadata *const _metadata,
 	EXPECT_EQ(0, count_rings());
 }
 
-TEST_F_TIMEOUT(nomem, call, SECONDS)
+/* Refuses what is asked for as number @round, or nothing if that is 0. */
+static long run_round(struct __test_metadata *const _metadata,
+		      FIXTURE_DATA(nomem) *self,
+		      const FIXTURE_VARIANT(nomem) *variant, int round)
 {
 	long ret, accepted, taken;
-	int round, faults = 0;
 
+	begin_round(_metadata, self, round);
+	variant->prepare(_metadata, self);
+	if (variant->arms || !round) {
+		ret = variant->call(self);
+	} else {
+		if (!fault_at(self->fault, round))
+			return -EBADF;
+		ret = variant->call(self);
+		self->came = fault_came(self->fault);
+		self->over = !self->came;
+	}
+	accepted = kaio_stat(self->fd, "submitted") - self->submitted;
+	if (variant->submits)
+		EXPECT_EQ(self->before + (ret > 0 ? ret : 0), accepted);
+	taken = variant->takes && ret > 0 ? ret : 0;
+	if (!variant->ends)
+		take_events(_metadata, self, variant, accepted, taken);
+	if (variant->check)
+		variant->check(_metadata, self, ret);
+	end_round(_metadata, self, variant->ends);
+	return ret;
+}
+
+TEST_F_TIMEOUT(nomem, nothing_is_refused, SECONDS)
+{
+	if (variant->arms)
+		SKIP(return, "it is about what is refused elsewhere");
+	EXPECT_EQ(variant->ok, run_round(_metadata, self, variant, 0));
+}
+
+TEST_F_TIMEOUT(nomem, anything_is_refused, SECONDS)
+{
+	int round, faults = 0;
+	long ret;
+
+	if (self->fault < 0)
+		SKIP(return, "there is no /proc/PID/fail-nth: CONFIG_FAULT_INJECTION");
 	for (round = 1; !self->over; round++) {
 		ASSERT_GT(MAX_FAULTS, round);
-		begin_round(_metadata, self, round);
-		variant->prepare(_metadata, self);
-		if (variant->arms) {
-			ret = variant->call(self);
-		} else {
-			ASSERT_TRUE(fault_at(self->fault, round));
-			ret = variant->call(self);
-			self->came = fault_came(self->fault);
-			self->over = !self->came;
-		}
+		ret = run_round(_metadata, self, variant, round);
 		faults += self->came;
 		if (ret != variant->ok)
 			EXPECT_TRUE(self->came &&
 				    (says_so(ret) || (variant->submits && ret > 0) ||
 				     (variant->takes && ret >= 0)));
-		accepted = kaio_stat(self->fd, "submitted") - self->submitted;
-		if (variant->submits)
-			EXPECT_EQ(self->before + (ret > 0 ? ret : 0), accepted);
-		taken = variant->takes && ret > 0 ? ret : 0;
-		if (!variant->ends)
-			take_events(_metadata, self, variant, accepted, taken);
-		if (variant->check)
-			variant->check(_metadata, self, ret);
-		end_round(_metadata, self, variant->ends);
 		if (_metadata->exit_code) {
 			TH_LOG("round %d, which returned %ld", round, ret);
 			break;

@@ -92,7 +92,6 @@ TEST_F(unlocked, later)
 	expect_end(_metadata, m, &iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	expect_efforts(m->file, CACHED, PAGES, CACHED);
-	EXPECT_EQ(1, mock_info(m->file).kthread);
 	EXPECT_EQ(1, kaio_stat(m->fd, "kicked"));
 	EXPECT_EQ(1, kaio_stat(m->fd, "queued"));
 }

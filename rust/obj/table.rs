@@ -26,6 +26,7 @@ use crate::{
     stats::Stats,
     sys::{
         lease::Bundle,
+        module,
         task::{
             self,
             Program, //
@@ -33,10 +34,6 @@ use crate::{
         wait::WaitQueue, //
     },
 };
-
-/// How long an exit, or the last close, waits for one open file. Requests may hang where the kernel
-/// cannot help: in a FUSE daemon that exits just now.
-const END_SECONDS: i64 = 10;
 
 #[pin_data]
 pub(crate) struct Table {
@@ -224,17 +221,24 @@ impl Table {
     }
 }
 
-/// Waits for several contexts, for [`END_SECONDS`] in all.
-struct Patience(Instant<Monotonic>);
+/// Waits for several contexts, for so many seconds in all as an administrator allows: requests may hang
+/// where the kernel cannot help, in a FUSE daemon that exits just now.
+struct Patience {
+    since: Instant<Monotonic>,
+    seconds: i64,
+}
 
 impl Patience {
     fn new() -> Self {
-        Self(Instant::now())
+        Self {
+            since: Instant::now(),
+            seconds: module::end_seconds().into(),
+        }
     }
 
     fn drain(&self, ctx: &Kioctx) {
-        let gone = self.0.elapsed().as_nanos() / 1_000_000_000;
-        if let Ok(left @ 1..) = u32::try_from(END_SECONDS - gone) {
+        let gone = self.since.elapsed().as_nanos() / 1_000_000_000;
+        if let Ok(left @ 1..) = u32::try_from(self.seconds - gone) {
             ctx.drain_patiently(left);
         }
     }

@@ -44,9 +44,18 @@ static unsigned long max_user_nr = 1UL << 18;
 module_param(max_user_nr, ulong, 0644);
 MODULE_PARM_DESC(max_user_nr, "Requests that the contexts of one user may hold (default 262144)");
 
+static unsigned int end_seconds = 10;
+module_param(end_seconds, uint, 0644);
+MODULE_PARM_DESC(end_seconds, "Seconds for which an exit waits for requests in flight (default 10)");
+
 unsigned int kaio_param_mode(void)
 {
 	return mode & 0777;
+}
+
+unsigned int kaio_param_end_seconds(void)
+{
+	return READ_ONCE(end_seconds);
 }
 
 u64 kaio_param_max_nr(void)

@@ -206,6 +206,7 @@ void kaio_eventfd_signal(struct eventfd_ctx *ctx);
 
 /* rust/sys/module.rs and rust/sys/sysctl.rs: module parameters and sysctls. */
 unsigned int kaio_param_mode(void);
+unsigned int kaio_param_end_seconds(void);
 u64 kaio_param_max_nr(void);
 u64 kaio_param_max_user_nr(void);
 struct kaio_stat { /* fs.kaio-stat, in this order */

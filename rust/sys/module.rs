@@ -29,3 +29,9 @@ pub(crate) fn param_mode() -> u16 {
     // SAFETY: reads a variable.
     unsafe { ffi::kaio_param_mode() as u16 }
 }
+
+/// Module parameter `end_seconds`: how long an exit, or the last close, waits for one open file.
+pub(crate) fn end_seconds() -> u32 {
+    // SAFETY: as above.
+    unsafe { ffi::kaio_param_end_seconds() }
+}
