@@ -341,14 +341,14 @@ FIXTURE_VARIANT_ADD(nomem, poll) {
 	.ok = 1,
 };
 
-/* Each wait queue takes an entry, and few have a place from the beginning. */
+/* Each wait queue takes an entry, and only two have a place from the beginning. */
 static void prepare_poll_of_many(struct __test_metadata *const _metadata,
 				 FIXTURE_DATA(nomem) *self)
 {
 	self->mock = open_mock(_metadata, KAIO_MOCK);
 	if (self->mock < 0)
 		return;
-	ASSERT_EQ(0, mock_program(self->mock, KAIO_MOCK_QUEUES, 0, NOT_NOW));
+	ASSERT_EQ(0, mock_program(self->mock, 3, 0, NOT_NOW));
 	prep_poll(new_iocb(self, POLLIN), self->mock, POLLIN);
 }
 
