@@ -37,7 +37,7 @@ struct Case {
 }
 
 /// Devices of the case direct-irq: those that /init made.
-const WITH_TIMER: std::ops::Range<usize> = 2..34;
+const WITH_TIMER: std::ops::Range<usize> = 2..66;
 
 fn cases(dir: &Path) -> Result<Vec<Case>> {
     let ready = engines::eventfd(1)?;
