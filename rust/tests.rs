@@ -10,4 +10,5 @@ mod provider_kunit;
 mod retry_kunit;
 mod ring_kunit;
 mod state_kunit;
+mod task_cell_kunit;
 mod uapi_kunit;
