@@ -37,7 +37,10 @@ use crate::{
             How,
             Verdict, //
         },
-        tray::Tray,
+        tray::{
+            Tray,
+            NO_CALL, //
+        },
     },
     sys::{
         file::File,
@@ -72,6 +75,8 @@ const BATCH: u32 = 128;
 pub(crate) struct Batch<'a> {
     ctx: &'a Kioctx,
     tray: &'a Entered<'a, Tray>,
+    /// The number of the call, for its requests.
+    pub(crate) call: u32,
     /// Requests that are still to come, as far as is known.
     want: usize,
     /// Asked for when the first of them needs it.
@@ -88,9 +93,15 @@ pub(crate) struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// For `want` requests.
     pub(crate) fn new(ctx: &'a Kioctx, tray: &'a Entered<'a, Tray>, want: usize) -> Self {
+        // A tray of another's is not found by drivers.
+        let call = match tray.is_of(ctx.tray()) {
+            true => tray.with((), |tray, ()| tray.begin()),
+            false => Err(()),
+        };
         Self {
             ctx,
             tray,
+            call: call.unwrap_or(NO_CALL),
             want,
             submitter: None,
             target: (0, false),
@@ -158,8 +169,12 @@ impl<'a> Batch<'a> {
             defer(req, How::Submit);
             return;
         }
-        if self.has_events() && (req.view().ki_eventfd.is_some() || req.view().stream().is_some()) {
-            // Its event, or the eventfd's wake-up, must not come before theirs.
+        let kiocb = req.view();
+        let first =
+            || kiocb.ki_eventfd.is_some() || kiocb.stream().is_some() || kiocb.may_hold_call();
+        if self.has_events() && first() {
+            // Its event, or the eventfd's wake-up, must not come before theirs; nor are they to wait
+            // for it.
             self.post();
         }
         let Some(target) = req.view().disk_target() else {
@@ -511,20 +526,25 @@ fn defer(mut req: Active<Kiocb>, how: How) {
     }
 }
 
-/// Leaves a request to the submit call from which, however deep, the driver says that it is done, as those
-/// do that need no interrupt. Gives it back if that is not where we are.
+/// Leaves a request to the submit call that made it, if that is where, however deep, the driver says that
+/// it is done, as those do that need no interrupt. Gives it back if that is not where we are.
 fn land(req: Active<Kiocb>, res: i64) -> Result<(), Active<Kiocb>> {
     if !may_share(&req) {
         return Err(req);
     }
-    TaskCell::reach(
-        req,
-        |req| req.view().place.ctx().tray(),
-        |tray, req| {
-            lay(tray, req, res);
-            tray.counts.landed += 1;
-        },
-    )
+    fn tray(req: &Active<Kiocb>) -> &TaskCell<Tray> {
+        req.view().place.ctx().tray()
+    }
+    let landed = TaskCell::reach(req, tray, |tray, req| {
+        if !tray.is_of(req.view().call) {
+            // Who waits for it is not to wait for this call.
+            return Err(req);
+        }
+        lay(tray, req, res);
+        tray.counts.landed += 1;
+        Ok(())
+    });
+    landed.unwrap_or_else(Err)
 }
 
 impl Request for Kiocb {

@@ -149,6 +149,7 @@ impl<'a> Call<'a> {
         let submitter = self.batch.submitter()?;
         let place = place.keep(want);
         let file = file.again();
+        let call = self.batch.call;
         let kiocb = init!(Kiocb {
             ki_op: op,
             ki_filp: file,
@@ -159,6 +160,7 @@ impl<'a> Call<'a> {
             provider: None,
             events: 0,
             missed: matches!(now, Now::Missed),
+            call,
             ki_user_data: iocb.aio_data,
             place,
         });

@@ -18,6 +18,7 @@ use crate::{
             OpDef, //
         },
     },
+    pure::args,
     sys::{
         eventfd::EventFd,
         file::File,
@@ -135,6 +136,9 @@ impl Drop for Slot {
     }
 }
 
+/// Bytes of the page cache that are copied in no time.
+const SMALL: usize = 128 << 10;
+
 /// What a transfer has done and has to do.
 pub(crate) struct Transfer {
     pub(crate) buffers: Buffers,
@@ -183,6 +187,8 @@ pub(crate) struct Kiocb {
     pub(crate) events: u32,
     /// It was tried before it was made, and would have had to wait (`Op::now`).
     pub(crate) missed: bool,
+    /// The submit call that made it, if that had its context's tray.
+    pub(crate) call: u32,
     /// `aio_data`.
     pub(crate) ki_user_data: u64,
     // Last: the rest has gone before the context, and the module, may.
@@ -244,15 +250,22 @@ impl Kiocb {
         self.transfer.as_ref().is_some_and(|t| t.write)
     }
 
+    /// Its attempt in the submit call may wait: `O_NONBLOCK` means nothing to such a file, or it is the
+    /// caller's own.
+    pub(crate) fn may_hold_call(&self) -> bool {
+        let may_hold = |t: &Transfer| t.impatient && !t.nowait;
+        self.transfer.as_ref().is_some_and(may_hold)
+    }
+
     /// Whether it may be run by whoever waits for its event. By who would have submitted it the same
     /// way, and if that takes no time: a write may raise a signal, a provider counts on a kworker, and
     /// a file that nobody else has would be closed.
     pub(crate) fn may_be_helped(&self) -> bool {
         let file = &self.ki_filp;
+        let is_small = |t: &Transfer| args::rest(t.buffers.len(), t.done) <= SMALL;
         let quick = match &self.transfer {
-            Some(transfer) => {
-                !transfer.write && transfer.nowait && (transfer.pages || !file.on_disk())
-            }
+            Some(t) if file.on_disk() => !t.write && t.nowait && t.pages && is_small(t),
+            Some(t) => !t.write && t.nowait,
             None => !self.is_sync() && self.provider.is_none(),
         };
         quick && !file.is_last() && self.submitter.is_current()

@@ -650,9 +650,12 @@ ssize_t kaio_read_cached(struct file *file, unsigned long addr, size_t len, loff
 	if (iocb.ki_flags & IOCB_DIRECT)
 		return -EOPNOTSUPP;
 	ret = import_ubuf(ITER_DEST, (void __user *)addr, len, &iter);
-	if (!ret)
-		ret = rw_verify_area(READ, file, &pos, iov_iter_count(&iter));
-	return ret ?: file->f_op->read_iter(&iocb, &iter);
+	if (ret)
+		return ret;
+	/* A refusal must not look like a miss: the request asks again, and says so. */
+	if (rw_verify_area(READ, file, &pos, iov_iter_count(&iter)))
+		return -EOPNOTSUPP;
+	return file->f_op->read_iter(&iocb, &iter);
 }
 
 /* What a driver that completes a request (in any context) still owes. */
