@@ -184,7 +184,7 @@ static void *change_file(void *arg)
 TEST_F_TIMEOUT(context, descriptor_changes_meanwhile, 60)
 {
 	enum { NR = 8 };
-	const int rounds = 2000;
+	const int rounds = 1000;
 	struct changer changer = {};
 	struct io_event events[NR];
 	struct iocb iocbs[NR];
@@ -199,16 +199,20 @@ TEST_F_TIMEOUT(context, descriptor_changes_meanwhile, 60)
 	}
 	changer.file = dup(changer.files[0]);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, change_file, &changer));
-	for (k = 0; k < rounds; k++) {
+	for (k = 0; k < rounds;) {
 		for (i = 0; i < NR; i++) {
 			prep_pread(&iocbs[i], changer.file, bufs[i], 512, 512);
 			iocbs[i].aio_data = i;
 		}
 		memset(bufs, 0, sizeof(bufs));
 		ret = submit_all(self->fd, self->ctx, iocbs, NR, &arg);
-		if (ret == -EBADF)
+		if (ret == -EBADF) {
+			/* It may have been interrupted just there. */
+			sched_yield();
 			continue;
+		}
 		ASSERT_LT(0, ret);
+		k++;
 		sum += ret;
 		ASSERT_EQ(ret, kaio_wait(self->fd, self->ctx, ret, events));
 		for (i = 0; i < ret; i++) {
@@ -221,7 +225,7 @@ TEST_F_TIMEOUT(context, descriptor_changes_meanwhile, 60)
 	}
 	__atomic_store_n(&changer.stop, true, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
-	EXPECT_LT(0, sum);
+	EXPECT_LE(rounds, sum);
 	EXPECT_EQ(sum, kaio_stat(self->fd, "completed"));
 }
 
