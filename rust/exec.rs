@@ -276,8 +276,8 @@ fn post_all(ctx: &Kioctx, tray: &mut Tray) {
     if !events.is_empty() {
         let counts = core::mem::take(&mut tray.counts);
         let stats = &ctx.table().stats;
-        stats.submitted(counts.over);
-        stats.inline((events.len() as u64).saturating_sub(counts.landed));
+        stats.submitted(counts.over.into());
+        stats.inline((events.len() as u64).saturating_sub(counts.landed.into()));
         post(ctx, events);
         tray.events.clear();
     }

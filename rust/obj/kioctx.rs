@@ -6,10 +6,13 @@
 //! and every request, `sys::lease`), and calls that found it. It ends once, in [`Kioctx::kill`]:
 //! io_destroy(2), close of the device, munmap of the ring, exec or exit, whichever comes first.
 
+use core::mem::size_of;
+
 use kernel::{
     impl_has_work, new_work,
     page::PAGE_SIZE,
     prelude::*,
+    static_assert,
     sync::{
         atomic::{
             Acquire,
@@ -372,3 +375,6 @@ impl Mapped for Kioctx {
         }
     }
 }
+
+// With its reference count it fits into what the allocator has for a kilobyte.
+static_assert!(cfg!(CONFIG_LOCKDEP) || size_of::<Kioctx>() <= 1024 - 8);

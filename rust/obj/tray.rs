@@ -17,9 +17,9 @@ const TOGETHER: usize = 8;
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
     /// Requests that were over before there was one, and so are not counted yet.
-    pub(crate) over: u64,
+    pub(crate) over: u32,
     /// Requests that a driver completed.
-    pub(crate) landed: u64,
+    pub(crate) landed: u32,
 }
 
 /// The number of a call whose requests are never taken for another's.
