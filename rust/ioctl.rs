@@ -4,7 +4,11 @@
 //! in `include/uapi/linux/kaio.h`.
 
 use kernel::{
-    error::code::ERESTARTNOHAND, ioctl::_IOC_SIZE, prelude::*, sync::ArcBorrow, uaccess::UserPtr,
+    error::code::ERESTARTNOHAND,
+    ioctl::_IOC_SIZE,
+    prelude::*,
+    sync::ArcBorrow,
+    uaccess::UserPtr, //
 };
 
 use crate::{

@@ -133,8 +133,8 @@ impl Ring {
     /// Puts events in the places that their requests reserved. Any context.
     pub(crate) fn post(&self, events: &[IoEvent]) {
         let mut slots = self.slots.lock();
-        if let [event] = events {
-            self.pages.write_one(Geometry::at(slots.post_one()), event);
+        if let [_] = events {
+            self.pages.write(Geometry::at(slots.post_one()), events);
         } else {
             self.post_several(&mut slots, events);
         }

@@ -61,19 +61,6 @@ static inline void guard_end(struct guard *guard)
 	guard->pid = 0;
 }
 
-static inline bool write_file(const char *path, const char *text)
-{
-	const int fd = open(path, O_WRONLY | O_CLOEXEC);
-	const ssize_t len = strlen(text);
-	bool ok = false;
-
-	if (fd >= 0) {
-		ok = write(fd, text, len) == len;
-		close(fd);
-	}
-	return ok;
-}
-
 /*
  * null_blk.
  */

@@ -73,46 +73,14 @@ FIXTURE_VARIANT_ADD(end, lined_write) { .state = LINED_WRITE };
 static long module_refs(const char *name)
 {
 	char path[64];
-	long refs = -1;
-	FILE *file;
 
 	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", name);
-	file = fopen(path, "re");
-	if (!file)
-		return -1;
-	if (fscanf(file, "%ld", &refs) != 1)
-		refs = -1;
-	fclose(file);
-	return refs;
+	return read_number(path);
 }
 
 #define END_SECONDS "/sys/module/kaio/parameters/end_seconds"
 /* Seconds, for the tests: what they wait for is the same. */
 #define SHORT_PATIENCE	2
-
-static int end_seconds(void)
-{
-	int seconds = -1;
-	FILE *file = fopen(END_SECONDS, "re");
-
-	if (!file)
-		return -1;
-	if (fscanf(file, "%d", &seconds) != 1)
-		seconds = -1;
-	fclose(file);
-	return seconds;
-}
-
-static bool set_end_seconds(int seconds)
-{
-	FILE *file = fopen(END_SECONDS, "we");
-	bool written;
-
-	if (!file)
-		return false;
-	written = fprintf(file, "%d\n", seconds) > 0;
-	return !fclose(file) && written;
-}
 
 FIXTURE_SETUP(end)
 {
@@ -124,9 +92,9 @@ FIXTURE_SETUP(end)
 	self->file = open_mock(_metadata, ways[variant->state].node);
 	if (self->file < 0)
 		return;
-	self->end_seconds = end_seconds();
+	self->end_seconds = read_number(END_SECONDS);
 	ASSERT_EQ(10, self->end_seconds);
-	ASSERT_TRUE(set_end_seconds(SHORT_PATIENCE));
+	ASSERT_TRUE(write_number(END_SECONDS, SHORT_PATIENCE));
 	/* What the test before this one has left goes a moment after it. */
 	ASSERT_TRUE(wait_until(module_refs("kaio") <= 1));
 	if (variant->state == QUEUED) {
@@ -144,7 +112,7 @@ FIXTURE_SETUP(end)
 
 FIXTURE_TEARDOWN(end)
 {
-	EXPECT_TRUE(set_end_seconds(self->end_seconds));
+	EXPECT_TRUE(write_number(END_SECONDS, self->end_seconds));
 	mock_let_go(self->file, CROWD);
 	if (self->crowd) {
 		EXPECT_TRUE(crowd_leaves(self->crowd, 0));

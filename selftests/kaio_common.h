@@ -65,6 +65,41 @@ static const struct timespec __maybe_unused patience = {
 	.tv_sec = PATIENCE_SECONDS,
 };
 
+static inline bool write_file(const char *path, const char *text)
+{
+	const int fd = open(path, O_WRONLY | O_CLOEXEC);
+	const ssize_t len = strlen(text);
+	bool ok = false;
+
+	if (fd >= 0) {
+		ok = write(fd, text, len) == len;
+		close(fd);
+	}
+	return ok;
+}
+
+/* ~0: there is none. */
+static inline __u64 read_number(const char *path)
+{
+	unsigned long long value = ~0ULL;
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return ~0ULL;
+	if (fscanf(file, "%llu", &value) != 1)
+		value = ~0ULL;
+	fclose(file);
+	return value;
+}
+
+static inline bool write_number(const char *path, __u64 value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	return write_file(path, text);
+}
+
 static inline __s64 now_ns(void)
 {
 	struct timespec ts;

@@ -25,27 +25,6 @@
 #define USER_A	54321
 #define USER_B	54322
 
-static __u64 read_number(const char *path)
-{
-	unsigned long long value = ~0ULL;
-	FILE *file = fopen(path, "re");
-
-	if (!file)
-		return ~0ULL;
-	if (fscanf(file, "%llu", &value) != 1)
-		value = ~0ULL;
-	fclose(file);
-	return value;
-}
-
-static bool write_number(const char *path, __u64 value)
-{
-	char text[32];
-
-	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
-	return write_file(path, text);
-}
-
 /* The way back stays open: the saved user id is root's. */
 static bool become_user(uid_t uid)
 {

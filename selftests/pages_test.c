@@ -153,34 +153,30 @@ TEST_F(unlocked, after_a_part)
 }
 
 /* The wait queues of pages are shared: most wake-ups are for others. */
-TEST_F(unlocked, another_page)
+static void wake_for_another(struct __test_metadata *const _metadata,
+			     struct mock *m, enum kaio_mock_when when,
+			     int other)
 {
-	struct mock *m = &self->m;
 	struct iocb iocb;
 
 	wait_for_page(_metadata, m, &iocb);
-	ASSERT_EQ(0, mock_unlock(m->file, variant->when, KAIO_MOCK_OTHER_PAGE));
+	ASSERT_EQ(0, mock_unlock(m->file, when, other));
 	EXPECT_TRUE(no_event(m));
 	EXPECT_TRUE(waits_for_page(m->file));
 	EXPECT_EQ(2, mock_info(m->file).attempts);
 	EXPECT_EQ(0, kaio_stat(m->fd, "kicked"));
-	ASSERT_EQ(0, mock_unlock(m->file, variant->when, KAIO_MOCK_THIS_PAGE));
+	ASSERT_EQ(0, mock_unlock(m->file, when, KAIO_MOCK_THIS_PAGE));
 	expect_end(_metadata, m, &iocb, 5);
+}
+
+TEST_F(unlocked, another_page)
+{
+	wake_for_another(_metadata, &self->m, variant->when, KAIO_MOCK_OTHER_PAGE);
 }
 
 TEST_F(unlocked, another_bit)
 {
-	struct mock *m = &self->m;
-	struct iocb iocb;
-
-	wait_for_page(_metadata, m, &iocb);
-	ASSERT_EQ(0, mock_unlock(m->file, variant->when, KAIO_MOCK_OTHER_BIT));
-	EXPECT_TRUE(no_event(m));
-	EXPECT_TRUE(waits_for_page(m->file));
-	EXPECT_EQ(2, mock_info(m->file).attempts);
-	EXPECT_EQ(0, kaio_stat(m->fd, "kicked"));
-	ASSERT_EQ(0, mock_unlock(m->file, variant->when, KAIO_MOCK_THIS_PAGE));
-	expect_end(_metadata, m, &iocb, 5);
+	wake_for_another(_metadata, &self->m, variant->when, KAIO_MOCK_OTHER_BIT);
 }
 
 /* All who wait for it. */

@@ -8,25 +8,6 @@
 /* So large that no limit is needed to refuse it. */
 #define ABSURD	0x08000000
 
-static bool write_max_nr(const char *value)
-{
-	const int fd = open(MAX_NR, O_WRONLY | O_CLOEXEC);
-	const bool ok = fd >= 0 && write(fd, value, strlen(value)) ==
-					   (ssize_t)strlen(value);
-
-	if (fd >= 0)
-		close(fd);
-	return ok;
-}
-
-static bool set_max_nr(__u64 max_nr)
-{
-	char value[32];
-
-	snprintf(value, sizeof(value), "%llu", (unsigned long long)max_nr);
-	return write_max_nr(value);
-}
-
 static int count_mappings(void)
 {
 	static char maps[65536];
@@ -76,7 +57,7 @@ FIXTURE_TEARDOWN(setup)
 {
 	struct kaio_query query;
 
-	EXPECT_TRUE(set_max_nr(self->max_nr));
+	EXPECT_TRUE(write_number(MAX_NR, self->max_nr));
 	EXPECT_EQ(0, kaio_query(self->fd, &query));
 	EXPECT_EQ(self->nr, query.nr);
 	EXPECT_EQ(self->max_nr, query.max_nr);
@@ -129,7 +110,7 @@ TEST_F(setup, absurdly_many_events)
 
 TEST_F(setup, absurd_even_without_limit)
 {
-	ASSERT_TRUE(set_max_nr(~0ULL >> 1));
+	ASSERT_TRUE(write_number(MAX_NR, ~0ULL >> 1));
 	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, ABSURD, &self->ctx));
 	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, ~0U, &self->ctx));
 }
@@ -177,7 +158,7 @@ TEST_F(setup, limit_is_exact)
 {
 	__u64 second;
 
-	ASSERT_TRUE(set_max_nr(self->nr + 10));
+	ASSERT_TRUE(write_number(MAX_NR, self->nr + 10));
 	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 11, &self->ctx));
 	EXPECT_EQ(self->nr, kaio_nr(self->fd));
 	ASSERT_EQ(0, kaio_setup(self->fd, 10, &self->ctx));
@@ -194,7 +175,7 @@ TEST_F(setup, limit_lowered)
 	__u64 second;
 
 	ASSERT_EQ(0, kaio_setup(self->fd, 10, &self->ctx));
-	ASSERT_TRUE(set_max_nr(0));
+	ASSERT_TRUE(write_number(MAX_NR, 0));
 	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 1, &second));
 	/* Who is in stays in. */
 	prep_noop(&iocb, self->fd);
@@ -206,8 +187,8 @@ TEST_F(setup, limit_not_a_number)
 {
 	struct kaio_query query;
 
-	EXPECT_FALSE(write_max_nr("many"));
-	EXPECT_FALSE(write_max_nr("-1"));
+	EXPECT_FALSE(write_file(MAX_NR, "many"));
+	EXPECT_FALSE(write_file(MAX_NR, "-1"));
 	ASSERT_EQ(0, kaio_query(self->fd, &query));
 	EXPECT_EQ(self->max_nr, query.max_nr);
 }

@@ -46,6 +46,7 @@ impl Tray {
             counts: Counts::default(),
         }
     }
+
     /// Another call has it; returns its number.
     pub(crate) fn begin(&mut self) -> u32 {
         self.call = self.call.wrapping_add(1).max(NO_CALL + 1);

@@ -167,27 +167,26 @@ impl Slots {
     /// [`Self::tail`].
     #[inline]
     pub(crate) fn post(&mut self, want: u32, page_size: usize) -> (u32, u32) {
+        let run = self.geometry.piece(self.tail, page_size).min(want);
+        (self.post_run(run), run)
+    }
+
+    /// As before, of one: returns its place.
+    #[inline]
+    pub(crate) fn post_one(&mut self) -> u32 {
+        self.post_run(1)
+    }
+
+    /// `run` slots that are in one piece.
+    #[inline]
+    fn post_run(&mut self, run: u32) -> u32 {
         let place = self.tail;
-        let run = self.geometry.piece(place, page_size).min(want);
         self.tail = match place.saturating_add(run) {
             end if end < self.geometry.nr => end,
             _ => 0,
         };
         // INVARIANT: the sum stays, as so many requests are complete.
         self.posted = self.posted.saturating_add(run);
-        (place, run)
-    }
-
-    /// As before, of one: returns its place.
-    #[inline]
-    pub(crate) fn post_one(&mut self) -> u32 {
-        let place = self.tail;
-        self.tail = match place.saturating_add(1) {
-            end if end < self.geometry.nr => end,
-            _ => 0,
-        };
-        // INVARIANT: as before.
-        self.posted = self.posted.saturating_add(1);
         place
     }
 

@@ -116,12 +116,6 @@ impl SharedPages {
         }
     }
 
-    /// The same, of one.
-    #[inline]
-    pub(crate) fn write_one(&self, offset: usize, event: &IoEvent) {
-        self.write(offset, core::slice::from_ref(event));
-    }
-
     /// Copies to user memory, within one page. `EFAULT`.
     pub(crate) fn copy_to_user(&self, to: UserPtr, offset: usize, len: usize) -> Result {
         let address = self.address(offset, len).ok_or(EFAULT)?;
