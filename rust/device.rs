@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! `/dev/kaio`: an open file is a table of contexts.
+//!
+//! fs/aio.c has no counterpart, since there the table belongs to an mm. This file only passes file
+//! operations on to [`Table`], and ioctls to `ioctl`.
 
 use kernel::{
     prelude::*,
@@ -13,11 +16,11 @@ use kernel::{
 };
 
 use crate::{
-    ioctl::ioctl,
-    obj::{
+    ctx::{
         table::Table,
-        user::Users, //
+        user::UserTable, //
     },
+    ioctl::ioctl,
     sys::{
         device::Device,
         sysctl::{
@@ -25,7 +28,7 @@ use crate::{
             Source,
             Sum, //
         },
-        task::Program,
+        task::FilesOwner,
         wait::WaitQueue, //
     },
 };
@@ -33,16 +36,16 @@ use crate::{
 impl Device for Table {
     const NAME: &'static CStr = c"kaio";
 
-    type Shared = Users;
+    type Shared = UserTable;
 
-    fn open(users: ArcBorrow<'_, Users>) -> Result<Arc<Self>> {
-        let table = Table::new(Users::current(users)?)?;
+    fn open(users: ArcBorrow<'_, UserTable>) -> Result<Arc<Self>> {
+        let table = Table::new(UserTable::current(users)?)?;
         sysctl::add(table.clone())?;
         Ok(table)
     }
 
-    fn flush(&self, program: Program) {
-        self.wait_for(program);
+    fn flush(&self, owner: FilesOwner) {
+        self.drain_on_exit(owner);
     }
 
     fn release(&self) {

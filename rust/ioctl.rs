@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Decodes ioctls: number, size, flags; looks the context up; calls. What each does is documented
-//! in `include/uapi/linux/kaio.h`.
+//! Decodes ioctls of `/dev/kaio`: checks number, size and flags, looks up the context, and calls
+//! the engine.
+//!
+//! The counterpart of the system calls at the end of fs/aio.c. `include/uapi/linux/kaio.h`
+//! documents each ioctl. Invariant: a reserved field or flag that is not zero gives `EINVAL`, so
+//! that later versions can use it.
 
 use kernel::{
     error::code::ERESTARTNOHAND,
@@ -12,21 +16,24 @@ use kernel::{
 };
 
 use crate::{
-    getevents::{
-        get_events,
-        Wanted, //
-    },
-    obj::{
+    ctx::{
         kioctx::Kioctx,
+        quota,
         table::Table, //
+    },
+    engine::{
+        cancel::cancel,
+        getevents::{
+            get_events,
+            Wanted, //
+        },
+        submit::submit, //
     },
     ops,
     pure::args,
-    quota,
-    submit::submit,
     sys::{
         errno,
-        lease::Bundle,
+        lease::LeaseBatch,
         sigmask::Mask,
         sysctl,
         uapi::{
@@ -41,21 +48,21 @@ use crate::{
             SubmitWait,
             Timespec, //
         },
-        user,
+        user, //
     },
 };
 
-/// A call: who made it, and where its struct is.
+/// An ioctl: the open file through which it came, and the address of its struct.
 struct Call<'a> {
     table: ArcBorrow<'a, Table>,
     arg: UserPtr,
-    /// Bytes of the struct that the caller has.
+    /// The size of the struct that the caller has, in bytes.
     size: usize,
-    /// A 32-bit caller.
+    /// The caller is a 32-bit program.
     compat: bool,
 }
 
-/// `EINVAL` unless all of `fields`, which must be zero, are.
+/// Returns `EINVAL` unless all of `fields`, which must be zero, are.
 fn must_be_zero(fields: &[u64]) -> Result {
     match fields.iter().fold(0, |all, field| all | field) {
         0 => Ok(()),
@@ -63,15 +70,16 @@ fn must_be_zero(fields: &[u64]) -> Result {
     }
 }
 
-/// Type, number and direction.
+/// Returns the type, number and direction of an ioctl.
 const fn without_size(cmd: u32) -> u32 {
     cmd & !(uapi::IOC_SIZE_MASK << uapi::IOC_SIZE_SHIFT)
 }
 
 macro_rules! ioctl_table {
     ($($number:path, $size_ver0:path => $handler:ident;)*) => {
-        /// Runs an ioctl. Structs may be longer than ours, or shorter, down to the first
-        /// version's; type, number and direction must match (`ENOTTY`).
+        /// Runs an ioctl. The caller's struct may be longer than the kernel's, or shorter, down to
+        /// the size of the first version (`EINVAL`). Type, number and direction must match
+        /// (`ENOTTY`). What else an ioctl may return is documented in `include/uapi/linux/kaio.h`.
         pub(crate) fn ioctl(
             table: ArcBorrow<'_, Table>,
             cmd: u32,
@@ -94,7 +102,7 @@ macro_rules! ioctl_table {
 }
 
 ioctl_table! {
-    // The most frequent ones come first.
+    // The most frequent ioctls come first.
     uapi::SUBMIT, uapi::SUBMIT_SIZE_VER0 => io_submit;
     uapi::GETEVENTS, uapi::GETEVENTS_SIZE_VER0 => io_getevents;
     uapi::SUBMIT_WAIT, uapi::SUBMIT_WAIT_SIZE_VER0 => io_submit_wait;
@@ -125,15 +133,15 @@ fn io_query(call: Call<'_>) -> Result<isize> {
 fn io_setup(call: Call<'_>) -> Result<isize> {
     let mut setup: Setup = user::read_sized(call.arg, call.size)?;
     must_be_zero(&[setup.flags.into(), setup.ctx_id])?;
-    // As natively: a place for the answer comes before everything.
+    // As natively: the place for the answer is checked before all else.
     user::write_sized(call.arg, call.size, &setup)?;
     if setup.nr_events == 0 {
         return Err(EINVAL);
     }
-    // Contexts that ended otherwise than by io_destroy(2) give their memory back.
+    // Drop contexts that ended without io_destroy(2), so that their memory is free.
     call.table.prune();
     let ctx = Kioctx::new(call.table.into(), setup.nr_events)?;
-    setup.ctx_id = ctx.user_id() as u64;
+    setup.ctx_id = ctx.ring_address() as u64;
     let done = call
         .table
         .add(&ctx)
@@ -175,9 +183,10 @@ fn io_submit(call: Call<'_>) -> Result<isize> {
     Ok(submit_some(&ctx, iocbpp, args.nr, call.compat, error)? as isize)
 }
 
-/// Starts requests; if not all of them, says at `error` why.
+/// Starts requests, and returns how many. If an iocb stops the call, its error is written to
+/// `error`, and returned if no request was started.
 fn submit_some(
-    ctx: &Bundle<Kioctx>,
+    ctx: &LeaseBatch<Kioctx>,
     iocbpp: UserPtr,
     nr: i64,
     compat: bool,
@@ -185,7 +194,8 @@ fn submit_some(
 ) -> Result<u64> {
     let (started, stopped) = submit(ctx, iocbpp, nr, compat);
     if let Err(e) = stopped {
-        // Requests are under way: what cannot be written is not worth hiding that.
+        // Do not return an error if this write fails, because that would hide the requests that
+        // were started.
         let _ = user::write(error, &(e.to_errno() as u32));
         if started == 0 {
             return Err(e);
@@ -196,26 +206,27 @@ fn submit_some(
 
 fn io_getevents(call: Call<'_>) -> Result<isize> {
     let args: GetEvents = user::read_sized(call.arg, call.size)?;
-    // As natively, a timeout that cannot be read comes before everything.
+    // As natively: a timeout that cannot be read comes before all other errors.
     let timeout = read_timeout(args.timeout, call.compat)?;
     must_be_zero(&[args.__reserved.into()])?;
     let mask = set_mask(args.sigmask, args.sigsetsize)?;
     let wanted = wanted(args.min_nr, args.nr, args.events, timeout, args.flags)?;
     let ctx = call.table.look_up(args.ctx_id)?;
     match get_events(&ctx, &wanted) {
-        // As natively: no handler, no interruption.
+        // As natively: if the signal has no handler, the call restarts.
         Err(e) if e == EINTR && (mask.is_some() || args.sigsetsize != 0) => Err(ERESTARTNOHAND),
         result => result,
     }
 }
 
-/// A timeout in nanoseconds, from the address of one, or 0.
+/// Returns a timeout in nanoseconds, read from the address `at`; 0 is the address of no timeout.
+/// `EFAULT`.
 fn read_timeout(at: u64, compat: bool) -> Result<i64> {
     if at == 0 {
         return Ok(args::FOREVER);
     }
     let time: Timespec = user::read(UserPtr::from_addr(at as usize))?;
-    // As get_timespec64(): in a 32-bit caller's struct the upper half is padding.
+    // As get_timespec64(): the upper half is padding in the struct of a 32-bit caller.
     let nsec = match compat {
         true => time.tv_nsec & 0xffff_ffff,
         false => time.tv_nsec,
@@ -235,7 +246,7 @@ fn wanted(min_nr: i64, nr: i64, events: u64, timeout: i64, flags: u32) -> Result
         events: (!peek).then(|| UserPtr::from_addr(events as usize)),
         timeout,
         absolute,
-        // A relative time would begin anew too.
+        // A relative timeout would begin again.
         may_restart: absolute || timeout == args::FOREVER,
     })
 }
@@ -250,20 +261,20 @@ fn set_mask(mask: u64, size: u64) -> Result<Option<Mask>> {
 fn io_cancel(call: Call<'_>) -> Result<isize> {
     let args: Cancel = user::read_sized(call.arg, call.size)?;
     must_be_zero(&[args.flags.into(), args.ended.into()])?;
-    // A place for the answer comes before everything.
+    // The place for the answer is checked before all else.
     let ended = call
         .arg
         .wrapping_byte_add(core::mem::offset_of!(Cancel, ended));
     user::write(ended, &args.ended)?;
     let iocb = UserPtr::from_addr(args.iocb as usize);
-    // As natively, before the context.
+    // As natively: the key is checked before the context.
     let key = iocb.wrapping_byte_add(core::mem::offset_of!(Iocb, aio_key));
     let key = user::read_u32(key.as_const_ptr() as usize)?;
     if key != uapi::KIOCB_KEY {
         return Err(EINVAL);
     }
     let ctx = call.table.look_up(args.ctx_id)?;
-    let has_ended = ctx.index().cancel(args.iocb).ok_or(EINVAL)?;
+    let has_ended = cancel(&ctx, args.iocb)?;
     user::write(ended, &u32::from(has_ended))?;
     Err(errno::in_progress())
 }
@@ -275,7 +286,7 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
         .wrapping_byte_add(core::mem::offset_of!(SubmitWait, submitted));
     let timeout = read_timeout(args.timeout, call.compat)?;
     must_be_zero(&[args.error as u64])?;
-    // A place for the answer comes before everything.
+    // The place for the answer is checked before all else.
     user::write(submitted, &0u64)?;
     if args.nr < 0 {
         return Err(EINVAL);
@@ -288,15 +299,16 @@ fn io_submit_wait(call: Call<'_>) -> Result<isize> {
         timeout,
         args.flags,
     )?;
-    // It would submit again.
+    // A restart would submit again.
     wanted.may_restart = false;
     let ctx = call.table.look_up(args.ctx_id)?;
     let iocbpp = UserPtr::from_addr(args.iocbpp as usize);
     let error = call
         .arg
         .wrapping_byte_add(core::mem::offset_of!(SubmitWait, error));
-    // Who waits for the context to be empty does not wait for this call's wait.
-    let leased = Bundle::new(&ctx).ok_or(EINVAL)?;
+    // Give the leases back before the wait, so that io_destroy(2) in another thread need not wait
+    // for it.
+    let leased = LeaseBatch::new(&ctx).ok_or(EINVAL)?;
     let started = submit_some(&leased, iocbpp, args.nr, call.compat, error)?;
     drop(leased);
     user::write(submitted, &started)?;

@@ -2,31 +2,40 @@
 
 //! kaio: asynchronous I/O through `/dev/kaio`.
 //!
-//! Registers, and lists the parts from the ground up. A request flows one way:
-//! decode (`ioctl`), look up (`obj::table`), prepare (`submit`, `ops`), execute (`exec`), perhaps
-//! park and be kicked (`sys::request`), complete (`complete`), deliver (`ring`, `getevents`).
+//! This file registers the device and lists the parts of the module from the ground up. A request
+//! flows one way: decode (`ioctl`), look up (`ctx::table`), prepare (`engine::submit`, `ops`),
+//! execute (`engine`), perhaps park and be kicked (`request`), complete (`engine::complete`),
+//! deliver (`ctx::ring`, `engine::getevents`).
 
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
+use crate::{
+    ctx::{
+        table::Table,
+        user::UserTable, //
+    },
+    provider::Memory,
+    sys::{
+        device::Registration,
+        module,
+        queue::Grace,
+        sysctl::Sysctls, //
+    },
+};
+
+mod provider;
 mod pure;
+mod request;
 mod sys;
 
-mod quota;
-mod ring;
-mod stats;
+mod ctx;
 
-mod obj;
-
-mod complete;
 mod ops;
 
-mod exec;
-
-mod getevents;
-mod submit;
+mod engine;
 
 mod ioctl;
 
@@ -34,20 +43,6 @@ mod device;
 
 #[cfg(CONFIG_KAIO_KUNIT_TEST)]
 mod tests;
-
-use crate::{
-    obj::{
-        table::Table,
-        user::Users, //
-    },
-    sys::{
-        device::Registration,
-        module,
-        provider::Memory,
-        queue::Grace,
-        sysctl::Sysctls, //
-    },
-};
 
 module! {
     type: Kaio,
@@ -57,7 +52,8 @@ module! {
     license: "GPL",
 }
 
-/// The loaded module. Fields are dropped in this order: no new files, then no more work.
+/// The loaded module. Its fields are dropped in this order: once the device is gone, no file is
+/// opened any more, so the workers can end.
 struct Kaio {
     _sysctls: Sysctls,
     _device: Registration<Table>,
@@ -66,8 +62,8 @@ struct Kaio {
     _memory: Memory,
 }
 
-/// All workers. Dropping it waits for them.
-struct Workers(Arc<Users>);
+/// The workers of all users. Its drop waits for them.
+struct Workers(Arc<UserTable>);
 
 impl Drop for Workers {
     fn drop(&mut self) {
@@ -77,9 +73,9 @@ impl Drop for Workers {
 
 impl kernel::Module for Kaio {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let users = Users::new()?;
+        let users = UserTable::new()?;
         Ok(Self {
-            _sysctls: Sysctls::new(quota::nr_word(), stats::closed())?,
+            _sysctls: Sysctls::new(ctx::quota::nr_word(), ctx::stats::closed())?,
             _device: Registration::new(module::param_mode(), users.clone())?,
             _workers: Workers(users),
             _grace: Grace,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A provider of kaio in C: a device whose reads and writes wait for a timer.
- * kaio_ticker.h says what it does, Documentation/kaio-providers.rst how such a
- * thing is made. What is for tests only is in functions called ticker_test_*().
+ * A provider of kaio in C: a device whose reads and writes wait for a timer. kaio_ticker.h
+ * describes what it does, Documentation/kaio-providers.rst how to write a provider. Functions
+ * called ticker_test_*() are for tests only.
  *
- * The three methods are ticker_retry(), ticker_cancel() and ticker_dtor(). A read
- * promises to be kicked, a write to be completed; ticker_tick() keeps both
- * promises, in hard interrupt.
+ * The three methods are ticker_retry(), ticker_cancel() and ticker_dtor(). A read promises to be
+ * kicked, a write to be completed; ticker_tick() keeps both promises, in hard interrupt (with
+ * PREEMPT_RT in a softirq, in which timers expire then).
  */
 #include <linux/cleanup.h>
 #include <linux/fs.h>
@@ -26,25 +26,25 @@
 
 /* An open file. */
 struct ticker {
-	struct mutex		mutex;	/* who starts and stops the timer */
+	struct mutex		mutex;	/* for starting and stopping the timer */
 	struct hrtimer		timer;
 	struct wait_queue_head	stalled;
 
-	spinlock_t		lock;	/* of all below; taken in interrupts */
+	spinlock_t		lock;	/* for the fields below; taken in interrupts */
 	struct kaio_ticker_config config;
 	struct kaio_ticker_info	info;
 	struct list_head	readers;
 	struct list_head	writers;
-	unsigned int		given;	/* bytes read */
+	unsigned int		given;	/* the number of bytes read */
 };
 
 /*
- * iocb->private: how a tick finds the request. In a list while something is owed:
- * whoever takes it out, a tick or ticker_cancel(), settles that.
+ * iocb->private, by which a tick finds the request. It is in a list while a promise is owed: the
+ * function that takes it out, ticker_tick() or ticker_cancel(), settles the promise.
  */
 struct ticker_wait {
 	struct list_head	list;
-	u32			*count;	/* of those in the list */
+	u32			*count;	/* the number of requests in the list */
 	struct kaio_iocb	*iocb;
 	u32			attempts;
 };
@@ -54,7 +54,7 @@ static struct ticker *ticker_of(struct kaio_iocb *iocb)
 	return iocb->ki_filp->private_data;
 }
 
-/* Once, if it was asked for. */
+/* Returns whether the test has set the flag, and clears it. */
 static bool ticker_test_flag(struct ticker *t, u32 flag)
 {
 	guard(spinlock_irqsave)(&t->lock);
@@ -85,7 +85,7 @@ static void ticker_test_begin(struct ticker *t, struct kaio_iocb *iocb)
 		t->info.ioprio = iocb->ki_ioprio;
 		t->info.stalled++;
 	}
-	/* A method must not sleep like this: others of its context wait. */
+	/* A real method must not sleep like this: other requests of its context wait. */
 	wait_event_timeout(t->stalled, !ticker_is_stalled(t), 30 * HZ);
 	guard(spinlock_irqsave)(&t->lock);
 	t->info.stalled--;
@@ -110,7 +110,7 @@ static void ticker_complete(struct ticker *t, struct kaio_iocb *iocb)
 	kaio_complete(iocb, restart ? -ERESTARTSYS : (long)iocb->ki_nbytes, tick);
 }
 
-/* What a tick will do comes before retry has returned. */
+/* Kicks or completes the request, as a tick will do, before retry has returned. */
 static bool ticker_test_early(struct ticker *t, struct kaio_iocb *iocb, bool write)
 {
 	void (*keep)(struct ticker *t, struct kaio_iocb *iocb) =
@@ -124,15 +124,17 @@ static bool ticker_test_early(struct ticker *t, struct kaio_iocb *iocb, bool wri
 	return true;
 }
 
-/* A tick will find it. From then on the iocb is the tick's. */
-static void ticker_line_up(struct ticker_wait *wait, struct list_head *line, u32 *count)
+/*
+ * Puts the request into a list, in which a tick finds it. From then on the tick may use the iocb.
+ */
+static void ticker_enqueue(struct ticker_wait *wait, struct list_head *queue, u32 *count)
 {
-	list_add_tail(&wait->list, line);
+	list_add_tail(&wait->list, queue);
 	wait->count = count;
 	(*count)++;
 }
 
-/* Some bytes; if there are none, a tick will see the request. */
+/* Takes some bytes; if there are none, puts the request into the list of readers. */
 static size_t ticker_take(struct ticker *t, struct ticker_wait *wait, char *buf, size_t len)
 {
 	size_t n, i;
@@ -143,7 +145,7 @@ static size_t ticker_take(struct ticker *t, struct ticker_wait *wait, char *buf,
 		buf[i] = 'a' + t->given++ % 26;
 	t->info.available -= n;
 	if (!n)
-		ticker_line_up(wait, &t->readers, &t->info.waiting);
+		ticker_enqueue(wait, &t->readers, &t->info.waiting);
 	return n;
 }
 
@@ -159,7 +161,7 @@ static ssize_t ticker_read(struct ticker *t, struct kaio_iocb *iocb)
 		if (ticker_test_early(t, iocb, false))
 			return -EIOCBRETRY;
 		n = ticker_take(t, wait, buf, min(kaio_left(iocb), sizeof(buf)));
-		/* The tick may come before this returns, and need not wait for it. */
+		/* The tick may come before this function returns, and need not wait for that. */
 		if (!n)
 			return -EIOCBRETRY;
 		if (kaio_copy_to(iocb, buf, n) < n)
@@ -168,8 +170,8 @@ static ssize_t ticker_read(struct ticker *t, struct kaio_iocb *iocb)
 	return kaio_done(iocb);
 }
 
-/* So many bytes of what is written. False: the memory faults. */
-static bool ticker_eat(struct kaio_iocb *iocb, size_t len)
+/* Takes @len bytes of the submitter's data. Returns false if its memory faults. */
+static bool ticker_consume(struct kaio_iocb *iocb, size_t len)
 {
 	char buf[64];
 	size_t n;
@@ -182,15 +184,15 @@ static bool ticker_eat(struct kaio_iocb *iocb, size_t len)
 	return true;
 }
 
-/* A write that waits for a tick before it is taken, all of it or the rest. */
+/* Takes @some bytes of a write, which then waits for a tick before the rest is taken. */
 static ssize_t ticker_test_first(struct ticker *t, struct kaio_iocb *iocb, size_t some)
 {
 	struct ticker_wait *wait = iocb->private;
 
-	if (!ticker_eat(iocb, min(some, kaio_left(iocb))))
+	if (!ticker_consume(iocb, min(some, kaio_left(iocb))))
 		return -EFAULT;
 	guard(spinlock_irqsave)(&t->lock);
-	ticker_line_up(wait, &t->readers, &t->info.waiting);
+	ticker_enqueue(wait, &t->readers, &t->info.waiting);
 	return -EIOCBRETRY;
 }
 
@@ -204,12 +206,12 @@ static ssize_t ticker_write(struct ticker *t, struct kaio_iocb *iocb)
 		return ticker_test_first(t, iocb, 0);
 	if (ticker_test_flag(t, KAIO_TICKER_SOME_FIRST))
 		return ticker_test_first(t, iocb, KAIO_TICKER_SOME);
-	if (!ticker_eat(iocb, kaio_left(iocb)))
+	if (!ticker_consume(iocb, kaio_left(iocb)))
 		return -EFAULT;
 	if (ticker_test_early(t, iocb, true))
 		return -EIOCBQUEUED;
 	guard(spinlock_irqsave)(&t->lock);
-	ticker_line_up(wait, &t->writers, &t->info.queued);
+	ticker_enqueue(wait, &t->writers, &t->info.queued);
 	return -EIOCBQUEUED;
 }
 
@@ -240,7 +242,7 @@ static int ticker_cancel(struct kaio_iocb *iocb)
 	t->info.cancels++;
 	if (t->config.flags & KAIO_TICKER_KEEP)
 		return -EBUSY;
-	/* A tick has taken it out, and is about to keep the promise. */
+	/* A tick has taken the request out, and is about to keep the promise. */
 	if (list_empty(&wait->list))
 		return -EAGAIN;
 	list_del_init(&wait->list);
@@ -257,13 +259,13 @@ static void ticker_dtor(struct kaio_iocb *iocb)
 	t->info.dtors++;
 }
 
-/* Takes out who is first in line; the caller settles what it is owed. */
-static struct kaio_iocb *ticker_first(struct ticker *t, struct list_head *line)
+/* Takes the first request out of a list. The caller must settle its promise. */
+static struct kaio_iocb *ticker_dequeue(struct ticker *t, struct list_head *queue)
 {
 	struct ticker_wait *wait;
 
 	guard(spinlock_irqsave)(&t->lock);
-	wait = list_first_entry_or_null(line, struct ticker_wait, list);
+	wait = list_first_entry_or_null(queue, struct ticker_wait, list);
 	if (!wait)
 		return NULL;
 	list_del_init(&wait->list);
@@ -279,29 +281,29 @@ static enum hrtimer_restart ticker_tick(struct hrtimer *timer)
 	unsigned int readers, writers;
 	u64 period;
 
-	/* So that this shows what may be called in one. */
+	/* The sample shows which functions may be called in hard interrupt. */
 	WARN_ON_ONCE(!in_hardirq() && !IS_ENABLED(CONFIG_PREEMPT_RT));
 	scoped_guard(spinlock_irqsave, &t->lock) {
 		t->info.ticks++;
 		t->info.available += t->config.tick_bytes;
 		period = t->config.period_ns;
-		/* Not those who come back in the meantime. */
+		/* Do not count requests that come back in the meantime. */
 		readers = t->info.waiting;
 		writers = t->info.queued;
 	}
-	/* The lock is not held: ticker_dtor() takes it. */
+	/* Do not hold the lock: ticker_dtor() takes it. */
 	while (readers--) {
-		iocb = ticker_first(t, &t->readers);
+		iocb = ticker_dequeue(t, &t->readers);
 		if (!iocb)
 			break;
 		ticker_kick(t, iocb);
 		if (twice)
 			ticker_kick(t, iocb);
 	}
-	iocb = writers ? ticker_first(t, &t->writers) : NULL;
+	iocb = writers ? ticker_dequeue(t, &t->writers) : NULL;
 	if (iocb) {
 		ticker_complete(t, iocb);
-		/* As ticker_complete(), which looks at what is gone by now. */
+		/* Do not call ticker_complete(), which would read the iocb: it may be gone. */
 		if (twice)
 			kaio_complete(iocb, 0, 0);
 	}
@@ -323,7 +325,7 @@ static int ticker_set(struct ticker *t, const struct kaio_ticker_config *config)
 		return -EOPNOTSUPP;
 	if (config->flags & KAIO_TICKER_NOBODY)
 		return -EOPNOTSUPP;
-	/* A timer must not be started while its callback runs, which starts it itself. */
+	/* Do not start the timer while its callback runs, which starts it itself. */
 	guard(mutex)(&t->mutex);
 	hrtimer_cancel(&t->timer);
 	scoped_guard(spinlock_irqsave, &t->lock)
@@ -334,13 +336,13 @@ static int ticker_set(struct ticker *t, const struct kaio_ticker_config *config)
 	return 0;
 }
 
-static int ticker_tell(struct ticker *t)
+static int ticker_tick_now(struct ticker *t)
 {
 	guard(mutex)(&t->mutex);
 	scoped_guard(spinlock_irqsave, &t->lock)
 		if (t->config.period_ns)
 			return -EBUSY;
-	/* Not before the last one is over. */
+	/* Wait until the last tick is over. */
 	hrtimer_cancel(&t->timer);
 	hrtimer_start(&t->timer, 0, HRTIMER_MODE_REL);
 	return 0;
@@ -363,7 +365,7 @@ static long ticker_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
 			info = t->info;
 		return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
 	case KAIO_TICKER_TICK:
-		return ticker_tell(t);
+		return ticker_tick_now(t);
 	default:
 		return -ENOTTY;
 	}
@@ -386,13 +388,13 @@ static int ticker_open(struct inode *inode, struct file *file)
 	t->config.period_ns = 100 * NSEC_PER_MSEC;
 	t->config.tick_bytes = 4;
 	file->private_data = t;
-	/* RWF_NOWAIT is known: kaio sees to it. */
+	/* The driver supports RWF_NOWAIT, since kaio handles it. */
 	file->f_mode |= FMODE_NOWAIT;
 	hrtimer_start(&t->timer, ns_to_ktime(t->config.period_ns), HRTIMER_MODE_REL);
 	return ticker_test_seeks(inode) ? 0 : stream_open(inode, file);
 }
 
-/* Each request holds its file: there is none any more. */
+/* No request exists any more, since each request holds its file. */
 static int ticker_release(struct inode *inode, struct file *file)
 {
 	struct ticker *t = file->private_data;
@@ -430,7 +432,7 @@ static struct miscdevice ticker_misc = {
 	.fops	= &ticker_fops,
 };
 
-/* Its files have a position, which streams have not. */
+/* The files of this device have a position, unlike streams. */
 static struct miscdevice ticker_test_seek = {
 	.minor	= MISC_DYNAMIC_MINOR,
 	.name	= "kaio-ticker-c-seek",
@@ -450,7 +452,7 @@ static ssize_t ticker_test_write_iter(struct kiocb *kiocb, struct iov_iter *iter
 	return n;
 }
 
-/* Only reads are the provider's. */
+/* The provider handles only reads. */
 static const struct file_operations ticker_test_reads_fops = {
 	.owner		= THIS_MODULE,
 	.open		= ticker_open,

@@ -2,11 +2,12 @@
 
 //! A provider of kaio in Rust: a device whose reads and writes wait for a timer.
 //!
-//! It does what `kaio_ticker_c.c` does, as `kaio_ticker.h` says. A read exchanges its promise for a
-//! [`Kick`], a write for a [`Completion`]; the tick, in hard interrupt, uses them up.
+//! It does what `kaio_ticker_c.c` does; `kaio_ticker.h` describes it. A read exchanges its promise
+//! for a [`Kick`], a write for a [`Completion`]; the tick uses them, in hard interrupt (with
+//! `PREEMPT_RT` in a softirq, in which timers expire then).
 //!
-//! Lock: `Ticker::inner` is an ordinary spinlock, which an interrupt may only try to take. A tick
-//! that finds it taken comes again a moment later.
+//! Locking: `Ticker::inner` is an ordinary spinlock, which an interrupt may only try to take. A
+//! tick that finds it taken comes again a moment later.
 
 use kernel::{
     bindings, impl_has_hr_timer, ioctl, new_mutex, new_spinlock,
@@ -95,25 +96,25 @@ const NOBODY: u32 = 1 << 8;
 const SOME_FIRST: u32 = 1 << 9;
 const KNOWN: u32 = (1 << 10) - 1;
 
-/// Bytes.
+/// The number of bytes that a write with [`SOME_FIRST`] takes first.
 const SOME: usize = 3;
 
 const MIN_PERIOD_NS: u64 = 10_000;
 const MAX_PERIOD_NS: u64 = 10_000_000_000;
 
-/// When to look again whether a lock is free, or a test goes on.
-const MOMENT: Delta = Delta::from_micros(20);
+/// The time until the next look at a lock that was taken.
+const RETRY_DELAY: Delta = Delta::from_micros(20);
 
 /// An open file.
 #[pin_data]
 struct OpenFile {
     ticker: Arc<Ticker>,
-    /// Dropping it stops the timer.
+    /// Dropping the handle stops the timer.
     #[pin]
     timer: Mutex<Option<ArcHrTimerHandle<Ticker>>>,
 }
 
-/// What the timer works on.
+/// The data that the timer uses.
 #[pin_data]
 struct Ticker {
     #[pin]
@@ -135,16 +136,16 @@ struct Ticker {
     left: Atomic<u32>,
     attempts: Atomic<u32>,
     iocb_flags: Atomic<u32>,
-    /// And the priority, in the upper half.
+    /// The opcode, and the priority in the upper half.
     opcode: Atomic<u32>,
 }
 
 struct Inner {
     available: u32,
-    /// Bytes read.
+    /// The number of bytes that were read, modulo 26.
     given: u8,
     readers: KVec<Kick>,
-    /// With their sizes.
+    /// The writes with their sizes.
     writers: KVec<(Completion, usize)>,
 }
 
@@ -154,13 +155,13 @@ impl_has_hr_timer! {
     }
 }
 
-/// Of each request: its end is counted when this is dropped.
-struct Life {
+/// The data of a request. Dropping it counts the end of the request.
+struct RequestState {
     ticker: Arc<Ticker>,
     attempts: u32,
 }
 
-impl Drop for Life {
+impl Drop for RequestState {
     fn drop(&mut self) {
         self.ticker.dtors.add(1u64, Relaxed);
     }
@@ -205,7 +206,7 @@ impl Ticker {
         }
     }
 
-    /// Once, if it was asked for.
+    /// Returns whether the test has set the flag, and clears it.
     fn test_flag(&self, flag: u32) -> bool {
         let mut old = self.flags.load(Relaxed);
         while old & flag != 0 {
@@ -226,10 +227,11 @@ impl Ticker {
         self.iocb_flags.store(req.flags() as u32, Relaxed);
         let ioprio = u32::from(req.ioprio()) << 16;
         self.opcode.store(u32::from(req.opcode()) | ioprio, Relaxed);
-        // Last: whoever sees it sees the rest.
+        // Release: this store is the last one, so a test that sees the count sees the other values.
         self.retries.fetch_add(1u64, Release);
         self.stalled.add(1u32, Relaxed);
-        // A method must not sleep like this: others of its context wait. At most 30 s.
+        // A real method must not sleep like this, since other requests of its context wait. The
+        // loop takes at most 30 s.
         for _ in 0..30_000 {
             if self.flags.load(Relaxed) & STALL == 0 {
                 break;
@@ -271,9 +273,9 @@ impl Ticker {
             let mut inner = self.inner.lock();
             let n = buf.len().min(req.left()).min(inner.available as usize);
             if n == 0 {
-                // The tick may come before this returns, and need not wait for it.
+                // The tick may come before this function returns, and need not wait for that.
                 let (kick, answer) = promise.kick_later();
-                // Without memory it is dropped, which kicks: the request is retried soon.
+                // Without memory the `Kick` is dropped, which kicks: kaio soon retries the request.
                 let _ = inner.readers.push(kick, GFP_ATOMIC);
                 return answer;
             }
@@ -283,7 +285,7 @@ impl Ticker {
                 inner.given = (inner.given + 1) % 26;
             }
             inner.available -= n as u32;
-            // Copying may sleep.
+            // Release the lock, since copying may sleep.
             drop(inner);
             if req.copy_to(bytes) < n {
                 return promise.result(Err(EFAULT));
@@ -292,8 +294,8 @@ impl Ticker {
         promise.result(Ok(req.done()))
     }
 
-    /// So many bytes of what is written. `false`: the memory faults.
-    fn eat(req: &mut Attempt<'_, OpenFile>, mut len: usize) -> bool {
+    /// Takes `len` bytes of the submitter's data. Returns `false` if its memory faults.
+    fn consume(req: &mut Attempt<'_, OpenFile>, mut len: usize) -> bool {
         let mut buf = [0; 64];
         while len > 0 {
             let n = buf.len().min(len);
@@ -305,7 +307,7 @@ impl Ticker {
         true
     }
 
-    /// A write that waits for a tick before it is taken, all of it or the rest.
+    /// Takes `some` bytes of a write, which then waits for a tick before the rest is taken.
     fn test_first<'a>(
         &self,
         req: &mut Attempt<'a, OpenFile>,
@@ -313,7 +315,7 @@ impl Ticker {
         some: usize,
     ) -> Answer<'a> {
         let some = some.min(req.left());
-        if !Self::eat(req, some) {
+        if !Self::consume(req, some) {
             return promise.result(Err(EFAULT));
         }
         let (kick, answer) = promise.kick_later();
@@ -333,7 +335,7 @@ impl Ticker {
             return self.test_first(req, promise, SOME);
         }
         let left = req.left();
-        if !Self::eat(req, left) {
+        if !Self::consume(req, left) {
             return promise.result(Err(EFAULT));
         }
         if self.test_flag(COMPLETE_EARLY) {
@@ -343,8 +345,8 @@ impl Ticker {
         }
         let (completion, answer) = promise.complete_later();
         let mut inner = self.inner.lock();
-        // Without memory it is dropped, which completes it with an error: as a result of retry that
-        // would count less than the bytes, which were taken.
+        // Without memory the `Completion` is dropped, which completes the request with an error. As
+        // a result of retry that error would not count, since the bytes were taken.
         let _ = inner.writers.push((completion, len), GFP_ATOMIC);
         answer
     }
@@ -353,10 +355,10 @@ impl Ticker {
 impl HrTimerCallback for Ticker {
     type Pointer<'a> = Arc<Self>;
 
-    /// A tick. Hard interrupt.
+    /// Does one tick, in hard interrupt, or in a softirq with `PREEMPT_RT`.
     fn run(this: ArcBorrow<'_, Self>, mut ctx: HrTimerCallbackContext<'_, Self>) -> HrTimerRestart {
         let Some(mut inner) = this.inner.try_lock() else {
-            ctx.forward_now(MOMENT);
+            ctx.forward_now(RETRY_DELAY);
             return HrTimerRestart::Restart;
         };
         this.ticks.add(1u64, Relaxed);
@@ -402,7 +404,7 @@ impl OpenFile {
             return Err(EINVAL);
         }
         if flags & TWICE != 0 {
-            // A `Kick` and a `Completion` are used up.
+            // A `Kick` or `Completion` can be used only once.
             return Err(Error::from_errno(-(bindings::EOPNOTSUPP as i32)));
         }
         self.restart(None);
@@ -451,7 +453,7 @@ impl OpenFile {
 impl Provider for OpenFile {
     const NAME: &'static CStr = c"kaio-ticker-rust";
 
-    type State = Life;
+    type State = RequestState;
 
     fn open() -> Result<Arc<Self>> {
         let ticker = Ticker::new()?;
@@ -466,8 +468,8 @@ impl Provider for OpenFile {
         Ok(this)
     }
 
-    fn begin(this: ArcBorrow<'_, Self>) -> Result<Life> {
-        Ok(Life {
+    fn begin(this: ArcBorrow<'_, Self>) -> Result<RequestState> {
+        Ok(RequestState {
             ticker: this.ticker.clone(),
             attempts: 0,
         })

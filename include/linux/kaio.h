@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * kaio for drivers: asynchronous operations on files of their own.
+ * kaio for drivers: asynchronous operations on their own files.
  *
- * Documentation/kaio-providers.rst tells the life of a request as a driver
- * sees it, and has each method's contract in a table.
+ * Documentation/kaio-providers.rst describes the life of a request as a driver
+ * sees it, and has the contract of each method in a table.
  */
 #ifndef _LINUX_KAIO_H
 #define _LINUX_KAIO_H
@@ -19,30 +19,33 @@
 struct module;
 
 /*
- * "Not yet: I shall kick." Past MAX_ERRNO, so that no error can be taken for
- * it (530, which it was once, is ERECALLCONFLICT today).
+ * The result of retry that means "not yet; kaio_kick() will be called". It is
+ * greater than MAX_ERRNO, so that no error can have this number (530, which it
+ * was formerly, is ERECALLCONFLICT today).
  */
 #define EIOCBRETRY	4096
 
 /**
  * struct kaio_iocb - a request, as its provider sees it.
- * @ki_filp: the file, which is open as long as the request is there.
+ * @ki_filp: the file, which is open as long as the request exists.
  * @ki_user_data: aio_data of the submitter; 0 in a synchronous call.
- * @ki_nbytes: bytes asked for.
+ * @ki_nbytes: the number of bytes that the submitter asked for.
  * @ki_opcode: IOCB_CMD_PREAD, PREADV, PWRITE or PWRITEV.
  * @ki_ioprio: the I/O priority.
- * @ki_flags: IOCB_* bits, as in &struct kiocb. kaio itself sees to IOCB_NOWAIT
- *	and O_NONBLOCK: a request with one of them is answered -EAGAIN instead
- *	of being retried.
- * @ki_pos: where to go on. kaio_copy_to() and kaio_copy_from() move it.
- * @ki_iter: what is left of the submitter's memory. Whoever copies moves it.
- *	To be used within retry only; or, if its pages were pinned there, they
- *	may be used until kaio_complete().
- * @private: the provider's. NULL at first.
+ * @ki_flags: IOCB_* bits, as in &struct kiocb. kaio itself handles IOCB_NOWAIT
+ *	and O_NONBLOCK: it ends a request with one of them with -EAGAIN instead of
+ *	retrying it.
+ * @ki_pos: the position at which the transfer goes on. kaio_copy_to() and
+ *	kaio_copy_from() advance it.
+ * @ki_iter: the rest of the submitter's memory. Each copy advances it. The provider
+ *	may use it within retry only; if the provider has pinned the pages there, it
+ *	may use the pages until kaio_complete().
+ * @private: belongs to the provider. NULL at first.
  *
- * Made by kaio only. @private is the provider's all the time, the rest while retry
- * runs or a completion is owed. From when kaio_kick() is owed until retry runs
- * again the request may end, and its memory go: only the struct itself stays.
+ * Only kaio makes this struct. @private belongs to the provider all the time, the
+ * other fields while retry runs or a completion is owed. From the moment when
+ * kaio_kick() is owed until retry runs again, the request may end, and the submitter's
+ * memory may go: only the struct itself stays.
  */
 struct kaio_iocb {
 	struct file		*ki_filp;
@@ -56,37 +59,48 @@ struct kaio_iocb {
 	void			*private;
 };
 
-/* What a provider does itself; the rest goes to the file operations. */
+/* The operations that a provider does itself; the file operations do the others. */
 #define KAIO_PROVIDES_READ	(1U << 0)
 #define KAIO_PROVIDES_WRITE	(1U << 1)
+/*
+ * The provider does no operation itself. Not together with the other flags. A driver
+ * without methods for kaio declares by this flag what other drivers declare by
+ * registering: that its file operations do not depend on the task that calls them
+ * (its namespaces, pid or signals), so that kaio may call read_iter and write_iter
+ * from kworkers.
+ */
+#define KAIO_ANY_TASK		(1U << 2)
 
 /**
  * struct kaio_provider - a driver's operation.
- * @name: of the driver, for messages.
- * @owner: THIS_MODULE, of whoever registers it.
- * @fops: requests on files with these operations are given to the methods
- *	below. Their owner must be @owner too: it is the open file that keeps the
- *	module.
- * @flags: KAIO_PROVIDES_READ, KAIO_PROVIDES_WRITE or both.
- * @retry: do what can be done without waiting. Returns the result (bytes, or a
- *	negative errno; bytes that were moved, by any attempt, count more than
- *	that), or makes a promise:
+ * @name: the name of the driver, for messages.
+ * @owner: THIS_MODULE of the driver that registers it.
+ * @fops: kaio passes requests on files with these operations to the methods below.
+ *	The owner of the operations must be @owner too: the open file keeps that
+ *	module loaded.
+ * @flags: KAIO_PROVIDES_READ, KAIO_PROVIDES_WRITE or both; or KAIO_ANY_TASK alone.
+ *	Registration refuses anything else.
+ * @retry: does what is possible without waiting. May be NULL with KAIO_ANY_TASK, and
+ *	is not called then. Returns the result (bytes, or a negative errno, which
+ *	bytes that any attempt has moved override), or makes a promise:
  *	-EIOCBRETRY: kaio_kick() will be called, and then retry again;
  *	-EIOCBQUEUED: kaio_complete() will be called.
- * @cancel: may be NULL. The request is to end. 0: the promise is taken back, and
- *	neither kaio_kick() nor kaio_complete() will come (or it came during
- *	this call). Anything else: the promise stands. A provider that refuses
- *	to give up completions for long must not set FMODE_NOWAIT.
- * @dtor: may be NULL. Nobody will touch the request any more. Called once, if
- *	retry was called at all.
+ * @cancel: asks the provider to give up a request that must end. May be NULL. Returns 0
+ *	if the provider takes the promise back, so that neither kaio_kick() nor
+ *	kaio_complete() will be called (or it was called during this call). With any
+ *	other value the promise stands. A provider that refuses to give up
+ *	completions for long must not set FMODE_NOWAIT.
+ * @dtor: is called when no code uses the request any more: once, if retry was called
+ *	at all. May be NULL.
  *
  * - retry: process context, in the submitter's memory and with its credentials; no
  *   locks. One call at a time for each request.
- * - cancel: process context, of whoever it may be, none of kaio's locks, but perhaps
- *   the submitter's mmap lock: user memory must not be touched. May sleep, but
- *   others wait meanwhile. Never while retry runs.
- * - dtor: any context, hard interrupt included, under the locks of whoever calls
- *   kaio_kick() or kaio_complete(): must not sleep, nor take these locks.
+ * - cancel: process context, of any task, with none of kaio's locks, but perhaps with
+ *   the submitter's mmap lock: it must not touch user memory. It may sleep, but other
+ *   requests wait meanwhile. It never runs while retry runs.
+ * - dtor: any context in which a spinlock may be taken, including hard interrupt, with
+ *   the locks that the caller of kaio_kick() or kaio_complete() holds: it must not
+ *   sleep or take these locks.
  */
 struct kaio_provider {
 	const char			*name;
@@ -102,22 +116,22 @@ struct kaio_provider {
 };
 
 int __kaio_register_provider(struct kaio_provider *provider, struct module *caller);
-/* By the module that the methods are in, as all that keeps that is its own files. */
+/* For the module that contains the methods, since only its own files keep it loaded. */
 #define kaio_register_provider(provider)	__kaio_register_provider(provider, THIS_MODULE)
 void kaio_unregister_provider(struct kaio_provider *provider);
 
 void kaio_kick(struct kaio_iocb *iocb);
 void kaio_complete(struct kaio_iocb *iocb, long res, long res2);
 
-/* read_iter and write_iter for @fops: the same methods, for read(2) and its kin. */
+/* The read_iter and write_iter for @fops: read(2) and similar calls use the methods. */
 ssize_t kaio_read_iter(struct kiocb *kiocb, struct iov_iter *iter);
 ssize_t kaio_write_iter(struct kiocb *kiocb, struct iov_iter *iter);
 
 /**
- * kaio_left - how much is still to be moved (ki_left, once).
+ * kaio_left - get the number of bytes that are still to be moved (formerly ki_left).
  * @iocb: the request.
  *
- * Return: bytes.
+ * Return: the number of bytes.
  */
 static inline size_t kaio_left(const struct kaio_iocb *iocb)
 {
@@ -125,10 +139,10 @@ static inline size_t kaio_left(const struct kaio_iocb *iocb)
 }
 
 /**
- * kaio_done - how much was moved so far, by all attempts.
+ * kaio_done - get the number of bytes that all attempts have moved so far.
  * @iocb: the request.
  *
- * Return: bytes.
+ * Return: the number of bytes.
  */
 static inline ssize_t kaio_done(const struct kaio_iocb *iocb)
 {
@@ -136,13 +150,13 @@ static inline ssize_t kaio_done(const struct kaio_iocb *iocb)
 }
 
 /**
- * kaio_copy_to - give data to the submitter of a read.
+ * kaio_copy_to - copy data to the submitter of a read.
  * @iocb: the request.
  * @from: the data.
- * @len: their length; more than kaio_left() is not taken.
+ * @len: the length of the data; at most kaio_left() bytes are copied.
  *
  * Context: retry.
- * Return: bytes copied; fewer if the submitter's memory faults.
+ * Return: the number of bytes copied; fewer if the submitter's memory faults.
  */
 static inline size_t kaio_copy_to(struct kaio_iocb *iocb, const void *from, size_t len)
 {
@@ -153,13 +167,13 @@ static inline size_t kaio_copy_to(struct kaio_iocb *iocb, const void *from, size
 }
 
 /**
- * kaio_copy_from - take data from the submitter of a write.
+ * kaio_copy_from - copy data from the submitter of a write.
  * @iocb: the request.
- * @to: where to.
- * @len: room there; more than kaio_left() is not used.
+ * @to: the memory to copy to.
+ * @len: the length of that memory; at most kaio_left() bytes are copied.
  *
  * Context: retry.
- * Return: bytes copied; fewer if the submitter's memory faults.
+ * Return: the number of bytes copied; fewer if the submitter's memory faults.
  */
 static inline size_t kaio_copy_from(struct kaio_iocb *iocb, void *to, size_t len)
 {

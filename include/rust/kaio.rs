@@ -2,17 +2,21 @@
 
 //! kaio for drivers in Rust: a safe interface over `include/linux/kaio.h`.
 //!
-//! A module includes this file (`#[path = ".../include/rust/kaio.rs"] mod kaio;`): Rust has no other
-//! way yet to use the crate of another module. It links against the same GPL-only symbols as C.
+//! A module includes this file (`#[path = ".../include/rust/kaio.rs"] mod kaio;`), since Rust has
+//! no other way yet to use the crate of another module. It links against the same GPL-only symbols
+//! as a driver in C.
 //!
-//! A [`Provider`] is what an open file is. Its [`Provider::retry`] gets a [`Promise`] with each
-//! attempt, which is either used up for a result, or exchanged for a [`Kick`] or a [`Completion`]:
-//! the right, and the duty, to kick or to complete once, from any context. They cannot be copied, and
-//! to drop one keeps the promise too. So neither can be done twice, or be forgotten by accident (only
-//! with `mem::forget()` and its like: the request then never ends); the answer that retry must give
-//! comes with them, so it cannot be the wrong one.
+//! A [`Provider`] represents an open file. Its [`Provider::retry`] gets a [`Promise`] with each
+//! attempt. It either consumes the promise for a result, or exchanges it for a [`Kick`] or a
+//! [`Completion`]: the right, and the duty, to kick or to complete the request once. It may do that
+//! in any context in which a spinlock may be taken: with `PREEMPT_RT` in the thread of an
+//! interrupt, otherwise in hard interrupt too; in no kernel under a raw spinlock. A `Kick` or
+//! `Completion` cannot be copied, and dropping it keeps the promise too. So a provider can neither
+//! keep a promise twice nor forget it by accident (it can only with `mem::forget()` and similar
+//! functions: then the request never ends). The answer that retry must return comes with the `Kick`
+//! or `Completion`, so it cannot be the wrong one.
 //!
-//! What C has and this has not: see [`Registration`].
+//! [`Registration`] lists the features of the interface in C that this one lacks.
 
 use core::{
     marker::PhantomData,
@@ -35,7 +39,7 @@ use kernel::{
     types::Opaque,
 };
 
-/// What bindgen makes of the header, among others.
+/// The definitions that bindgen makes of the header, among others.
 #[allow(
     clippy::all,
     clippy::ptr_as_ptr,
@@ -54,8 +58,8 @@ mod ffi {
 
 const EIO: isize = -(bindings::EIO as isize);
 
-/// A result as C has it. `EIOCBQUEUED` is a promise to complete, and nobody would keep it: `EIO`.
-/// (`EIOCBRETRY` is no errno, so no `Error` can be that.)
+/// Converts a result to the form of C. `EIOCBQUEUED` would be a promise to complete that no code
+/// keeps, so it becomes `EIO`. (`EIOCBRETRY` is no errno, so no `Error` can have that value.)
 fn answer_of(result: Result<usize>) -> isize {
     match result.map_err(|e| e.to_errno() as isize) {
         Ok(bytes) => bytes.min(isize::MAX as usize) as isize,
@@ -66,61 +70,62 @@ fn answer_of(result: Result<usize>) -> isize {
 
 const QUEUED: isize = -(bindings::EIOCBQUEUED as isize);
 
-/// An open file of a device, and what is done with requests on it.
+/// An open file of a device, and the operations for requests on it.
 pub(crate) trait Provider: Send + Sync + Sized + 'static {
-    /// Of the device node, and of the provider.
+    /// The name of the device node and of the provider.
     const NAME: &'static CStr;
 
-    /// What the provider keeps for each request (`private`). Dropped when nobody will touch the
-    /// request any more (`dtor`), in any context, hard interrupt included, under the locks of
-    /// whoever kicks or completes.
+    /// The data that the provider keeps for each request (`private`). kaio drops it when no code
+    /// uses the request any more (`dtor`), in any context in which a spinlock may be taken, with
+    /// the locks of the caller that kicks or completes the request.
     type State: Send;
 
-    /// The device is opened.
+    /// Opens the device.
     fn open() -> Result<Arc<Self>>;
 
-    /// The first attempt of a request is about to be made. Process context.
+    /// Makes the data of a request before its first attempt. Called in process context.
     fn begin(this: ArcBorrow<'_, Self>) -> Result<Self::State>;
 
-    /// Does what can be done without waiting. Process context, in the submitter's memory and with its
-    /// credentials; one call at a time for each request.
+    /// Does what is possible without waiting. Called in process context, in the submitter's memory
+    /// and with its credentials; one call at a time for each request.
     fn retry<'a>(
         this: ArcBorrow<'_, Self>,
         req: &mut Attempt<'a, Self>,
         promise: Promise<'a>,
     ) -> Answer<'a>;
 
-    /// A request is to end: gives back what it holds for it, if it still does. Process context, of
-    /// whoever it may be; user memory must not be touched. May sleep, but others wait meanwhile.
+    /// Gives back the `Kick` or `Completion` of a request that must end, if the provider still
+    /// holds it. Called in process context of any task; it must not touch user memory. It may
+    /// sleep, but other requests wait meanwhile.
     fn cancel(this: ArcBorrow<'_, Self>, id: &Id) -> Option<Owed>;
 
-    /// ioctl(2), of 32-bit and 64-bit callers.
+    /// Implements ioctl(2) for 32-bit and 64-bit callers.
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize>;
 }
 
-/// Which request. Two that exist at the same time differ.
+/// The identity of a request. Two requests that exist at the same time have different ones.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Id(NonNull<ffi::kaio_iocb>);
 
-// SAFETY: a name: nothing is done with the pointer.
+// SAFETY: the pointer is only compared and never dereferenced.
 unsafe impl Send for Id {}
-// SAFETY: as above.
+// SAFETY: the pointer is only compared and never dereferenced.
 unsafe impl Sync for Id {}
 
 /// A request during an attempt: `struct kaio_iocb`.
 ///
 /// # Invariants
 ///
-/// The iocb is ours for `'a`, which ends with the attempt.
+/// The attempt has exclusive access to the iocb for `'a`, which ends with the attempt.
 pub(crate) struct Attempt<'a, P: Provider> {
     iocb: &'a mut ffi::kaio_iocb,
     _provider: PhantomData<P>,
 }
 
 impl<P: Provider> Attempt<'_, P> {
-    /// Bytes that are still to be moved (`ki_left`).
+    /// Returns the number of bytes that are still to be moved (`ki_left`).
     pub(crate) fn left(&self) -> usize {
-        // SAFETY: every kind of iterator has a count there.
+        // SAFETY: every kind of iterator has its count in this member of the union.
         unsafe {
             self.iocb
                 .ki_iter
@@ -131,88 +136,93 @@ impl<P: Provider> Attempt<'_, P> {
         }
     }
 
-    /// Bytes that were asked for (`ki_nbytes`).
+    /// Returns the number of bytes that the submitter asked for (`ki_nbytes`).
     pub(crate) fn len(&self) -> usize {
         self.iocb.ki_nbytes
     }
 
-    /// Bytes that were moved so far, by all attempts.
+    /// Returns the number of bytes that all attempts have moved so far.
     pub(crate) fn done(&self) -> usize {
         self.len().saturating_sub(self.left())
     }
 
-    /// Where the transfer goes on (`ki_pos`); copying moves it.
+    /// Returns the position at which the transfer goes on (`ki_pos`). Copying advances it.
     pub(crate) fn pos(&self) -> i64 {
         self.iocb.ki_pos
     }
 
-    /// `aio_data` of the submitter; 0 in read(2) and write(2).
+    /// Returns `aio_data` of the submitter, or 0 in read(2) and write(2).
     pub(crate) fn user_data(&self) -> u64 {
         self.iocb.ki_user_data
     }
 
-    /// `IOCB_CMD_PREAD` and so on.
+    /// Returns `IOCB_CMD_PREAD` or another opcode.
     pub(crate) fn opcode(&self) -> u16 {
         self.iocb.ki_opcode
     }
 
-    /// `IOCB_*` bits, as in `struct kiocb`.
+    /// Returns the `IOCB_*` bits, as in `struct kiocb`.
     pub(crate) fn flags(&self) -> i32 {
         self.iocb.ki_flags
     }
 
-    /// The I/O priority.
+    /// Returns the I/O priority.
     pub(crate) fn ioprio(&self) -> u16 {
         self.iocb.ki_ioprio
     }
 
-    /// It takes data from the submitter.
+    /// Returns whether the request takes data from the submitter.
     pub(crate) fn is_write(&self) -> bool {
         self.iocb.ki_iter.data_source
     }
 
-    /// Gives data to the submitter of a read; how many bytes: fewer if it asked for fewer, or its
-    /// memory faults. 0 for a write.
+    /// Copies data to the submitter of a read. Returns the number of bytes, which is smaller than
+    /// the length of `from` if the submitter asked for fewer bytes or its memory faults. Returns 0
+    /// for a write.
     pub(crate) fn copy_to(&mut self, from: &[u8]) -> usize {
         if self.is_write() {
             return 0;
         }
         let from = from.get(..self.left()).unwrap_or(from);
-        // SAFETY: the iterator is valid, ours, and one that data goes to.
+        // SAFETY: by the invariant of `Attempt` the iterator is valid and not shared; `is_write`
+        // says that data goes to it.
         let done = unsafe { IovIterDest::from_raw(&mut self.iocb.ki_iter) }.copy_to_iter(from);
         self.iocb.ki_pos = self.iocb.ki_pos.wrapping_add(done as i64);
         done
     }
 
-    /// Takes data from the submitter of a write; how many bytes: fewer if it has fewer, or its memory
-    /// faults. 0 for a read.
+    /// Copies data from the submitter of a write. Returns the number of bytes, which is smaller
+    /// than the length of `to` if the submitter has fewer bytes or its memory faults. Returns 0 for
+    /// a read.
     pub(crate) fn copy_from(&mut self, to: &mut [u8]) -> usize {
         if !self.is_write() {
             return 0;
         }
         let len = to.len().min(self.left());
         let to = to.get_mut(..len).unwrap_or_default();
-        // SAFETY: the iterator is valid, ours, and one that data comes from.
+        // SAFETY: by the invariant of `Attempt` the iterator is valid and not shared; `is_write`
+        // says that data comes from it.
         let done = unsafe { IovIterSource::from_raw(&mut self.iocb.ki_iter) }.copy_from_iter(to);
         self.iocb.ki_pos = self.iocb.ki_pos.wrapping_add(done as i64);
         done
     }
 
-    /// What the provider keeps for the request.
+    /// Returns the data that the provider keeps for the request.
     pub(crate) fn state(&mut self) -> &mut P::State {
-        // SAFETY: `retry` below sets it before the first attempt; nobody else has it during one.
+        // SAFETY: `Methods::retry` has set `private` before the first attempt, and no other code
+        // uses it during an attempt.
         unsafe { &mut *self.iocb.private.cast() }
     }
 }
 
-/// What retry answers. Made by [`Promise`] only, and good for the attempt that this was given to.
+/// The answer of retry. Only [`Promise`] makes it, and it is valid for the attempt of that promise.
 #[must_use]
 pub(crate) struct Answer<'a> {
     ret: isize,
     _attempt: PhantomData<fn(&'a ()) -> &'a ()>,
 }
 
-/// What the provider owes at the end of an attempt: a result, a kick or a completion.
+/// The duty of the provider at the end of an attempt: a result, a kick or a completion.
 pub(crate) struct Promise<'a> {
     iocb: NonNull<ffi::kaio_iocb>,
     _attempt: PhantomData<fn(&'a ()) -> &'a ()>,
@@ -226,44 +236,46 @@ impl<'a> Promise<'a> {
         }
     }
 
-    /// The request is over: bytes, of all attempts, or why not. Bytes that were moved count more than
-    /// an error. `EIOCBQUEUED` is `EIO`: only [`Self::complete_later`] makes that promise.
+    /// Ends the request with the number of bytes of all attempts, or with an error. Bytes that were
+    /// moved override an error. `EIOCBQUEUED` becomes `EIO`: only [`Self::complete_later`] makes
+    /// that promise.
     pub(crate) fn result(self, result: Result<usize>) -> Answer<'a> {
         Self::answer(answer_of(result))
     }
 
-    /// It is to be retried when it is kicked (`-EIOCBRETRY`).
+    /// Promises to kick the request, which is then retried (`-EIOCBRETRY`).
     pub(crate) fn kick_later(self) -> (Kick, Answer<'a>) {
         let answer = Self::answer(-(ffi::EIOCBRETRY as isize));
         (Kick(self.iocb), answer)
     }
 
-    /// It will be completed (`-EIOCBQUEUED`).
+    /// Promises to complete the request (`-EIOCBQUEUED`).
     pub(crate) fn complete_later(self) -> (Completion, Answer<'a>) {
         let answer = Self::answer(QUEUED);
         (Completion(self.iocb), answer)
     }
 }
 
-/// The right and the duty to kick a request, once. Dropping it kicks.
+/// The right and the duty to kick a request once. Dropping it kicks.
 ///
 /// # Invariants
 ///
-/// A kick is owed for the iocb, or will be when retry returns; so it is there.
+/// A kick is owed for the iocb, or will be when retry returns, so the iocb exists.
 pub(crate) struct Kick(NonNull<ffi::kaio_iocb>);
 
-// SAFETY: may be kicked from anywhere.
+// SAFETY: any task and any interrupt may call kaio_kick().
 unsafe impl Send for Kick {}
-// SAFETY: nothing can be done with a shared one but to compare it.
+// SAFETY: a shared reference only allows comparing the pointer.
 unsafe impl Sync for Kick {}
 
 impl Kick {
-    /// What the request waits for has happened. Any context, hard interrupt included.
+    /// Kicks the request, since the event that it waits for has happened. May be called in any
+    /// context in which a spinlock may be taken, as the documentation of this file describes.
     pub(crate) fn kick(self) {
         drop(self);
     }
 
-    /// Whether it is for this request.
+    /// Returns whether this is the kick of that request.
     pub(crate) fn is(&self, id: &Id) -> bool {
         self.0 == id.0
     }
@@ -271,34 +283,37 @@ impl Kick {
 
 impl Drop for Kick {
     fn drop(&mut self) {
-        // SAFETY: by the invariant, and once.
+        // SAFETY: by the invariant a kick is owed for the iocb. The value is dropped once.
         unsafe { ffi::kaio_kick(self.0.as_ptr()) };
     }
 }
 
-/// The right and the duty to complete a request, once. Dropping it completes with `-EIO`.
+/// The right and the duty to complete a request once. Dropping it completes with `-EIO`.
 ///
 /// # Invariants
 ///
-/// A completion is owed for the iocb, or will be when retry returns; so it is there.
+/// A completion is owed for the iocb, or will be when retry returns, so the iocb exists.
 pub(crate) struct Completion(NonNull<ffi::kaio_iocb>);
 
-// SAFETY: may be completed from anywhere.
+// SAFETY: any task and any interrupt may call kaio_complete().
 unsafe impl Send for Completion {}
-// SAFETY: nothing can be done with a shared one but to compare it.
+// SAFETY: a shared reference only allows comparing the pointer.
 unsafe impl Sync for Completion {}
 
 impl Completion {
-    /// The request is over: bytes, those of earlier attempts included, or why not (which they do not
-    /// outweigh); and `io_event.res2`. `EIOCBQUEUED` is `EIO`. Any context, hard interrupt included.
+    /// Completes the request with the number of bytes, including those of earlier attempts, or with
+    /// an error (which these bytes do not override), and with `io_event.res2`. `EIOCBQUEUED`
+    /// becomes `EIO`. May be called in any context in which a spinlock may be taken, as the
+    /// documentation of this file describes.
     pub(crate) fn complete(self, result: Result<usize>, res2: i64) {
         let this = ManuallyDrop::new(self);
         let res = answer_of(result);
-        // SAFETY: by the invariant, and once: it is not dropped.
+        // SAFETY: by the invariant a completion is owed for the iocb. `ManuallyDrop` prevents a
+        // second one.
         unsafe { ffi::kaio_complete(this.0.as_ptr(), res, res2 as isize) };
     }
 
-    /// Whether it is for this request.
+    /// Returns whether this is the completion of that request.
     pub(crate) fn is(&self, id: &Id) -> bool {
         self.0 == id.0
     }
@@ -306,16 +321,16 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        // SAFETY: by the invariant, and once.
+        // SAFETY: by the invariant a completion is owed for the iocb. The value is dropped once.
         unsafe { ffi::kaio_complete(self.0.as_ptr(), EIO, 0) };
     }
 }
 
-/// What is given back when a request is cancelled.
+/// The promise that the provider gives back when a request is cancelled.
 pub(crate) enum Owed {
-    /// It waited to be kicked.
+    /// The request waited for a kick.
     Kick(Kick),
-    /// It waited to be completed.
+    /// The request waited for its completion.
     Completion(Completion),
 }
 
@@ -327,7 +342,7 @@ impl Owed {
         }
     }
 
-    /// Takes the promise back.
+    /// Takes the promise back without keeping it.
     fn forget(self) {
         match self {
             Owed::Kick(kick) => core::mem::forget(kick),
@@ -336,21 +351,21 @@ impl Owed {
     }
 }
 
-/// A device node with its provider, while it exists.
+/// A device node with its provider. Dropping it removes both.
 ///
-/// To be kept by the module: it must not outlive that, nor be forgotten (`mem::forget()`), as any
-/// registration of the kernel's.
+/// The module must keep this value: as with any registration of the kernel, the value must not
+/// outlive the module, nor be forgotten (`mem::forget()`).
 ///
-/// For drivers that need no more than this. In C a provider also
+/// The interface in C offers more. There a provider also
 ///
-/// - belongs to file operations of any kind: here it is a misc device with open, release, ioctl, and
-///   read and write by the methods; no poll, llseek, mmap or fsync;
-/// - has files with a position, if it wants: here they are streams (`stream_open()`), whose
+/// - belongs to file operations of any kind: here it is a misc device with open, release, ioctl,
+///   and read and write by the methods; it has no poll, llseek, mmap or fsync;
+/// - has files with a position if it wants: here they are streams (`stream_open()`), whose
 ///   [`Attempt::pos`] is `aio_offset` for a request, and 0 for read(2);
-/// - may provide reads without writes, or the other way round: here it is both, and
-///   [`Provider::retry`] refuses what it does not want;
-/// - may leave `FMODE_NOWAIT` out. Here files have it, so that `cancel` must not refuse a completion
-///   that is owed for long: whoever says `RWF_NOWAIT` or `O_NONBLOCK` in write(2) waits for it.
+/// - may provide reads without writes, or writes without reads: here it provides both, and
+///   [`Provider::retry`] refuses what it does not support;
+/// - may omit `FMODE_NOWAIT`. Here files have that mode, so `cancel` must not refuse a completion
+///   for long: a caller of write(2) with `RWF_NOWAIT` or `O_NONBLOCK` waits for it.
 pub(crate) struct Registration<P: Provider> {
     inner: Pin<KBox<Inner>>,
     _provider: PhantomData<P>,
@@ -364,15 +379,15 @@ struct Inner {
     provider: Opaque<ffi::kaio_provider>,
 }
 
-// SAFETY: registering and deregistering may be done by any task.
+// SAFETY: any task may register and deregister.
 unsafe impl<P: Provider> Send for Registration<P> {}
-// SAFETY: nothing can be done with a shared one.
+// SAFETY: a shared reference gives access to nothing.
 unsafe impl<P: Provider> Sync for Registration<P> {}
 
 impl<P: Provider> Registration<P> {
     /// Makes the node `/dev/NAME`.
     pub(crate) fn new() -> Result<Self> {
-        // One address for both: by that a request finds its provider.
+        // Both get the same address, by which a request finds its provider.
         let fops = &Methods::<P>::FILE;
         let inner = KBox::pin_init(
             pin_init!(Inner {
@@ -396,12 +411,14 @@ impl<P: Provider> Registration<P> {
             }),
             GFP_KERNEL,
         )?;
-        // SAFETY: pinned, and unregistered before it goes; the methods hold what they promise.
+        // SAFETY: the struct is pinned and is unregistered before it is dropped; its methods keep
+        // the contract of `struct kaio_provider`.
         to_result(unsafe { ffi::__kaio_register_provider(inner.provider.get(), owner()) })?;
-        // SAFETY: likewise.
+        // SAFETY: the struct is pinned and is deregistered before it is dropped; its file
+        // operations keep the contract of `struct file_operations`.
         let ret = unsafe { bindings::misc_register(inner.misc.get()) };
         if ret != 0 {
-            // SAFETY: registered above.
+            // SAFETY: the provider was registered above.
             unsafe { ffi::kaio_unregister_provider(inner.provider.get()) };
         }
         to_result(ret)?;
@@ -414,7 +431,7 @@ impl<P: Provider> Registration<P> {
 
 impl<P: Provider> Drop for Registration<P> {
     fn drop(&mut self) {
-        // SAFETY: `new` registered both.
+        // SAFETY: `new` has registered both, and only this drop removes them.
         unsafe {
             bindings::misc_deregister(self.inner.misc.get());
             ffi::kaio_unregister_provider(self.inner.provider.get());
@@ -422,7 +439,7 @@ impl<P: Provider> Drop for Registration<P> {
     }
 }
 
-/// The module that includes this file. Null when it is built in.
+/// Returns the module that includes this file, or null when it is built in.
 #[cfg(MODULE)]
 const fn owner() -> *mut bindings::module {
     extern "C" {
@@ -453,23 +470,24 @@ impl<P: Provider> Methods<P> {
 
     /// # Safety
     ///
-    /// `file` is open, and of this device, for `'a`.
+    /// `file` is an open file of this device for `'a`.
     unsafe fn of<'a>(file: *mut bindings::file) -> ArcBorrow<'a, P> {
-        // SAFETY: `open` set it, `release` has not come.
+        // SAFETY: `open` has set `private_data`, and `release` is called only after the last use of
+        // the file.
         unsafe { ArcBorrow::from_raw((*file).private_data.cast()) }
     }
 
     /// # Safety
     ///
-    /// For the kernel: `file` is being opened.
+    /// Only the kernel calls this, when it opens `file`.
     unsafe extern "C" fn open(
         inode: *mut bindings::inode,
         file: *mut bindings::file,
     ) -> kernel::ffi::c_int {
         match P::open() {
-            // SAFETY: the file is being opened: nobody else sees it.
+            // SAFETY: the file is being opened, so no other code uses it.
             Ok(this) => unsafe {
-                // RWF_NOWAIT is known: kaio sees to it.
+                // The driver supports RWF_NOWAIT, since kaio handles it.
                 (*file).f_mode |= ffi::kaio_const_KAIO_FMODE_NOWAIT;
                 (*file).private_data = Arc::into_raw(this).cast_mut().cast();
                 bindings::stream_open(inode, file)
@@ -480,38 +498,39 @@ impl<P: Provider> Methods<P> {
 
     /// # Safety
     ///
-    /// For the kernel: the last user of `file` is gone.
+    /// Only the kernel calls this, when the last user of `file` is gone.
     unsafe extern "C" fn release(
         _inode: *mut bindings::inode,
         file: *mut bindings::file,
     ) -> kernel::ffi::c_int {
-        // SAFETY: takes back what `open` gave, once.
+        // SAFETY: `open` has stored this reference, and the kernel calls `release` once.
         drop(unsafe { Arc::<P>::from_raw((*file).private_data.cast()) });
         0
     }
 
     /// # Safety
     ///
-    /// For the kernel: `file` is open.
+    /// Only the kernel calls this, with an open `file`.
     unsafe extern "C" fn ioctl(
         file: *mut bindings::file,
         cmd: kernel::ffi::c_uint,
         arg: kernel::ffi::c_ulong,
     ) -> kernel::ffi::c_long {
-        // SAFETY: the kernel holds the file during the call.
+        // SAFETY: the kernel keeps the file open during the call.
         let this = unsafe { Self::of(file) };
         P::ioctl(this, cmd, arg).unwrap_or_else(|e| e.to_errno() as isize)
     }
 
     /// # Safety
     ///
-    /// For kaio: the iocb is ours until this returns.
+    /// Only kaio calls this, and gives it exclusive access to the iocb until it returns.
     unsafe extern "C" fn retry(raw: *mut ffi::kaio_iocb) -> isize {
-        // Who keeps the promise does so by this pointer, not by one that goes with the attempt.
+        // A `Kick` or `Completion` gets this pointer instead of one derived from the attempt's
+        // reference, since it lives longer than the attempt.
         let Some(raw) = NonNull::new(raw) else {
             return answer_of(Err(EINVAL));
         };
-        // SAFETY: kaio gives us the iocb for this call, and holds its file.
+        // SAFETY: kaio gives this call exclusive access to the iocb and keeps its file open.
         let (iocb, this) = unsafe { (&mut *raw.as_ptr(), Self::of((*raw.as_ptr()).ki_filp)) };
         if iocb.private.is_null() {
             match P::begin(this).and_then(|state| Ok(KBox::new(state, GFP_KERNEL_ACCOUNT)?)) {
@@ -532,31 +551,31 @@ impl<P: Provider> Methods<P> {
 
     /// # Safety
     ///
-    /// For kaio: the iocb is there until this returns.
+    /// Only kaio calls this, and keeps the iocb until it returns.
     unsafe extern "C" fn cancel(iocb: *mut ffi::kaio_iocb) -> kernel::ffi::c_int {
         let Some(id) = NonNull::new(iocb).map(Id) else {
             return EINVAL.to_errno();
         };
-        // SAFETY: kaio holds the iocb and its file.
+        // SAFETY: kaio keeps the iocb and its file.
         let this = unsafe { Self::of((*iocb).ki_filp) };
         match P::cancel(this, &id) {
             Some(owed) if owed.is(&id) => {
                 owed.forget();
                 0
             }
-            // None, or another's, whose promise is kept by being dropped.
+            // There is no promise, or it belongs to another request and is kept by being dropped.
             _ => EAGAIN.to_errno(),
         }
     }
 
     /// # Safety
     ///
-    /// For kaio: nobody else has the iocb any more.
+    /// Only kaio calls this, when no other code uses the iocb any more.
     unsafe extern "C" fn dtor(iocb: *mut ffi::kaio_iocb) {
-        // SAFETY: as the caller promises.
+        // SAFETY: the caller promises that no other code uses the iocb.
         let state = unsafe { (*iocb).private };
         if !state.is_null() {
-            // SAFETY: `retry` made it, and this is called once.
+            // SAFETY: `retry` has made this box, and kaio calls `dtor` once.
             drop(unsafe { KBox::<P::State>::from_raw(state.cast()) });
         }
     }

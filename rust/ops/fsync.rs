@@ -1,50 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! FSYNC, FDSYNC: `aio_fsync()` of fs/aio.c. A worker does it; once submitted it is done.
+//! FSYNC and FDSYNC.
+//!
+//! The counterpart of `aio_fsync()` of fs/aio.c. Invariants: a worker makes the attempt, since the
+//! attempt waits for the disk. A submitted fsync is made even if its context ends, and it comes
+//! after the writes of its file that are queued before it.
 
 use kernel::prelude::*;
 
 use crate::{
-    obj::{
+    ctx::{
         kiocb::Kiocb,
         op::{
-            How,
+            IssueContext,
+            Kind,
             Op,
             Verdict, //
         },
     },
-    sys::{
-        request::{
-            Active,
-            Prepared, //
-        },
-        uapi::{
-            self,
-            Iocb, //
-        },
+    request::token::{
+        Active,
+        Prepared, //
+    },
+    sys::uapi::{
+        self,
+        Iocb, //
     },
 };
 
-macro_rules! syncs {
+macro_rules! fsync_ops {
     ($($name:ident: $opcode:expr, data_only: $data_only:expr;)*) => {$(
         pub(super) struct $name;
 
         impl Op for $name {
             const OPCODE: u16 = $opcode;
-            const PLEDGED: bool = true;
+            const KIND: Kind = Kind::Sync;
 
             fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>) -> Result {
                 prep(iocb, req)
             }
 
-            fn retry(req: Active<Kiocb>, how: How) -> Verdict {
-                retry(req, how, $data_only)
+            fn issue(req: Active<Kiocb>, context: IssueContext) -> Verdict {
+                issue(req, context, $data_only)
             }
         }
     )*};
 }
 
-syncs! {
+fsync_ops! {
     Fsync: uapi::FSYNC, data_only: false;
     Fdsync: uapi::FDSYNC, data_only: true;
 }
@@ -57,11 +60,12 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>) -> Result {
     Ok(())
 }
 
-fn retry(mut req: Active<Kiocb>, how: How, data_only: bool) -> Verdict {
-    if how != How::Work {
-        return Verdict::Defer(req);
+fn issue(mut req: Active<Kiocb>, context: IssueContext, data_only: bool) -> Verdict {
+    if context != IssueContext::Work {
+        return Verdict::Punt(req);
     }
-    // From here it waits for the disk; the writes that were before it are done.
+    // From here on the attempt waits for the disk, so the request can neither be cancelled nor hold
+    // up others. The writes that were queued before it are done.
     req.withdraw();
     let res = req.data().ki_filp.fsync(data_only);
     Verdict::Done(req, res)

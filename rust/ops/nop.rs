@@ -1,26 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! NOOP (`IOCB_CMD_NOOP`, which mainline defines and refuses): completes at once with 0. It shows
-//! what the machinery costs, and whether it works.
+//! NOOP: completes at once with 0.
+//!
+//! The opcode is `IOCB_CMD_NOOP`, which mainline defines and refuses. The operation shows what
+//! submission and completion cost, and whether they work.
 
 use kernel::prelude::*;
 
 use crate::{
-    obj::{
+    ctx::{
         kiocb::Kiocb,
         op::{
-            How,
-            Now,
+            FastPath,
+            IssueContext,
             Op,
             Verdict, //
         },
     },
+    request::token::{
+        Active,
+        Prepared, //
+    },
     sys::{
         file::File,
-        request::{
-            Active,
-            Prepared, //
-        },
         uapi::{
             self,
             Iocb, //
@@ -37,12 +39,12 @@ fn is_valid(iocb: &Iocb) -> bool {
 
 impl Op for Nop {
     const OPCODE: u16 = uapi::NOOP;
-    const LOOKS_AT_FILE: bool = false;
+    const NEEDS_FILE_TRAITS: bool = false;
 
-    fn now(iocb: &Iocb, _file: &File) -> Now {
+    fn try_inline(iocb: &Iocb, _file: &File) -> FastPath {
         match is_valid(iocb) {
-            true => Now::Done(0),
-            false => Now::Unfit,
+            true => FastPath::Done(0),
+            false => FastPath::Unsupported,
         }
     }
 
@@ -53,7 +55,7 @@ impl Op for Nop {
         }
     }
 
-    fn retry(req: Active<Kiocb>, _how: How) -> Verdict {
+    fn issue(req: Active<Kiocb>, _context: IssueContext) -> Verdict {
         Verdict::Done(req, 0)
     }
 }

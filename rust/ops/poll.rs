@@ -1,26 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! POLL: `aio_poll()` of fs/aio.c. Once: completes with the events that there are.
+//! POLL: waits once for events of a file, and completes with the events that there are.
+//!
+//! The counterpart of `aio_poll()` of fs/aio.c. Invariant: the request is on the wait queues of the
+//! file before the file is asked for the last time, so no event is lost.
 
 use kernel::prelude::*;
 
 use crate::{
-    obj::{
+    ctx::{
         kiocb::Kiocb,
         op::{
-            How,
-            Now,
+            FastPath,
+            IssueContext,
             Op,
             Verdict, //
         },
     },
+    request::token::{
+        Active,
+        Prepared, //
+    },
     sys::{
         file::File,
         poll,
-        request::{
-            Active,
-            Prepared, //
-        },
         uapi::{
             self,
             Iocb, //
@@ -30,7 +33,7 @@ use crate::{
 
 pub(super) struct Poll;
 
-/// What is asked for, if the arguments make sense.
+/// Returns the events that an iocb asks for, or `None` if its arguments are invalid.
 fn events(iocb: &Iocb) -> Option<u32> {
     let asked = u16::try_from(iocb.aio_buf).ok()?;
     let unused = iocb.aio_nbytes | iocb.aio_offset as u64;
@@ -39,51 +42,52 @@ fn events(iocb: &Iocb) -> Option<u32> {
 
 impl Op for Poll {
     const OPCODE: u16 = uapi::POLL;
-    /// As natively, where no events is what a cancelled poll has seen.
+    /// As natively, where a cancelled poll reports no events.
     const CANCELLED: i64 = 0;
 
-    fn now(iocb: &Iocb, file: &File) -> Now {
-        let Some(events) = events(iocb).filter(|_| file.pollable() && !file.asks()) else {
-            return Now::Unfit;
+    fn try_inline(iocb: &Iocb, file: &File) -> FastPath {
+        let Some(events) = events(iocb).filter(|_| file.pollable() && !file.slow_poll()) else {
+            return FastPath::Unsupported;
         };
         match events & poll::poll_now(file) {
-            0 => Now::Missed,
-            events => Now::Done(poll::events_told(events).into()),
+            0 => FastPath::WouldBlock,
+            events => FastPath::Done(poll::events_told(events).into()),
         }
     }
 
     fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>) -> Result {
         let kiocb = req.data();
         kiocb.events = events(iocb).ok_or(EINVAL)?;
-        // Nobody will ever wake us.
+        // A file without `poll` never wakes the request, so its events must be there now.
         if !kiocb.ki_filp.pollable() && poll::poll_now(&kiocb.ki_filp) & kiocb.events == 0 {
             return Err(EINVAL);
         }
         Ok(())
     }
 
-    fn retry(mut req: Active<Kiocb>, how: How) -> Verdict {
+    fn issue(mut req: Active<Kiocb>, context: IssueContext) -> Verdict {
         let woken = req.woken();
         let kiocb = req.data();
-        if core::mem::take(&mut kiocb.missed) {
-            // It is asked again once it is on the file's wait queues.
+        if core::mem::take(&mut kiocb.would_block) {
+            // The fast path has asked the file. It is asked again when the request is on its wait
+            // queues.
             return Verdict::Park(req);
         }
         let file = &kiocb.ki_filp;
-        if file.asks() && file.pollable() && how != How::Work {
-            return Verdict::Defer(req);
+        if file.slow_poll() && file.pollable() && context != IssueContext::Work {
+            return Verdict::Punt(req);
         }
-        // Whether signals are pending only their task can say; but something woke us.
-        let of_signals = file.of_task() && !file.on_disk();
-        let found = match of_signals && how != How::Submit {
+        // Only the task that owns the signals can ask a signalfd whether it is ready. In another
+        // task the wake-up is the answer.
+        let found = match file.signals() && context != IssueContext::Submit {
             true if woken == 0 => poll::READABLE,
             true => woken,
             false => poll::poll_now(file),
         };
-        let events = kiocb.events & found;
-        match events {
+        match kiocb.events & found {
             0 => Verdict::Park(req),
-            _ => Verdict::Done(req, poll::events_told(events).into()),
+            // As natively, the result has all events that the wake-up reported, requested or not.
+            events => Verdict::Done(req, poll::events_told(events | woken).into()),
         }
     }
 }

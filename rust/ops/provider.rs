@@ -1,35 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PREAD, PWRITE, PREADV, PWRITEV of files that have a provider (`include/linux/kaio.h`): another
-//! module's methods do them. The one place where the core learns of providers.
+//! PREAD, PWRITE, PREADV, PWRITEV of files that have a provider (`include/linux/kaio.h`): methods
+//! of another module make the attempts.
+//!
+//! The counterpart of `ki_retry` of the classic fs/aio.c, which drivers could set. Invariant: this
+//! is the only operation that has a provider in the shared part of its request.
 
 use kernel::prelude::*;
 
+use super::rw::prep;
 use crate::{
-    obj::{
+    ctx::{
         kiocb::Kiocb,
         op::{
-            How,
+            IssueContext,
             Op,
             OpDef,
             Verdict, //
         },
     },
-    ops::rw,
+    provider::{
+        self,
+        attempt::Attempted,
+        iocb::{
+            ProviderArgs,
+            ProviderRef, //
+        },
+    },
+    request::token::{
+        Active,
+        Prepared, //
+    },
     sys::{
         errno,
         file::File,
         iov::Buffers,
-        provider::{
-            self,
-            Attempted,
-            Given,
-            Provided, //
-        },
-        request::{
-            Active,
-            Prepared, //
-        },
         uapi::{
             self,
             Iocb, //
@@ -37,7 +42,7 @@ use crate::{
     },
 };
 
-macro_rules! provided {
+macro_rules! provider_ops {
     ($($name:ident: $opcode:expr, write: $write:expr, vector: $vector:expr;)*) => {
         $(
             struct $name;
@@ -49,8 +54,8 @@ macro_rules! provided {
                     prep(iocb, req, $write, $vector)
                 }
 
-                fn retry(req: Active<Kiocb>, _how: How) -> Verdict {
-                    retry(req)
+                fn issue(req: Active<Kiocb>, _context: IssueContext) -> Verdict {
+                    issue(req)
                 }
 
                 fn driver_done(req: Active<Kiocb>, ret: isize) -> Verdict {
@@ -63,14 +68,14 @@ macro_rules! provided {
     };
 }
 
-provided! {
+provider_ops! {
     Pread: uapi::PREAD, write: false, vector: false;
     Preadv: uapi::PREADV, write: false, vector: true;
     Pwrite: uapi::PWRITE, write: true, vector: false;
     Pwritev: uapi::PWRITEV, write: true, vector: true;
 }
 
-/// The operation, if it is a provider's.
+/// Returns the operation, if a provider serves such requests of the file.
 pub(super) fn find(opcode: u16, file: &File) -> Option<&'static OpDef> {
     if !provider::any() {
         return None;
@@ -80,15 +85,15 @@ pub(super) fn find(opcode: u16, file: &File) -> Option<&'static OpDef> {
 }
 
 fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Result {
-    // The file operations need not have the method.
-    let asked = rw::check(iocb, req, write, |_| true)?;
+    // The file operations need not have the method, since the provider has its own.
+    let asked = prep::check(iocb, req, write, |_| true)?;
     let kiocb = req.data();
     let mut buffers = Buffers::none();
-    rw::import(iocb, &mut buffers, write, vector)?;
+    prep::import(iocb, &mut buffers, write, vector)?;
     kiocb
         .ki_filp
         .verify_area(write, iocb.aio_offset, buffers.len())?;
-    let given = Given {
+    let args = ProviderArgs {
         buffers,
         write,
         opcode: iocb.aio_lio_opcode,
@@ -97,29 +102,29 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         flags: asked.flags,
         ioprio: kiocb.submitter.ioprio(),
     };
-    kiocb.provider = Some(Provided::new::<Kiocb>(&kiocb.ki_filp, given)?);
+    let provider = ProviderRef::new(&kiocb.ki_filp, args)?;
+    req.shared_mut().provider = Some(provider);
     Ok(())
 }
 
-fn retry(req: Active<Kiocb>) -> Verdict {
-    let kiocb = req.view();
-    let Some(provider) = kiocb.provider.as_ref().map(Provided::again) else {
+fn issue(req: Active<Kiocb>) -> Verdict {
+    let Some(provider) = req.shared().provider.clone() else {
         return Verdict::Done(req, errno::EINVAL);
     };
     match provider.attempt(req) {
         Attempted::Done(req, res) => done(req, res),
-        // It is not to wait.
+        // The request must not wait.
         Attempted::Wait(req) if req.view().ki_filp.nonblock() || provider.nowait() => {
             done(req, errno::EAGAIN)
         }
         Attempted::Wait(req) => Verdict::Park(req),
-        Attempted::Gone => Verdict::Driver,
+        Attempted::Queued => Verdict::Queued,
     }
 }
 
-/// What was moved counts more than why the rest was not.
+/// Ends a request. The bytes that it has moved count more than the error that stopped it.
 fn done(req: Active<Kiocb>, res: i64) -> Verdict {
-    let moved = req.view().provider.as_ref().map_or(0, Provided::done);
+    let moved = req.shared().provider.as_ref().map_or(0, ProviderRef::done);
     match res {
         res if res < 0 && moved > 0 => Verdict::Done(req, moved),
         res => Verdict::Done(req, errno::of_event(res)),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pure logic: what can be said without the kernel.
+//! Pure logic, which needs no kernel.
 //!
-//! These files import `core` only (scripts/check-layers holds them to it), so that the same source
-//! compiles in user space, where it can be checked exhaustively.
+//! Invariant: these files import `core` only (scripts/check-layers checks that), so that the same
+//! source compiles in user space, where it can be checked exhaustively.
 
 pub(crate) mod args;
 pub(crate) mod hash;
@@ -11,3 +11,4 @@ pub(crate) mod limits;
 pub(crate) mod promise;
 pub(crate) mod ring;
 pub(crate) mod state;
+pub(crate) mod throttle;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a provider owes for a request that it was given, and who may act then.
+//! What a provider owes for a request that it was given, and which thread may act in each state.
+//!
+//! The counterpart of the `-EIOCBRETRY` and `-EIOCBQUEUED` promises of the classic fs/aio.c.
 //!
 //! ```text
 //!          begin            answer: retry            complete, or given back
@@ -13,8 +15,8 @@
 //!                                              kick, or given back
 //! ```
 //!
-//! A kick or a completion that comes before the answer is remembered. Each is taken once; a second
-//! is [`Told::Wrong`], and changes nothing.
+//! Invariants: a kick or a completion that comes before the answer is remembered. Each is taken
+//! once; a second one is [`NotifyResult::Wrong`], and changes nothing.
 
 use super::state::Word;
 
@@ -26,7 +28,7 @@ const OVER: u32 = 4;
 const PHASE: u32 = 7;
 /// A kick came while RUNNING.
 const KICKED: u32 = 8;
-/// Somebody is about to complete: the result is theirs to write.
+/// The provider is about to complete, and writes the result.
 const TAKEN: u32 = 16;
 /// The result has been written while RUNNING.
 const COMPLETED: u32 = 32;
@@ -35,51 +37,52 @@ const ENDED: u32 = 64;
 /// The provider is being asked to give the request back.
 const ASKED: u32 = 128;
 
-/// What came of a kick or a completion.
+/// The result of a kick or a completion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
-    /// It is the caller's to carry out.
+pub(crate) enum NotifyResult {
+    /// The caller must carry the kick or completion out.
     Act,
-    /// The attempt goes on; its end will see it.
+    /// The attempt goes on, and its end will see it.
     Remembered,
-    /// The request has ended before: nothing is owed any more.
+    /// The request had ended: the provider owes nothing any more.
     LetGo,
-    /// None was owed.
+    /// The provider owed no kick or completion.
     Wrong,
 }
 
-/// What an attempt leaves.
+/// What is owed after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
-    /// The promise stands.
+pub(crate) enum AttemptResult {
+    /// The provider owes what it has promised.
     Owed,
-    /// A kick has come.
+    /// Nothing: the kick has come.
     Kicked,
-    /// A completion has come.
+    /// Nothing: the completion has come.
     Completed,
     /// Nothing: the answer was the result.
     Nothing,
-    /// A completion is just coming, against the contract: to be answered again in a moment.
+    /// A completion is coming just now, against the contract: the caller must give the answer again
+    /// in a moment.
     Busy,
 }
 
-/// What the end of the request leaves.
+/// What is owed after the end of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A kick is still owed.
+    /// The provider still owes a kick.
     Owed,
     /// Nothing.
     Over,
-    /// It was over.
+    /// Nothing, and so before this call.
     Before,
 }
 
-/// What asking the provider to give the request back may do.
+/// What a canceller finds when it wants to ask the provider to give the request back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// The caller asks.
+    /// The caller may ask.
     Ask,
-    /// It is being retried, asked or completed: an end follows.
+    /// The request is being retried, asked for or completed, and ends by that.
     Busy,
 }
 
@@ -87,12 +90,12 @@ pub(crate) enum Ask {
 pub(crate) struct Promise<W: Word>(W);
 
 impl<W: Word> Promise<W> {
-    /// `word` must be 0.
+    /// Makes the promise. `word` must be 0.
     pub(crate) const fn new(word: W) -> Self {
         Self(word)
     }
 
-    /// An attempt begins. `false`: none may now, which would be a bug.
+    /// Begins an attempt. Returns `false` if none may begin now, which would be a bug.
     pub(crate) fn begin(&self) -> bool {
         self.0.change(|s| match s & PHASE {
             IDLE => (Some(RUNNING), true),
@@ -100,18 +103,18 @@ impl<W: Word> Promise<W> {
         })
     }
 
-    /// The provider kicks. Any context.
-    pub(crate) fn kick(&self) -> Told {
+    /// Notes that the provider kicks. Any context.
+    pub(crate) fn kick(&self) -> NotifyResult {
         self.0.change(|s| match s & PHASE {
-            RUNNING if s & (KICKED | TAKEN) == 0 => (Some(s | KICKED), Told::Remembered),
-            KICK if s & ENDED == 0 => (Some(IDLE), Told::Act),
-            KICK => (Some(OVER), Told::LetGo),
-            _ => (None, Told::Wrong),
+            RUNNING if s & (KICKED | TAKEN) == 0 => (Some(s | KICKED), NotifyResult::Remembered),
+            KICK if s & ENDED == 0 => (Some(IDLE), NotifyResult::Act),
+            KICK => (Some(OVER), NotifyResult::LetGo),
+            _ => (None, NotifyResult::Wrong),
         })
     }
 
-    /// The provider is about to complete: `true` if it may, and the result is its to write. Any
-    /// context.
+    /// Notes that the provider is about to complete. If this returns `true`, the provider may do
+    /// so, and writes the result next. Any context.
     pub(crate) fn take(&self) -> bool {
         self.0.change(|s| match s & PHASE {
             RUNNING | COMPLETION if s & TAKEN == 0 => (Some(s | TAKEN), true),
@@ -119,44 +122,50 @@ impl<W: Word> Promise<W> {
         })
     }
 
-    /// The result has been written. Any context; once after each [`Self::take`].
-    pub(crate) fn completed(&self) -> Told {
+    /// Notes that the result has been written. Any context; once after each [`Self::take`].
+    pub(crate) fn completed(&self) -> NotifyResult {
         self.0.change(|s| match s & PHASE {
-            RUNNING => (Some(s | COMPLETED), Told::Remembered),
-            COMPLETION => (Some(OVER | TAKEN), Told::Act),
-            _ => (None, Told::Wrong),
+            RUNNING => (Some(s | COMPLETED), NotifyResult::Remembered),
+            COMPLETION => (Some(OVER | TAKEN), NotifyResult::Act),
+            _ => (None, NotifyResult::Wrong),
         })
     }
 
-    /// The attempt was answered "retry". The second value: that broke the contract.
-    pub(crate) fn answer_retry(&self) -> (Left, bool) {
+    /// Notes that the attempt was answered with "retry". The second value says whether that broke
+    /// the contract.
+    pub(crate) fn answer_retry(&self) -> (AttemptResult, bool) {
         self.0.change(|s| match s {
-            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, true)),
-            _ if s & TAKEN != 0 => (None, (Left::Busy, false)),
-            _ if s & KICKED != 0 => (Some(IDLE), (Left::Kicked, false)),
-            _ => (Some(KICK), (Left::Owed, false)),
+            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (AttemptResult::Completed, true)),
+            _ if s & TAKEN != 0 => (None, (AttemptResult::Busy, false)),
+            _ if s & KICKED != 0 => (Some(IDLE), (AttemptResult::Kicked, false)),
+            _ => (Some(KICK), (AttemptResult::Owed, false)),
         })
     }
 
-    /// The attempt was answered "queued".
-    pub(crate) fn answer_queued(&self) -> (Left, bool) {
+    /// Notes that the attempt was answered with "queued". The second value says whether that broke
+    /// the contract.
+    pub(crate) fn answer_queued(&self) -> (AttemptResult, bool) {
         let wrong = |s: u32| s & KICKED != 0;
         self.0.change(|s| match s {
-            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, wrong(s))),
-            _ => (Some(COMPLETION | s & TAKEN), (Left::Owed, wrong(s))),
+            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (AttemptResult::Completed, wrong(s))),
+            _ => (
+                Some(COMPLETION | s & TAKEN),
+                (AttemptResult::Owed, wrong(s)),
+            ),
         })
     }
 
-    /// The attempt was answered with a result. No kick was owed, if one came before it.
-    pub(crate) fn answer_result(&self) -> (Left, bool) {
+    /// Notes that the attempt was answered with a result. The second value says whether the
+    /// contract was broken: the provider owed no kick, but one came.
+    pub(crate) fn answer_result(&self) -> (AttemptResult, bool) {
         self.0.change(|s| match s {
-            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (Left::Completed, true)),
-            _ if s & TAKEN != 0 => (None, (Left::Busy, false)),
-            _ => (Some(OVER), (Left::Nothing, s & KICKED != 0)),
+            _ if s & COMPLETED != 0 => (Some(OVER | TAKEN), (AttemptResult::Completed, true)),
+            _ if s & TAKEN != 0 => (None, (AttemptResult::Busy, false)),
+            _ => (Some(OVER), (AttemptResult::Nothing, s & KICKED != 0)),
         })
     }
 
-    /// The request ends.
+    /// Notes that the request ends.
     pub(crate) fn end(&self) -> End {
         self.0.change(|s| match s & PHASE {
             KICK => (Some(s | ENDED), End::Owed),
@@ -165,8 +174,8 @@ impl<W: Word> Promise<W> {
         })
     }
 
-    /// The request has ended, and the provider took its promise to kick back. `true`: nothing is
-    /// owed any more, and that was due to this call.
+    /// Notes that the provider took its promise to kick back after the end of the request. Returns
+    /// whether the provider owed the kick until this call.
     pub(crate) fn given_up(&self) -> bool {
         self.0.change(|s| match s {
             _ if s & PHASE == KICK && s & ENDED != 0 => (Some(OVER), true),
@@ -174,7 +183,7 @@ impl<W: Word> Promise<W> {
         })
     }
 
-    /// The provider, which owes a completion, is to be asked to give the request back.
+    /// Notes that a provider which owes a completion is asked to give the request back.
     pub(crate) fn ask(&self) -> Ask {
         self.0.change(|s| match s & PHASE {
             COMPLETION if s & (ASKED | TAKEN) == 0 => (Some(s | ASKED), Ask::Ask),
@@ -182,28 +191,29 @@ impl<W: Word> Promise<W> {
         })
     }
 
-    /// It said whether it `gave` the request back. `Act`: it is the caller's to end; `Remembered`:
-    /// the provider has completed it, or does just now; `Wrong`: it goes on.
-    pub(crate) fn asked(&self, gave: bool) -> Told {
+    /// Notes whether the provider `gave` the request back. `Act`: the caller must end the request.
+    /// `Remembered`: the provider has completed the request, or is doing so. `Wrong`: the request
+    /// goes on.
+    pub(crate) fn asked(&self, gave: bool) -> NotifyResult {
         self.0.change(|s| match s & PHASE {
-            COMPLETION if s & TAKEN != 0 => (Some(s & !ASKED), Told::Remembered),
-            COMPLETION if gave => (Some(OVER), Told::Act),
-            COMPLETION => (Some(s & !ASKED), Told::Wrong),
-            _ => (None, Told::Remembered),
+            COMPLETION if s & TAKEN != 0 => (Some(s & !ASKED), NotifyResult::Remembered),
+            COMPLETION if gave => (Some(OVER), NotifyResult::Act),
+            COMPLETION => (Some(s & !ASKED), NotifyResult::Wrong),
+            _ => (None, NotifyResult::Remembered),
         })
     }
 
-    /// Nobody owes a kick: one has come, or there was none to come.
+    /// Returns whether the provider owes no kick: the kick has come, or there was none to come.
     pub(crate) fn is_kicked(&self) -> bool {
         self.0.load() & PHASE != KICK
     }
 
-    /// Somebody completes, or has.
+    /// Returns whether the provider is completing the request, or has completed it.
     pub(crate) fn is_taken(&self) -> bool {
         self.0.load() & TAKEN != 0
     }
 
-    /// All is done.
+    /// Returns whether the provider owes nothing any more.
     pub(crate) fn is_over(&self) -> bool {
         self.0.load() & PHASE == OVER
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The states of a request, and who may act in each.
+//! The states of a request, and which thread may act in each.
+//!
+//! The counterpart of `ki_retry` and `kick_iocb()` of the classic fs/aio.c.
 //!
 //! ```text
 //!              claim                       done
@@ -11,22 +13,24 @@
 //!     +-------------- PARKED <+ park
 //! ```
 //!
-//! RUNNING is the token (`sys::request::Active`), wherever it is: in the submitter, in the kick
-//! handler, or with the driver. QUEUED is a request in one queue, or on the way there
-//! (`sys::request::Queued`): whoever takes it out claims it. PARKED belongs to whoever kicks or
-//! cancels first. Only one run goes on at a time; a kick during a run is remembered (`ki_retry` and
-//! `kick_iocb()` of the classic fs/aio.c).
+//! Invariants: in RUNNING there is one token (`request::token::Active`), in the submitter, in the
+//! kick handler, in a worker or with a driver. In QUEUED the request is in one queue, or on the way
+//! there (`request::queued::QueuedRequest`), and the thread that takes it out claims it. In PARKED
+//! one compare-and-swap decides between a kick and a cancel. Only one run goes on at a time, and a
+//! kick during a run is remembered.
 
-/// A word that changes atomically. The kernel's atomics fit, and a plain cell where one thread tests.
+/// A word that changes atomically. The kernel's atomics implement this, and so does a plain cell
+/// for tests in one thread.
 pub(crate) trait Word {
-    /// The value, with acquire semantics.
+    /// Returns the value, with acquire semantics.
     fn load(&self) -> u32;
-    /// Full ordering on success; the value found on failure.
+    /// Replaces `old` by `new` with full ordering. On failure returns the value that was found,
+    /// loaded with acquire semantics.
     fn swap_if(&self, old: u32, new: u32) -> Result<(), u32>;
-    /// Sets it, where nobody else looks.
+    /// Sets the value, while no other thread looks at it.
     fn set(&self, value: u32);
 
-    /// Applies `step` until it sticks; `None` leaves the word alone.
+    /// Applies `step` until its new value is stored; `None` leaves the word unchanged.
     fn change<T>(&self, step: impl Fn(u32) -> (Option<u32>, T)) -> T {
         let mut old = self.load();
         loop {
@@ -46,58 +50,59 @@ const DONE: u32 = 3;
 const PHASE: u32 = 3;
 /// A kick came while RUNNING.
 const KICKED: u32 = 4;
-/// No retry any more.
+/// The request must not be retried.
 const CANCELLED: u32 = 8;
-/// It is done even if its context ends.
-const PLEDGED: u32 = 16;
-/// The token is lent to a call that may leave it with a driver, or with a page ...
-const LENT: u32 = 32;
-/// ... and did.
-const AWAY: u32 = 64;
+/// The request is must-run: it is done even if its context ends.
+const MUST_RUN: u32 = 16;
+/// The token holder has given the token to a call that may leave it with a driver or a page ...
+const ISSUED: u32 = 32;
+/// ... and the call has left it there.
+const IN_FLIGHT: u32 = 64;
 
-/// What a kick did.
+/// The result of a kick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kick {
-    /// The request was parked and is the caller's to queue.
+    /// The request was parked, and the caller must queue it.
     Queue,
-    /// It runs; the run will see it.
+    /// The request runs, and the run will see the kick.
     Remembered,
-    /// It is queued or done.
+    /// The request is queued or done.
     Nothing,
 }
 
-/// What a cancel did.
+/// The result of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cancel {
-    /// The request was parked and is the caller's: QUEUED, in no queue.
+    /// The request was parked, and the caller owns it: it is QUEUED, in no queue.
     Take,
-    /// It is QUEUED: the caller may take it out of its queue, else who does will see it.
+    /// The request is QUEUED. The caller may take it out of its queue; otherwise the thread that
+    /// takes it out will see the cancel.
     Dequeue,
-    /// It runs; the run will see it.
+    /// The request runs, and the run will see the cancel.
     Remembered,
-    /// It is done, or cancelled already, or to be spared.
+    /// The request is done, was cancelled before, or is spared.
     Nothing,
 }
 
-/// Whom a cancel spares.
+/// The cause of a cancel, which says which requests are spared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Spare {
-    /// Those that a driver or a page has: the submitter asks for it.
-    Away,
-    /// Those that were pledged: the context ends.
-    Pledged,
+pub(crate) enum CancelScope {
+    /// A task cancels one request: requests that a driver or a page has are spared.
+    User,
+    /// The context ends: must-run requests are spared.
+    Exit,
 }
 
 /// The state of one request. It starts RUNNING.
 pub(crate) struct State<W: Word>(W);
 
 impl<W: Word> State<W> {
-    /// `word` must be 0.
+    /// Makes the state. `word` must be 0.
     pub(crate) const fn new(word: W) -> Self {
         Self(word)
     }
 
-    /// RUNNING, as in the beginning. Nobody else may look.
+    /// Makes the state RUNNING, as in the beginning, while no other thread looks at it.
     #[inline]
     pub(crate) fn renew(&self) {
         self.0.set(RUNNING);
@@ -108,7 +113,8 @@ impl<W: Word> State<W> {
         self.0
     }
 
-    /// Something happened that the request waits for. Anybody, at any time, from any context.
+    /// Notes that an event came for which the request waits. Any thread, at any time, in any
+    /// context.
     pub(crate) fn kick(&self) -> Kick {
         self.0.change(|s| match s & PHASE {
             PARKED => (Some((s & !PHASE) | QUEUED), Kick::Queue),
@@ -117,14 +123,14 @@ impl<W: Word> State<W> {
         })
     }
 
-    /// The request is not to be retried. Anybody, at any time, from any context.
-    pub(crate) fn cancel(&self, spare: Spare) -> Cancel {
+    /// Notes that the request must not be retried. Any thread, at any time, in any context.
+    pub(crate) fn cancel(&self, scope: CancelScope) -> Cancel {
         self.0.change(|s| {
-            let spared = match spare {
-                Spare::Pledged => s & PLEDGED != 0,
-                Spare::Away => s & AWAY != 0,
+            let spared = match scope {
+                CancelScope::Exit => s & MUST_RUN != 0,
+                CancelScope::User => s & IN_FLIGHT != 0,
             };
-            // Whoever cancelled it first sees to its end.
+            // The canceller that marked the request first ends it.
             if spared || s & CANCELLED != 0 {
                 return (None, Cancel::Nothing);
             }
@@ -137,7 +143,8 @@ impl<W: Word> State<W> {
         })
     }
 
-    /// Who has the request outside does not give it up: it goes on, and may be cancelled again.
+    /// Takes a cancel back, because the driver or provider that has the request does not give it
+    /// up. The request goes on, and may be cancelled again.
     pub(crate) fn uncancel(&self) {
         self.0
             .change(|s| ((s & PHASE == RUNNING).then_some(s & !CANCELLED), ()))
@@ -147,40 +154,43 @@ impl<W: Word> State<W> {
         self.0.load() & CANCELLED != 0
     }
 
-    /// The token holder promises that it will be done, whatever happens to its context.
-    pub(crate) fn pledge(&self) {
-        self.0.change(|s| (Some(s | PLEDGED), ()))
+    /// Makes the request must-run: it will be done even if its context ends. For the token holder.
+    pub(crate) fn set_must_run(&self) {
+        self.0.change(|s| (Some(s | MUST_RUN), ()))
     }
 
-    /// No more.
-    pub(crate) fn unpledge(&self) {
+    /// Makes the request not must-run. For the token holder.
+    pub(crate) fn clear_must_run(&self) {
         self.0
-            .change(|s| ((s & PLEDGED != 0).then_some(s & !PLEDGED), ()))
+            .change(|s| ((s & MUST_RUN != 0).then_some(s & !MUST_RUN), ()))
     }
 
-    pub(crate) fn is_pledged(&self) -> bool {
-        self.0.load() & PLEDGED != 0
+    pub(crate) fn must_run(&self) -> bool {
+        self.0.load() & MUST_RUN != 0
     }
 
-    /// The token holder runs a call that may not give the token back.
-    pub(crate) fn lend(&self) {
-        self.0.change(|s| (Some(s | LENT), ()))
+    /// Notes that the token goes to a call that may leave it with a driver or a page. For the token
+    /// holder.
+    pub(crate) fn begin_issue(&self) {
+        self.0.change(|s| (Some(s | ISSUED), ()))
     }
 
-    /// The call is over and did not give it back. It may be back from elsewhere by now.
+    /// Notes that the call has left the token there. The token may have come back by now.
     pub(crate) fn left(&self) {
-        self.0.change(|s| ((s & LENT != 0).then_some(s | AWAY), ()))
+        self.0
+            .change(|s| ((s & ISSUED != 0).then_some(s | IN_FLIGHT), ()))
     }
 
-    /// Whoever had it gives it back.
+    /// Notes that the driver or page has given the token back.
     pub(crate) fn give_back(&self) {
         self.0.change(|s| {
-            let lent = s & (LENT | AWAY) != 0;
-            (lent.then_some(s & !(LENT | AWAY)), ())
+            let issued = s & (ISSUED | IN_FLIGHT) != 0;
+            (issued.then_some(s & !(ISSUED | IN_FLIGHT)), ())
         })
     }
 
-    /// The token holder parks. `false`: a kick or cancel came during the run; it keeps running.
+    /// Parks the request, for the token holder. Returns `false` if a kick or cancel came during the
+    /// run: the request keeps running.
     pub(crate) fn park(&self) -> bool {
         self.0
             .change(|s| match (s & PHASE, s & (KICKED | CANCELLED)) {
@@ -189,14 +199,14 @@ impl<W: Word> State<W> {
             })
     }
 
-    /// The token holder puts the request into a queue.
+    /// Makes the request QUEUED, for the token holder that puts it into a queue.
     pub(crate) fn queue(&self) {
         self.0
             .change(|s| (Some((s & !(PHASE | KICKED)) | QUEUED), ()))
     }
 
-    /// Who took it out of its queue takes the token. `false`: it was not queued, which would be a
-    /// bug.
+    /// Makes the request RUNNING, for the thread that took it out of its queue and now has the
+    /// token. Returns `false` if the request was not queued, which would be a bug.
     pub(crate) fn claim(&self) -> bool {
         self.0.change(|s| match s & PHASE {
             QUEUED => (Some((s & !(PHASE | KICKED)) | RUNNING), true),
@@ -204,7 +214,8 @@ impl<W: Word> State<W> {
         })
     }
 
-    /// The token holder completes. `false`: it was complete already, which would be a bug.
+    /// Makes the request DONE, for the token holder. Returns `false` if it was done before, which
+    /// would be a bug.
     pub(crate) fn done(&self) -> bool {
         self.0.change(|s| match s & PHASE {
             RUNNING => (Some((s & !PHASE) | DONE), true),

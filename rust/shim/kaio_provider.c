@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Providers: the table of them, and the names that their modules link against.
- * C because of static keys, RCU lists and exports, which are macros; what a
- * request's promise means is in rust/sys/provider.rs.
+ * Keeps the table of providers, and exports the names that their modules link against. This
+ * is in C because static keys, RCU lists and exports are macros. rust/pure/promise.rs says
+ * what a request's promise means.
  */
 #include <linux/cleanup.h>
 #include <linux/jump_label.h>
@@ -17,11 +17,11 @@
 #include <linux/spinlock.h>
 #include <linux/wait_bit.h>
 
-#include "kaio_shim.h"
+#include "shim.h"
 
-/* No provider, no cost. */
+/* As long as there is no provider, a test of this key costs nothing. */
 static DEFINE_STATIC_KEY_FALSE(kaio_any);
-/* Changed under the mutex, read under RCU. */
+/* The list is changed under the mutex, and read under RCU. */
 static LIST_HEAD(kaio_providers);
 static DEFINE_MUTEX(kaio_providers_mutex);
 
@@ -36,7 +36,10 @@ static struct kaio_provider *kaio_provider_find(const struct file_operations *fo
 	return NULL;
 }
 
-/* Regular files need freeze protection and limits, which here nobody sees to. */
+/*
+ * Returns the provider that does the reads, or writes, of this file, or NULL. A regular file
+ * has none: it needs freeze protection and limits, which requests of providers do without.
+ */
 static struct kaio_provider *kaio_provider_of(const struct file *file, bool write)
 {
 	const unsigned int does = write ? KAIO_PROVIDES_WRITE : KAIO_PROVIDES_READ;
@@ -47,23 +50,28 @@ static struct kaio_provider *kaio_provider_of(const struct file *file, bool writ
 }
 
 /**
- * __kaio_register_provider - give requests on files of a driver to its methods.
- * @provider: what and how. Stays the caller's, and must stay as it is until
- *	kaio_unregister_provider() has returned.
+ * __kaio_register_provider - gives requests on files of a driver to its methods.
+ * @provider: the methods, and the files that they are for. The structure remains the
+ *	caller's, and must not change until kaio_unregister_provider() has returned.
  * @caller: THIS_MODULE, which kaio_register_provider() adds.
  *
- * Before the first file with @provider->fops is opened: requests that were
- * submitted before go to the file operations. Those on regular files always do.
+ * A driver calls this function before the first file with @provider->fops is opened:
+ * requests that were submitted before go to the file operations. Requests on regular files
+ * always go there.
  *
  * Context: process; may sleep.
- * Return: 0; -EINVAL: a field is missing or wrong, or it or the file operations belong
- * to another module, or to none; -EEXIST: they have a provider.
+ * Return: 0; -EINVAL if a field is missing or wrong, or if @provider or the file operations
+ * belong to another module, or to none; -EEXIST if the file operations have a provider.
  */
 int __kaio_register_provider(struct kaio_provider *provider, struct module *caller)
 {
-	if (!provider->name || !provider->fops || !provider->retry ||
-	    provider->owner != caller || provider->fops->owner != caller || !provider->flags ||
-	    provider->flags & ~(KAIO_PROVIDES_READ | KAIO_PROVIDES_WRITE))
+	const unsigned int provides = KAIO_PROVIDES_READ | KAIO_PROVIDES_WRITE;
+
+	if (!provider->name || !provider->fops || provider->owner != caller ||
+	    provider->fops->owner != caller)
+		return -EINVAL;
+	if (provider->flags != KAIO_ANY_TASK &&
+	    (!provider->flags || provider->flags & ~provides || !provider->retry))
 		return -EINVAL;
 	guard(mutex)(&kaio_providers_mutex);
 	if (kaio_provider_find(provider->fops))
@@ -76,13 +84,14 @@ int __kaio_register_provider(struct kaio_provider *provider, struct module *call
 EXPORT_SYMBOL_GPL(__kaio_register_provider);
 
 /**
- * kaio_unregister_provider - the opposite.
- * @provider: was registered.
+ * kaio_unregister_provider - undoes kaio_register_provider().
+ * @provider: the structure that was registered.
  *
- * From now on requests go to the file operations. Waits until the last one that
- * the provider had has gone, and its destructor has returned. Within module_exit()
- * there is none: each keeps its file open, and that the module. Anywhere else it
- * waits as long as the requests do: nobody cancels those that wait for a kick.
+ * From now on requests go to the file operations. The function waits until the last request
+ * that the provider had has gone, and the destructor has returned. Within module_exit()
+ * there is no such request: each request keeps its file open, and the file keeps the module.
+ * Anywhere else the function waits for as long as the requests last: kaio does not cancel
+ * requests that wait for a kick.
  *
  * Context: process; sleeps.
  */
@@ -92,10 +101,10 @@ void kaio_unregister_provider(struct kaio_provider *provider)
 		list_del_rcu(&provider->list);
 		static_branch_dec(&kaio_any);
 	}
-	/* Who has found it has counted itself then. */
+	/* After this, each task that has found the provider is counted in its users. */
 	synchronize_rcu();
 	wait_var_event(&provider->users, !atomic_read(&provider->users));
-	/* And who was last has left what it called. */
+	/* After this, the task that put the last reference has left kaio_provider_put(). */
 	synchronize_rcu();
 }
 EXPORT_SYMBOL_GPL(kaio_unregister_provider);
@@ -105,13 +114,26 @@ bool kaio_providers_any(void)
 	return static_branch_unlikely(&kaio_any);
 }
 
+/*
+ * Returns whether the file's driver has registered. If so, kworkers may call its file
+ * operations, too.
+ */
+bool kaio_provider_vouches(const struct file *file)
+{
+	if (!kaio_providers_any())
+		return false;
+	guard(rcu)();
+	return kaio_provider_find(file->f_op);
+}
+
+/* Returns whether a provider does the reads, or writes, of this file. */
 bool kaio_provider_serves(const struct file *file, bool write)
 {
 	guard(rcu)();
 	return kaio_provider_of(file, write);
 }
 
-/* NULL: it has gone. */
+/* Returns the provider of the file, and counts a user of it. Returns NULL if it has gone. */
 struct kaio_provider *kaio_provider_get(const struct file *file, bool write)
 {
 	struct kaio_provider *provider;
@@ -123,20 +145,23 @@ struct kaio_provider *kaio_provider_get(const struct file *file, bool write)
 	return provider;
 }
 
-/* Any context. */
+/* Gives up what kaio_provider_get() has counted. The caller may be in any context. */
 void kaio_provider_put(struct kaio_provider *provider)
 {
-	/* Who waits may free it once it is 0, but not before this has returned. */
+	/*
+	 * kaio_unregister_provider() may return once the count is 0, and the caller may
+	 * free the provider then. But it waits for a grace period first.
+	 */
 	guard(rcu)();
 	if (atomic_dec_and_test(&provider->users))
 		wake_up_var(&provider->users);
 }
 
 /*
- * A provider that kicks or completes twice may do so when the request has gone.
- * In debug builds its memory stays one of a request, and stays over for a while, so
- * that this is seen and not a crash; the memory goes when kaio does, after all
- * providers.
+ * A provider that kicks or completes a request twice may do so when the request has gone. In
+ * debug builds the memory of a request that has ended is kept as it is for a while, so that
+ * kaio reports the mistake and does not crash. kaio frees the memory when it is unloaded,
+ * after all providers.
  */
 #ifdef CONFIG_RUST_DEBUG_ASSERTIONS
 
@@ -202,20 +227,22 @@ void kaio_held_exit(void)
 
 #endif /* CONFIG_RUST_DEBUG_ASSERTIONS */
 
-/* Not WARN(): where that is a panic, a provider's mistake would be one. */
+/* Reports a provider's mistake. Where WARN() is a panic, the mistake must not cause one. */
 void kaio_provider_report(const char *what, unsigned long caller)
 {
 	pr_err_ratelimited("kaio: %pS: %s\n", (void *)caller, what);
 }
 
 /**
- * kaio_kick - what the request waits for has happened: retry it.
- * @iocb: the request. Must not be touched after this, but by retry.
+ * kaio_kick - has a request retried, because what it waits for has happened.
+ * @iocb: the request. The provider must not touch it after this call, except in retry.
  *
- * Once for each -EIOCBRETRY; it may come before retry has returned that.
+ * A provider calls this function once for each -EIOCBRETRY, perhaps before retry has
+ * returned that.
  *
- * Context: any, hard interrupt included, under any locks but those that the
- * provider's dtor takes.
+ * Context: any in which a spinlock may be taken: with PREEMPT_RT the thread of an
+ * interrupt, otherwise also hard interrupt. The caller may hold any locks except
+ * raw spinlocks and those that the provider's dtor takes.
  */
 void kaio_kick(struct kaio_iocb *iocb)
 {
@@ -225,17 +252,18 @@ void kaio_kick(struct kaio_iocb *iocb)
 EXPORT_SYMBOL_GPL(kaio_kick);
 
 /**
- * kaio_complete - the request is over.
- * @iocb: the request. Must not be touched after this, but by dtor.
- * @res: the result: bytes of all attempts, or a negative errno, which counts even
- *	if earlier attempts have moved some. No promise: -EIOCBRETRY and -EIOCBQUEUED
- *	are reported, and are -EIO. So is more than ki_nbytes, which is that many.
- * @res2: io_event.res2.
+ * kaio_complete - ends a request.
+ * @iocb: the request. The provider must not touch it after this call, except in dtor.
+ * @res: the result: the bytes of all attempts, or a negative errno, which counts even if
+ *	earlier attempts have moved some bytes. @res cannot be a promise: kaio reports
+ *	-EIOCBRETRY and -EIOCBQUEUED, and the result is -EIO. kaio also reports more than
+ *	ki_nbytes bytes, and the result is ki_nbytes.
+ * @res2: the value of io_event.res2.
  *
- * Once for each -EIOCBQUEUED; it may come before retry has returned that.
+ * A provider calls this function once for each -EIOCBQUEUED, perhaps before retry has
+ * returned that.
  *
- * Context: any, hard interrupt included, under any locks but those that the
- * provider's dtor takes.
+ * Context: that of kaio_kick().
  */
 void kaio_complete(struct kaio_iocb *iocb, long res, long res2)
 {
@@ -245,20 +273,21 @@ void kaio_complete(struct kaio_iocb *iocb, long res, long res2)
 EXPORT_SYMBOL_GPL(kaio_complete);
 
 /**
- * kaio_read_iter - file_operations.read_iter of files with a provider.
- * @kiocb: of read(2), preadv2(2) and so on.
+ * kaio_read_iter - serves as read_iter in the file operations of a provider.
+ * @kiocb: the kiocb of read(2), preadv2(2) and so on.
  * @iter: the caller's memory.
  *
- * Calls the provider's retry, and sleeps until it is kicked or completed: what
- * wait_on_sync_kiocb() was for. A signal ends it as KAIO_CANCEL does, and so does,
- * at once, that it is not to wait. If the provider refuses, because it uses the
- * caller's memory, it waits all the same, and nothing interrupts that.
+ * The function calls the provider's retry, and sleeps until the provider kicks or completes
+ * the request: what wait_on_sync_kiocb() was for. A signal cancels the request as KAIO_CANCEL
+ * does. If the caller must not wait, the function cancels the request at once. If the
+ * provider refuses, because it uses the caller's memory, the function waits all the same,
+ * and nothing interrupts that wait.
  *
- * Context: process; sleeps. Perhaps under the lock of the file's position, which
- * stream_open() does away with, or under locks of io_uring.
- * Return: bytes, or a negative errno; -ERESTARTSYS: a signal came before the first
- * byte; -EAGAIN: it would have to wait, and is not to (RWF_NOWAIT, O_NONBLOCK);
- * -EINVAL: the file has no provider, or is a regular one.
+ * Context: process; sleeps. The caller may hold the lock of the file's position, which
+ * stream_open() does away with, or locks of io_uring.
+ * Return: bytes, or a negative errno; -ERESTARTSYS if a signal came before the first byte;
+ * -EAGAIN if the function would have to wait, and must not (RWF_NOWAIT, O_NONBLOCK);
+ * -EINVAL if the file has no provider, or is a regular file.
  */
 ssize_t kaio_read_iter(struct kiocb *kiocb, struct iov_iter *iter)
 {
@@ -267,30 +296,17 @@ ssize_t kaio_read_iter(struct kiocb *kiocb, struct iov_iter *iter)
 EXPORT_SYMBOL_GPL(kaio_read_iter);
 
 /**
- * kaio_write_iter - file_operations.write_iter of files with a provider.
- * @kiocb: of write(2), pwritev2(2) and so on.
+ * kaio_write_iter - serves as write_iter in the file operations of a provider.
+ * @kiocb: the kiocb of write(2), pwritev2(2) and so on.
  * @iter: the caller's memory.
  *
- * As kaio_read_iter().
+ * The function does for a write what kaio_read_iter() does for a read.
  *
- * Context: process; sleeps.
- * Return: bytes, or a negative errno.
+ * Context: that of kaio_read_iter().
+ * Return: what kaio_read_iter() returns.
  */
 ssize_t kaio_write_iter(struct kiocb *kiocb, struct iov_iter *iter)
 {
 	return kaio_held_call(kiocb, iter, true);
 }
 EXPORT_SYMBOL_GPL(kaio_write_iter);
-
-void kaio_wake_var(void *var)
-{
-	wake_up_var(var);
-}
-
-int kaio_wait_var(void *var, bool (*ready)(void *), void *arg, bool interruptible)
-{
-	if (interruptible)
-		return wait_var_event_interruptible(var, ready(arg));
-	wait_var_event(var, ready(arg));
-	return 0;
-}

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device node. `kernel::miscdevice` sets no owner in Linux 7.2 (an open descriptor would not
-//! pin the module), no mode and no poll: these file operations are our own.
+//! The device node, and its file operations.
+//!
+//! fs/aio.c has system calls instead. `kernel::miscdevice` of Linux 7.2 sets no owner (an open file
+//! would not pin the module), no mode and no poll. The private data of an open file is an `Arc` of
+//! the [`Device`] from `open` to `release`. No locks are taken here.
 
 use core::marker::PhantomData;
 
@@ -21,26 +24,30 @@ use super::{
     ffi,
     module,
     poll,
-    task::Program,
+    task::FilesOwner,
     wait::WaitQueue, //
 };
 
-/// What an open file of the device is.
+/// An open file of the device.
 pub(crate) trait Device: Sized + Send + Sync + 'static {
+    /// The name of the node in `/dev`.
     const NAME: &'static CStr;
     /// What all open files share.
     type Shared: Send + Sync + 'static;
 
+    /// Makes the object of a file that is being opened. The error is that of open(2).
     fn open(shared: ArcBorrow<'_, Self::Shared>) -> Result<Arc<Self>>;
-    /// A descriptor was closed by `program`.
-    fn flush(&self, program: Program);
-    /// The last descriptor was closed. Process context; the current task may be anybody.
+    /// Takes note that `owner` has closed a descriptor of the file.
+    fn flush(&self, owner: FilesOwner);
+    /// Takes note that the last reference to the file has gone. Process context of any task.
     fn release(&self);
+    /// Carries out an ioctl (`compat`: of a 32-bit program). Returns `ENOTTY` for unknown commands.
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize>;
+    /// Writes what `/proc/PID/fdinfo` shows of the file.
     fn show_fdinfo(&self, m: &SeqFile);
-    /// Woken when [`Self::is_readable`] may have become true.
+    /// Returns the wait queue, which is woken when [`Self::is_readable`] may have become true.
     fn readers(&self) -> &WaitQueue;
-    /// For poll(2).
+    /// Returns whether poll(2) is to report that the file is readable.
     fn is_readable(&self) -> bool;
 }
 
@@ -54,13 +61,14 @@ struct Misc<D: Device> {
     shared: Arc<D::Shared>,
 }
 
-// SAFETY: registering and deregistering may be done by any task.
+// SAFETY: any task may deregister a device, and `D::Shared` is `Send` and `Sync`.
 unsafe impl<D: Device> Send for Registration<D> {}
-// SAFETY: nothing can be done with a shared one.
+// SAFETY: no method takes a shared reference to a `Registration`.
 unsafe impl<D: Device> Sync for Registration<D> {}
 
 impl<D: Device> Registration<D> {
-    /// Makes the node `/dev/NAME` with access `mode`.
+    /// Makes the node `/dev/NAME` with that access `mode`. Returns `ENOMEM` if there is no memory,
+    /// and otherwise the error of `misc_register()`, such as `EBUSY`.
     pub(crate) fn new(mode: u16, shared: Arc<D::Shared>) -> Result<Self> {
         let misc = KBox::pin_init(
             try_pin_init!(Misc::<D> {
@@ -71,8 +79,9 @@ impl<D: Device> Registration<D> {
                     misc.name = D::NAME.as_char_ptr();
                     misc.fops = &Ops::<D>::FILE;
                     misc.mode = mode;
-                    // SAFETY: `slot` is pinned memory for it, which lives until `drop`
-                    // deregisters; the operations live on.
+                    // SAFETY: `slot` is pinned memory for a `struct miscdevice`, which is freed
+                    // only after `drop` has deregistered it. The name and the file operations are
+                    // static.
                     unsafe {
                         slot.write(misc);
                         to_result(bindings::misc_register(slot))
@@ -87,7 +96,7 @@ impl<D: Device> Registration<D> {
 
 impl<D: Device> Drop for Registration<D> {
     fn drop(&mut self) {
-        // SAFETY: `new` registered it.
+        // SAFETY: `new` registered the device, and `drop` deregisters it once.
         unsafe { bindings::misc_deregister(self.0.raw.get()) };
     }
 }
@@ -108,22 +117,24 @@ impl<D: Device> Ops<D> {
         ..pin_init::zeroed()
     };
 
+    /// Opens a file of the device.
+    ///
     /// # Safety
     ///
-    /// For the kernel: `file` is being opened.
+    /// The caller is `misc_open()`, and `file` is being opened.
     unsafe extern "C" fn open(
         _inode: *mut bindings::inode,
         file: *mut bindings::file,
     ) -> kernel::ffi::c_int {
-        // SAFETY: the file is being opened; misc_open() has set its private data to the device, which
-        // was registered as part of a `Misc` and cannot be deregistered meanwhile.
+        // SAFETY: misc_open() has set the private data to the field `raw` of a `Misc<D>` that `new`
+        // registered. It holds the mutex of misc_deregister(), so the `Misc<D>` stays in memory.
         let misc: &Misc<D> = unsafe {
             let raw: *mut bindings::miscdevice = (*file).private_data.cast();
             &*kernel::container_of!(Opaque::cast_from(raw), Misc<D>, raw)
         };
         match D::open(misc.shared.as_arc_borrow()) {
             Ok(device) => {
-                // SAFETY: the file is being opened: nobody else sees it.
+                // SAFETY: the file is being opened, so only the current task has it.
                 unsafe { (*file).private_data = Arc::into_raw(device).cast_mut().cast() };
                 0
             }
@@ -131,92 +142,108 @@ impl<D: Device> Ops<D> {
         }
     }
 
+    /// Tells the device that the current task has closed a descriptor.
+    ///
     /// # Safety
     ///
-    /// For the kernel: `file` is open.
+    /// The caller is the kernel, which holds `file` during the call, and `open` has opened `file`.
     unsafe extern "C" fn flush(
         file: *mut bindings::file,
         id: bindings::fl_owner_t,
     ) -> kernel::ffi::c_int {
-        // SAFETY: the kernel holds the file during the call.
+        // SAFETY: `open` has opened the file, and the kernel holds it during the call.
         let device = unsafe { Self::device(file) };
-        device.flush(Program::with_files(id as usize));
+        device.flush(FilesOwner::with_files(id as usize));
         0
     }
 
+    /// Gives up the object of the file.
+    ///
     /// # Safety
     ///
-    /// For the kernel: the last user of `file` is gone.
+    /// The caller is the kernel, which calls this once, when the last reference to `file` has gone.
     unsafe extern "C" fn release(
         _inode: *mut bindings::inode,
         file: *mut bindings::file,
     ) -> kernel::ffi::c_int {
-        // SAFETY: takes back what `open` gave, once.
+        // SAFETY: `open` has set the private data by `Arc::into_raw`; the kernel calls this once.
         let device = unsafe { Arc::<D>::from_raw((*file).private_data.cast()) };
         device.release();
         0
     }
 
+    /// Returns the object of a file.
+    ///
     /// # Safety
     ///
-    /// `file` is open, and of this device, for `'a`.
+    /// The caller ensures that `open` has opened `file`, and that the kernel holds it for `'a`.
     unsafe fn device<'a>(file: *mut bindings::file) -> ArcBorrow<'a, D> {
-        // SAFETY: `open` set it, `release` has not come.
+        // SAFETY: `open` has set the private data to what `Arc::into_raw` returned. The caller
+        // ensures that the file is held, so `release` does not take that reference during `'a`.
         unsafe { ArcBorrow::from_raw((*file).private_data.cast()) }
     }
 
+    /// Carries out an ioctl.
+    ///
     /// # Safety
     ///
-    /// For the kernel: `file` is open.
+    /// The caller is the kernel, which holds `file` during the call, and `open` has opened `file`.
     unsafe extern "C" fn ioctl(
         file: *mut bindings::file,
         cmd: kernel::ffi::c_uint,
         arg: kernel::ffi::c_ulong,
     ) -> kernel::ffi::c_long {
-        // SAFETY: the kernel holds the file during the call.
+        // SAFETY: `open` has opened the file, and the kernel holds it during the call.
         let device = unsafe { Self::device(file) };
         D::ioctl(device, cmd, arg, false).unwrap_or_else(|e| e.to_errno() as isize)
     }
 
+    /// Carries out an ioctl of a 32-bit program.
+    ///
     /// # Safety
     ///
-    /// For the kernel: `file` is open.
+    /// The caller is the kernel, which holds `file` during the call, and `open` has opened `file`.
     unsafe extern "C" fn compat_ioctl(
         file: *mut bindings::file,
         cmd: kernel::ffi::c_uint,
         arg: kernel::ffi::c_ulong,
     ) -> kernel::ffi::c_long {
-        // SAFETY: as above. A 32-bit caller's pointer has 32 bits.
+        // SAFETY: `open` has opened the file, and the kernel holds it during the call.
         let device = unsafe { Self::device(file) };
+        // A pointer of a 32-bit program has 32 bits.
         D::ioctl(device, cmd, arg as u32 as usize, true).unwrap_or_else(|e| e.to_errno() as isize)
     }
 
+    /// Returns the poll events of a file, and adds the wait queue to `table`.
+    ///
     /// # Safety
     ///
-    /// For the kernel: `file` is open, `table` is null or valid.
+    /// The caller is the kernel, which holds `file` during the call, and `open` has opened `file`.
+    /// `table` is null or valid. An entry that it puts on the queue leaves it before `release`.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
-        // SAFETY: the kernel holds the file during the call; whoever gets into the queue holds it
-        // as long as it stays there.
+        // SAFETY: `open` has opened the file, and the kernel holds it during the call. The wait
+        // queue is in the object of the file, which `release` gives up after the entries have left.
         let device = unsafe {
             let device = Self::device(file);
             ffi::kaio_poll_wait(file, device.readers().as_raw(), table);
             device
         };
-        if device.is_readable() {
-            poll::READABLE
-        } else {
-            0
+        match device.is_readable() {
+            true => poll::READABLE,
+            false => 0,
         }
     }
 
+    /// Shows the file in `/proc/PID/fdinfo`.
+    ///
     /// # Safety
     ///
-    /// For the kernel: `m` and `file` are valid.
+    /// The caller is the kernel, which holds both during the call, and `open` has opened `file`.
     unsafe extern "C" fn show_fdinfo(m: *mut bindings::seq_file, file: *mut bindings::file) {
-        // SAFETY: the kernel holds both during the call.
+        // SAFETY: `open` has opened the file, and the kernel holds `file` and `m` during the call.
         let (device, m) = unsafe { (Self::device(file), SeqFile::from_raw(m)) };
         device.show_fdinfo(m);
     }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Results of requests: `kernel::error::code` lacks some errnos in Linux 7.2, and an event carries
-//! a number, not an `Error`.
+//! Errnos, as the results of requests and as errors.
+//!
+//! An event carries a number and not an `Error`, and `kernel::error::code` of Linux 7.2 lacks some
+//! errnos.
 
 use kernel::{
     bindings,
@@ -10,19 +12,19 @@ use kernel::{
 
 /// The operation was cancelled.
 pub(crate) const ECANCELED: i64 = -(bindings::ECANCELED as i64);
-/// Not now.
+/// The request would have to wait.
 pub(crate) const EAGAIN: i64 = -(bindings::EAGAIN as i64);
-/// The file cannot do that (without waiting).
+/// The file does not support the operation, or not without waiting.
 pub(crate) const EOPNOTSUPP: i64 = -(bindings::EOPNOTSUPP as i64);
-/// Invalid argument.
+/// An argument is wrong.
 pub(crate) const EINVAL: i64 = -(bindings::EINVAL as i64);
-/// Interrupted.
+/// A signal interrupted the operation.
 pub(crate) const EINTR: i64 = -(bindings::EINTR as i64);
-/// Nobody reads.
+/// The pipe or socket has no reader.
 pub(crate) const EPIPE: i64 = -(bindings::EPIPE as i64);
 
-/// An event cannot have the call restarted: `ERESTARTSYS` and its like are `EINTR`, as
-/// `aio_rw_done()` of fs/aio.c has it.
+/// Returns `res` as an event reports it: `ERESTARTSYS` and the other errnos that restart a system
+/// call become `EINTR`, as in `aio_rw_done()` of fs/aio.c, since an event cannot restart the call.
 pub(crate) fn of_event(res: i64) -> i64 {
     const RESTARTS: [u32; 4] = [
         bindings::ERESTARTSYS,
@@ -36,12 +38,12 @@ pub(crate) fn of_event(res: i64) -> i64 {
     }
 }
 
-/// What io_cancel(2) says when all is well.
+/// Returns `EINPROGRESS`, with which io_cancel(2) says that it has cancelled the request.
 pub(crate) fn in_progress() -> Error {
     Error::from_errno(-(bindings::EINPROGRESS as i32))
 }
 
-/// The file cannot do that.
+/// Returns `EOPNOTSUPP`: the file does not support the operation.
 pub(crate) fn not_supported() -> Error {
     Error::from_errno(-(bindings::EOPNOTSUPP as i32))
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Leases: how requests keep their context, and the module, without owning them.
+//! Leases, by which requests keep their context, and the module, without owning them.
 //!
-//! A context belongs to its ring's file (`sys::ring_file`), whose release runs in process context
-//! whatever context the last `fput()` comes from, and which pins the module. One reference to that
-//! file is held here as long as a lease is out. So a completion in interrupt drops a lease and
-//! never runs a destructor of a context.
+//! The counterpart is `ctx->reqs`, the percpu reference of fs/aio.c.
+//!
+//! A context belongs to the file of its ring (`sys::ring_file`). The kernel releases that file in
+//! process context, in whatever context the last `fput()` comes, and the file pins the module. The
+//! leases of a context hold one reference to that file together. So a completion in interrupt drops
+//! a lease, and never runs the destructor of a context. Leases take no locks.
 
 use core::{
     cell::Cell,
@@ -32,21 +34,30 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `count` is 0, or `file` is a reference of ours to a file that owns an [`Arc`] to the object.
+/// `count` is the number of leases that exist or are kept in a [`LeaseBatch`]. While it is not 0,
+/// `file` is a reference to a file that owns an [`Arc`] to the object, and these leases own the
+/// reference.
 pub(crate) struct Leases {
     count: Atomic<u32>,
     file: Atomic<usize>,
 }
 
-/// What leases can be taken of.
-pub(crate) trait Leased: Send + Sync + 'static {
+/// An object that can be leased.
+///
+/// # Safety
+///
+/// The implementer guarantees that [`Self::leases`] returns the same `Leases` in each call for an
+/// object, as long as the object exists, and returns it for no other object. A field of the object
+/// fulfils this.
+pub(crate) unsafe trait Leased: Send + Sync + 'static {
+    /// Returns the leases of the object.
     fn leases(&self) -> &Leases;
-    /// The last lease is gone. Any context.
+    /// Takes note that the last lease has gone. Any context.
     fn drained(&self);
 }
 
 impl Leases {
-    /// None can be taken until [`Self::open`].
+    /// Makes leases of which none can be taken until [`Self::open`].
     pub(crate) const fn new() -> Self {
         Self {
             count: Atomic::new(0),
@@ -54,33 +65,31 @@ impl Leases {
         }
     }
 
-    /// Leases can be taken from now on; one is out until [`retire`].
+    /// Lets leases be taken from now on. The caller has the first one.
     ///
     /// # Safety
     ///
-    /// The caller gives up a reference to `file`, which owns an [`Arc`] to the object that these
-    /// leases are of, until it is released. Called once.
-    pub(super) unsafe fn open(&self, file: NonNull<bindings::file>) {
-        // INVARIANT: as the caller promises.
+    /// The caller gives up a reference to `file`. It ensures that `file` owns an [`Arc`] to the
+    /// object of these leases until `file` is released, that there is no lease, and that no other
+    /// file for which this was called is still open.
+    pub(crate) unsafe fn open(&self, file: NonNull<bindings::file>) {
+        // INVARIANT: the caller gives up the reference, and ensures that the file owns the object.
         self.file.store(file.as_ptr() as usize, Relaxed);
         self.count.store(1, Release);
     }
 
-    /// Whether all leases are gone.
+    /// Returns whether there are no leases any more, or not yet.
     pub(crate) fn are_gone(&self) -> bool {
         self.count.load(Acquire) == 0
     }
 
-    pub(super) fn file(&self) -> *mut bindings::file {
+    /// Returns the file. The pointer is valid while the caller has a lease.
+    pub(crate) fn file(&self) -> *mut bindings::file {
         self.file.load(Relaxed) as *mut bindings::file
     }
 }
 
-/// Takes back the lease of [`Leases::open`]. To be called once, by whoever ends the object.
-pub(crate) fn retire<T: Leased>(object: &T) {
-    put(object, 1);
-}
-
+/// Gives up `count` leases of `object`.
 #[inline]
 fn put<T: Leased>(object: &T, count: u32) {
     if object.leases().count.fetch_sub(count, Full) == count {
@@ -88,43 +97,49 @@ fn put<T: Leased>(object: &T, count: u32) {
     }
 }
 
+/// Gives up the file, since the last lease of `object` has gone.
 #[cold]
 fn were_last<T: Leased>(object: &T) {
     // The file, and with it the object, stays until the `fput()`.
     let file = object.leases().file();
     object.drained();
-    // SAFETY: by the invariant the reference was ours while the count was not 0, and only one caller
-    // sees it become 0.
+    // SAFETY: by the invariant of `Leases` the leases owned a reference to `file` while the count
+    // was not 0. Only one thread counts it down to 0, and that thread calls this, so the reference
+    // is given up once. `LeaseBatch::new` does not count up from 0.
     unsafe { bindings::fput(file) };
 }
 
-/// Keeps `T` alive. May be dropped in any context.
+/// A lease, which keeps a `T` in memory. May be dropped in any context.
 ///
 /// # Invariants
 ///
-/// Counted in the object's [`Leases`], so the object lives.
+/// The [`Leases`] of the object count this lease, so the object is in memory. The pointer is that
+/// of an [`Arc`].
 pub(crate) struct Lease<T: Leased>(NonNull<T>);
 
-// SAFETY: shares a `T`, which is `Send + Sync`.
+// SAFETY: a lease shares a `T`, which is `Send` and `Sync`, and any thread may drop a lease.
 unsafe impl<T: Leased> Send for Lease<T> {}
-// SAFETY: as above.
+// SAFETY: a shared lease gives access to a shared `T`, which is `Sync`, and to new leases.
 unsafe impl<T: Leased> Sync for Lease<T> {}
 
-/// Leases that are taken at once. Few: a call that sleeps keeps them, and there may be many calls.
-const AT_ONCE: u32 = 32;
+/// The number of leases that are taken together. It is small, because a submit call that sleeps
+/// keeps its leases, and there may be many such calls.
+const BATCH: u32 = 32;
 
-/// Leases that were taken together, for somebody who gives them out one by one.
+/// Leases that were taken together, for a submit call that gives them to its requests one by one.
 ///
 /// # Invariants
 ///
-/// `spare` and one more are counted in the object's [`Leases`], so the object lives.
-pub(crate) struct Bundle<T: Leased> {
+/// The [`Leases`] of the object count `spare` leases and one more for this batch, so the object is
+/// in memory.
+pub(crate) struct LeaseBatch<T: Leased> {
     object: NonNull<T>,
     spare: Cell<u32>,
 }
 
-impl<T: Leased> Bundle<T> {
-    /// `None` if the object was retired and all leases are gone.
+impl<T: Leased> LeaseBatch<T> {
+    /// Makes a batch with its one lease. Returns `None` if all leases have gone, so that the
+    /// context has ended.
     pub(crate) fn new(object: &Arc<T>) -> Option<Self> {
         let count = &object.leases().count;
         let mut old = count.load(Relaxed);
@@ -134,7 +149,7 @@ impl<T: Leased> Bundle<T> {
             }
             let new = old.checked_add(1)?;
             match count.cmpxchg(old, new, Full) {
-                // INVARIANT: just counted.
+                // INVARIANT: the exchange counted the one lease, and `spare` is 0.
                 Ok(_) => {
                     return Some(Self {
                         object: NonNull::from(&**object),
@@ -146,49 +161,66 @@ impl<T: Leased> Bundle<T> {
         }
     }
 
-    /// One of `want` that will be needed, which is not 0.
+    /// Returns a lease. It is one of `want` leases that the caller is going to take, itself
+    /// included.
     pub(crate) fn take(&self, want: u32) -> Lease<T> {
         let mut spare = self.spare.get();
         if spare == 0 {
-            spare = want.clamp(1, AT_ONCE);
+            spare = want.clamp(1, BATCH);
             self.leases().count.add(spare, Relaxed);
         }
         self.spare.set(spare.saturating_sub(1));
-        // INVARIANT: it was counted, as a spare one or just now.
+        // INVARIANT: the lease was one of the spare ones, which the `Leases` count, and is not
+        // spare any more. `LeaseBatch::new` took the pointer from an `Arc`.
         Lease(self.object)
     }
 }
 
-impl<T: Leased> Deref for Bundle<T> {
+impl<T: Leased> Deref for LeaseBatch<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: by the invariant the count is not 0, so the file is open and owns the object.
+        // SAFETY: by the type's invariant the count is not 0, so by that of `Leases` the file is
+        // open and owns the object.
         unsafe { self.object.as_ref() }
     }
 }
 
-impl<T: Leased> Drop for Bundle<T> {
+impl<T: Leased> Drop for LeaseBatch<T> {
     fn drop(&mut self) {
         put(&**self, self.spare.get().saturating_add(1));
     }
 }
 
 impl<T: Leased> Lease<T> {
-    /// Another one.
-    pub(crate) fn again(&self) -> Self {
-        let leases = self.leases();
-        // INVARIANT: counted, and it was not 0.
-        leases.count.add(1u32, Relaxed);
-        Self(self.0)
+    /// Makes the first lease of `object`. Once this lease and all others have gone, no more can be
+    /// taken.
+    ///
+    /// # Safety
+    ///
+    /// The caller ensures what [`Leases::open`] asks for, of `file` and the leases of `object`.
+    pub(crate) unsafe fn open(object: &Arc<T>, file: NonNull<bindings::file>) -> Self {
+        // SAFETY: the caller ensures what `Leases::open` asks for.
+        unsafe { object.leases().open(file) };
+        // INVARIANT: `Leases::open` set the count to 1, for this lease.
+        Self(NonNull::from(&**object))
     }
 
-    /// A counted reference, for somebody who drops it in process context: it can be the last once
-    /// the leases have gone.
+    /// Returns a counted reference to the object. The caller drops it in process context, since it
+    /// may be the last reference once the leases have gone.
     pub(crate) fn object(&self) -> Arc<T> {
-        // SAFETY: the pointer is that of an `Arc` which the file owns, and by the invariant the
-        // file is open.
+        // SAFETY: by the type's invariant the pointer is that of an `Arc`. The file owns one, and
+        // is open as long as the count, which counts `self`, is not 0.
         unsafe { ArcBorrow::from_raw(self.0.as_ptr()) }.into()
+    }
+}
+
+impl<T: Leased> Clone for Lease<T> {
+    fn clone(&self) -> Self {
+        let leases = self.leases();
+        // INVARIANT: this counts the new lease. The count was not 0, as it counts `self`.
+        leases.count.add(1u32, Relaxed);
+        Self(self.0)
     }
 }
 
@@ -196,7 +228,8 @@ impl<T: Leased> Deref for Lease<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: by the invariant the count is not 0, so the file is open and owns the object.
+        // SAFETY: by the type's invariant the count is not 0, so by that of `Leases` the file is
+        // open and owns the object.
         unsafe { self.0.as_ref() }
     }
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A spinlock that disables interrupts, for what a driver's completion touches.
+//! A spinlock that disables interrupts, for what a driver's completion touches (`ctx_lock` and
+//! `completion_lock` of fs/aio.c).
+//!
+//! With `PREEMPT_RT` the lock does not disable interrupts, and may sleep. There a driver's
+//! interrupt handler is a thread, which waits for the holder as any other thread does. The users
+//! of the lock only rely on mutual exclusion.
 //!
 //! Linux 7.2 has no such abstraction (7.3 has `SpinLockIrq`): this is a backend for
 //! [`kernel::sync::lock::Lock`] with `spin_lock_irqsave()`.
@@ -15,7 +20,8 @@ use kernel::{
 
 use super::ffi;
 
-/// A lock that may be taken in any context.
+/// A lock for any context in which a `spinlock_t` may be taken: with `PREEMPT_RT` not in a hard
+/// interrupt that is not threaded, and in no kernel under a `raw_spinlock_t`.
 pub(crate) type IrqLock<T> = Lock<T, IrqSave>;
 
 /// Makes an [`IrqLock`] with a lock class of its own.
@@ -33,7 +39,9 @@ pub(crate) use new_irq_lock;
 /// The backend: `spinlock_t` with the flags kept in the guard.
 pub(crate) struct IrqSave;
 
-// SAFETY: `spin_lock_irqsave()` and its unlock give mutual exclusion; `relock` is the default.
+// SAFETY: between the return of `lock`, or of a `try_lock` that returned flags, and `unlock`, no
+// other thread holds the `spinlock_t`, as `spin_lock_irqsave()` and its kin see to. `relock` is the
+// default, which calls `lock`.
 unsafe impl Backend for IrqSave {
     type State = bindings::spinlock_t;
     type GuardState = usize;
@@ -43,28 +51,32 @@ unsafe impl Backend for IrqSave {
         name: *const kernel::ffi::c_char,
         key: *mut bindings::lock_class_key,
     ) {
-        // SAFETY: the caller promises that `ptr` can be written and that the others live on.
+        // SAFETY: the contract of `Backend::init` says that `ptr` is valid for writes, and that
+        // `name` and `key` are static.
         unsafe { bindings::__spin_lock_init(ptr, name, key) }
     }
 
     unsafe fn lock(ptr: *mut Self::State) -> usize {
-        // SAFETY: the caller promises that `ptr` was initialised.
+        // SAFETY: the contract of `Backend::lock` says that `Backend::init` has initialised `ptr`.
         unsafe { ffi::kaio_spin_lock_irqsave(ptr) }
     }
 
     unsafe fn try_lock(ptr: *mut Self::State) -> Option<usize> {
         let mut flags = 0;
-        // SAFETY: the caller promises that `ptr` was initialised; `flags` is ours.
+        // SAFETY: the contract of `Backend::try_lock` says that `Backend::init` has initialised
+        // `ptr`. `flags` is a local variable.
         unsafe { ffi::kaio_spin_trylock_irqsave(ptr, &mut flags) }.then_some(flags)
     }
 
     unsafe fn unlock(ptr: *mut Self::State, flags: &usize) {
-        // SAFETY: the caller owns the lock, and `flags` are those of its `lock`.
+        // SAFETY: the contract of `Backend::unlock` says that the caller owns the lock, and `Lock`
+        // passes the flags that taking the lock returned.
         unsafe { ffi::kaio_spin_unlock_irqrestore(ptr, *flags) }
     }
 
     unsafe fn assert_is_held(ptr: *mut Self::State) {
-        // SAFETY: the caller promises that `ptr` was initialised.
+        // SAFETY: the contract of `Backend::assert_is_held` says that `Backend::init` has
+        // initialised `ptr`.
         unsafe { ffi::kaio_spin_assert_held(ptr) }
     }
 }

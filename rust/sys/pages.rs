@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that is shared with user space, which may write to it at any moment.
+//! The pages of a ring, which are shared with user space (`aio_setup_ring()` of fs/aio.c).
 //!
-//! No reference to its bytes is ever made: raw copies and atomics only.
+//! Programs may write to this memory at any moment. So no Rust reference to its bytes is made: it
+//! is accessed by raw copies and by atomic operations only. There are no locks; `ctx::ring` has the
+//! order of the accesses.
 
 use kernel::{
     page::{
@@ -24,11 +26,12 @@ use super::{
     uapi::IoEvent, //
 };
 
-/// Pages, zeroed, charged to the cgroup of the task that made them.
+/// Zeroed pages, charged to the cgroup of the task that made them.
 ///
 /// # Invariants
 ///
-/// `base[i]` is the kernel's address of `pages[i]`, `first` is that of the first one.
+/// There is at least one page. `base[i]` is the kernel's address of `pages[i]`, and `first` is that
+/// of the first page.
 pub(crate) struct SharedPages {
     pages: KVVec<Page>,
     base: KVVec<usize>,
@@ -36,30 +39,35 @@ pub(crate) struct SharedPages {
 }
 
 impl SharedPages {
-    /// `EINVAL`: no pages.
+    /// Allocates `count` pages. Returns `EINVAL` if `count` is 0, and `ENOMEM` if there is no
+    /// memory.
     pub(crate) fn new(count: usize) -> Result<Self> {
         let mut pages = KVVec::with_capacity(count, GFP_KERNEL)?;
         let mut base = KVVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
             let page = Page::alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
-            // SAFETY: a page of normal memory has an address.
+            // SAFETY: the page is allocated. It is not in high memory, which `GFP_KERNEL_ACCOUNT`
+            // excludes, so it has an address.
             let address = unsafe { ffi::kaio_page_address(page.as_ptr()) };
             base.push(address as usize, GFP_KERNEL)?;
             pages.push(page, GFP_KERNEL)?;
         }
         let first = *base.first().ok_or(EINVAL)?;
+        // INVARIANT: `first` exists, and the addresses are those of the pages.
         Ok(Self { pages, base, first })
     }
 
+    /// Returns the number of bytes in all pages.
     pub(crate) fn len(&self) -> usize {
         self.pages.len() * PAGE_SIZE
     }
 
-    pub(super) fn page(&self, index: usize) -> Option<&Page> {
+    /// Returns the page of that index, if there is one.
+    pub(crate) fn page(&self, index: usize) -> Option<&Page> {
         self.pages.get(index)
     }
 
-    /// The address of `len` bytes at `offset`, if they are within one page.
+    /// Returns the address of the `len` bytes at `offset`, if they are within one page.
     fn address(&self, offset: usize, len: usize) -> Option<usize> {
         let within = offset % PAGE_SIZE;
         if len > PAGE_SIZE - within {
@@ -68,33 +76,36 @@ impl SharedPages {
         Some(self.base.get(offset / PAGE_SIZE)? | within)
     }
 
-    /// The aligned word at `OFFSET` of the first page.
+    /// Returns the aligned word at `OFFSET` in the first page.
     #[inline]
     fn word<const OFFSET: usize>(&self) -> &Atomic<u32> {
         const { assert!(OFFSET % 4 == 0 && OFFSET + 4 <= PAGE_SIZE) };
-        // SAFETY: within one of our pages, aligned; all that the kernel does to words is atomic,
-        // and what user space does is not the compiler's business.
+        // SAFETY: by the type's invariant `first` is the address of a page that lives as long as
+        // `self`, and the assertion says that the word is aligned and within it. The kernel
+        // accesses these words atomically only. What programs do to them by mappings of their own
+        // is no access of this program, and any value is a valid `u32`.
         unsafe { Atomic::from_ptr((self.first + OFFSET) as *mut u32) }
     }
 
-    /// Reads a word of the first page, which user space releases.
+    /// Reads a word of the first page, to which programs store with release semantics.
     #[inline]
     pub(crate) fn load_acquire<const OFFSET: usize>(&self) -> u32 {
         self.word::<OFFSET>().load(Acquire)
     }
 
-    /// Publishes what was written before, in the first page.
+    /// Writes a word of the first page, and thereby publishes what was written before.
     #[inline]
     pub(crate) fn store_release<const OFFSET: usize>(&self, value: u32) {
         self.word::<OFFSET>().store(value, Release);
     }
 
-    /// Writes a word of the first page.
+    /// Writes a word of the first page, in no order with other accesses.
     pub(crate) fn store<const OFFSET: usize>(&self, value: u32) {
         self.word::<OFFSET>().store(value, Relaxed);
     }
 
-    /// Writes events at a multiple of their size; they must be within one page. Any context.
+    /// Writes `events` at `offset`, which is a multiple of the size of an event. Writes nothing if
+    /// the events are not within one page. Any context.
     #[inline]
     pub(crate) fn write(&self, offset: usize, events: &[IoEvent]) {
         let Some(address) = self.address(offset, size_of_val(events)) else {
@@ -105,7 +116,10 @@ impl SharedPages {
             return;
         }
         for event in events {
-            // SAFETY: within one of our pages, and aligned.
+            // SAFETY: `address` returned an address only if all events are within one page, which
+            // lives as long as `self`. An event has four words of 8 bytes, and `to` is aligned to 8
+            // bytes. The caller has reserved these slots of the ring, so no other thread of the
+            // kernel writes them; programs may read them at any moment, so the writes are volatile.
             unsafe {
                 to.write_volatile(event.data);
                 to.add(1).write_volatile(event.obj);
@@ -116,10 +130,13 @@ impl SharedPages {
         }
     }
 
-    /// Copies to user memory, within one page. `EFAULT`.
+    /// Copies `len` bytes at `offset` to user memory. Returns `EFAULT` if they are not within one
+    /// page, or user memory cannot be written.
     pub(crate) fn copy_to_user(&self, to: UserPtr, offset: usize, len: usize) -> Result {
         let address = self.address(offset, len).ok_or(EFAULT)?;
-        // SAFETY: `len` bytes of one of our pages; the callee copies what it finds there.
+        // SAFETY: `address` returned an address only if the bytes are within one page, which lives
+        // as long as `self`. The callee copies the bytes, whatever programs write to them
+        // meanwhile, and checks the address `to`.
         match unsafe { ffi::kaio_copy_to_user(to.as_mut_ptr(), address as *const _, len) } {
             0 => Ok(()),
             _ => Err(EFAULT),

@@ -1,74 +1,68 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ring's mapping: a private file that owns the context, mapped once into its maker.
+//! The file of a ring, which owns the context, and its mapping (`aio_private_file()` and
+//! `aio_setup_ring()` of fs/aio.c).
 //!
-//! The mapping is not inherited by fork, does not grow, cannot be split, and says so when it moves
-//! or ends. Pages are mapped on the first touch, so `MADV_DONTNEED` loses nothing.
-//!
-//! `mmap`, `mremap` and `close` run under the mmap lock: a [`Mapped`] may take its own sleeping
-//! locks there, and must not hold those while it touches user memory.
+//! The file is mapped once, into the process that made it. A child does not inherit the mapping.
+//! The mapping does not grow and cannot be split, and the context is told when it moves or ends.
+//! The operations, with the invariants and the locks, are in `sys::ring_vma`.
 
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 
 use kernel::{
     bindings,
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        UniqueArc, //
+    },
 };
 
 use super::{
     ffi,
-    lease::Leased,
-    mm::Mm,
-    module,
-    pages::SharedPages, //
+    lease::Lease,
+    ring_vma::Ops, //
 };
 
-/// An object whose pages are mapped.
-pub(crate) trait Mapped: Leased {
-    fn pages(&self) -> &SharedPages;
-    fn mm(&self) -> &Mm;
-    /// Asked once for each mmap of the file: whether this is the one that [`map`] makes.
-    fn take_mapping(&self) -> bool;
-    /// The mapping is now at `start`.
-    fn moved(&self, start: usize) -> Result;
-    /// A mapping at `start` is gone. It may be an old one, after a move.
-    fn unmapped(&self, start: usize);
-}
+pub(crate) use super::ring_vma::Mapped;
 
-struct Ops<T>(PhantomData<T>);
-
-/// Makes the file for `object`, and opens its leases.
-pub(crate) fn create<T: Mapped>(object: &Arc<T>) -> Result {
+/// Makes the file for `object`, and its first lease. As this has the only reference to `object`,
+/// the object has no other file. Returns `ENOMEM` if the file cannot be made.
+pub(crate) fn create<T: Mapped>(object: Pin<UniqueArc<T>>) -> Result<(Arc<T>, Lease<T>)> {
+    let object: Arc<T> = object.into();
     let private = Arc::into_raw(object.clone()).cast_mut();
-    // SAFETY: names and operations that live on; `private` is an `Arc` for `release` to take.
+    // SAFETY: the name and the file operations are static. `private` is what `Arc::into_raw`
+    // returned, for `release` to take once the last reference to the file has gone.
     let file = from_err_ptr(unsafe {
         ffi::kaio_anon_file(c"[kaio]".as_char_ptr(), &Ops::<T>::FILE, private.cast())
     });
     match file.map(NonNull::new) {
         Ok(Some(file)) => {
-            // SAFETY: the reference from `kaio_anon_file()` is given up; the file owns the `Arc`
-            // that is its private data until `release`.
-            unsafe { object.leases().open(file) };
-            Ok(())
+            // SAFETY: this gives up the reference that `kaio_anon_file()` returned. The file owns
+            // the `Arc` that is its private data until `release`. There is no lease and no other
+            // file, as each would own another reference to the object, which was a `UniqueArc`.
+            let lease = unsafe { Lease::open(&object, file) };
+            Ok((object, lease))
         }
         _ => {
-            // SAFETY: no file took it.
+            // SAFETY: `Arc::into_raw` returned `private`, and no file was made that would take it.
             drop(unsafe { Arc::from_raw(private) });
-            // io_setup(2) knows one reason only.
+            // io_setup(2) has no other errno for this.
             Err(ENOMEM)
         }
     }
 }
 
-/// Maps the pages of `object` into the current task; returns the address.
-pub(crate) fn map<T: Mapped>(object: &T) -> Result<usize> {
+/// Maps the pages of `object` into the current task, and returns the address. Returns `ENOMEM` if
+/// that fails.
+pub(crate) fn map<T: Mapped>(object: &Lease<T>) -> Result<usize> {
     let len = object.pages().len();
-    // SAFETY: the leases are open, so the file is.
+    // SAFETY: by the invariant of `Leases` the file is open as long as there is a lease, which
+    // `object` is. The function maps it as mmap(2) does, at an address that is free.
     let address = unsafe {
         bindings::vm_mmap(
             object.leases().file(),
@@ -80,141 +74,19 @@ pub(crate) fn map<T: Mapped>(object: &T) -> Result<usize> {
         )
     };
     if address >= -(bindings::MAX_ERRNO as isize) as usize {
-        // io_setup(2) knows one reason only.
+        // io_setup(2) has no other errno for this.
         return Err(ENOMEM);
     }
     Ok(address)
 }
 
-impl<T: Mapped> Ops<T> {
-    const FILE: bindings::file_operations = bindings::file_operations {
-        owner: module::owner(),
-        mmap: Some(Self::mmap),
-        release: Some(Self::release),
-        llseek: Some(bindings::noop_llseek),
-        ..pin_init::zeroed()
-    };
-
-    const VMA: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        close: Some(Self::close),
-        may_split: Some(Self::may_split),
-        mremap: Some(Self::mremap),
-        fault: Some(Self::fault),
-        ..pin_init::zeroed()
-    };
-
-    /// # Safety
-    ///
-    /// For the kernel: `file` is ours, and `vma` is being made, under the mmap lock.
-    unsafe extern "C" fn mmap(
-        file: *mut bindings::file,
-        vma: *mut bindings::vm_area_struct,
-    ) -> kernel::ffi::c_int {
-        // SAFETY: `create` made the file with an `Arc<T>` that lives until `release`.
-        let (private, object) =
-            unsafe { ((*file).private_data, &*(*file).private_data.cast::<T>()) };
-        // SAFETY: the kernel is making `vma` and has it locked.
-        let (start, end, pgoff) = unsafe {
-            let range = &(*vma).__bindgen_anon_1.__bindgen_anon_1;
-            (range.vm_start, range.vm_end, (*vma).vm_pgoff)
-        };
-        if !object.mm().is_current() || pgoff != 0 || end - start != object.pages().len() {
-            return EINVAL.to_errno();
-        }
-        if !object.take_mapping() || object.moved(start).is_err() {
-            return EINVAL.to_errno();
-        }
-        // SAFETY: `vma` is ours to fill in; it holds the file, which holds the object.
-        unsafe { ffi::kaio_ring_vma_init(vma, &Self::VMA, private) };
-        0
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel: the last user of `file` is gone.
-    unsafe extern "C" fn release(
-        _inode: *mut bindings::inode,
-        file: *mut bindings::file,
-    ) -> kernel::ffi::c_int {
-        // SAFETY: takes back what `create` gave; the last user of the file is gone, so leases
-        // (they hold it) and mappings are.
-        drop(unsafe { Arc::from_raw((*file).private_data.cast::<T>()) });
-        0
-    }
-
-    /// # Safety
-    ///
-    /// `vma` is one that `mmap` filled in.
-    unsafe fn object<'a>(vma: *mut bindings::vm_area_struct) -> &'a T {
-        // SAFETY: `mmap` set it to the object of the file, which `vma` holds.
-        unsafe { &*(*vma).vm_private_data.cast() }
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel: `vmf` is for a vma of ours, which is locked.
-    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: called for a vma of ours, with the vma locked.
-        let (object, index) = unsafe {
-            (
-                Self::object((*vmf).__bindgen_anon_1.vma),
-                (*vmf).__bindgen_anon_1.pgoff,
-            )
-        };
-        match object.pages().page(index) {
-            Some(page) => {
-                // SAFETY: the callee takes a reference to the page for the page table.
-                unsafe { ffi::kaio_ring_fault_page(vmf, page.as_ptr()) };
-                0
-            }
-            None => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel: `_vma` is ours.
-    unsafe extern "C" fn may_split(
-        _vma: *mut bindings::vm_area_struct,
-        _addr: kernel::ffi::c_ulong,
-    ) -> kernel::ffi::c_int {
-        EINVAL.to_errno()
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel: `vma` is a copy of ours, under the mmap lock.
-    unsafe extern "C" fn mremap(vma: *mut bindings::vm_area_struct) -> kernel::ffi::c_int {
-        // SAFETY: called for the new vma, a copy of ours, with the mmap lock held.
-        let (object, start, mm) = unsafe {
-            (
-                Self::object(vma),
-                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
-                (*vma).vm_mm,
-            )
-        };
-        if !object.mm().is(mm) {
-            return EINVAL.to_errno();
-        }
-        object.moved(start).map_or_else(|e| e.to_errno(), |()| 0)
-    }
-
-    /// # Safety
-    ///
-    /// For the kernel: `vma` is ours and goes.
-    unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: called for a vma of ours that goes.
-        let (object, start, mm) = unsafe {
-            (
-                Self::object(vma),
-                (*vma).__bindgen_anon_1.__bindgen_anon_1.vm_start,
-                (*vma).vm_mm,
-            )
-        };
-        // A child has no copy (and MADV_DOFORK is refused); if it had, it would be no business of
-        // the context.
-        if object.mm().is(mm) {
-            object.unmapped(start);
-        }
-    }
+/// Replaces the pages of `object`, which were mapped at `start` in the current mm, by private
+/// memory of zeroes, in one step. Returns `ENXIO` if the program has moved or unmapped the pages,
+/// so that nothing was replaced, and the errno of mmap(2) if that failed, such as `ENOMEM`.
+pub(crate) fn replace<T: Mapped>(object: &T, start: usize) -> Result {
+    let len = object.pages().len();
+    // SAFETY: the function changes the mappings of the current task as mmap(2) does, which any
+    // program may do at any time. It compares the address of `object` with the private data of the
+    // file, which `create` set, and of the mapping, which `mmap` set, and does not follow it.
+    to_result(unsafe { ffi::kaio_ring_replace(start, len, (&raw const *object).cast()) })
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The contract with user space, as C has it: `include/uapi/linux/kaio.h` through bindgen.
+//! The contract with user space: what bindgen makes of `include/uapi/linux/kaio.h` and of the
+//! kernel's `linux/aio_abi.h`, which fs/aio.c implements.
 
 use kernel::bindings;
 
@@ -27,7 +28,7 @@ pub(crate) const RING_MAGIC: u32 = ffi::KAIO_RING_MAGIC;
 pub(crate) const RING_COMPAT: u32 = ffi::KAIO_RING_COMPAT_FEATURES;
 pub(crate) const RING_INCOMPAT: u32 = ffi::KAIO_RING_INCOMPAT_FEATURES;
 
-/// All that this version has of `KAIO_FEATURE_*`.
+/// The `KAIO_FEATURE_*` that this version has.
 pub(crate) const FEATURES: u64 = (ffi::KAIO_FEATURE_RING_REAP
     | ffi::KAIO_FEATURE_RESFD
     | ffi::KAIO_FEATURE_IOPRIO
@@ -38,15 +39,15 @@ pub(crate) const FEATURES: u64 = (ffi::KAIO_FEATURE_RING_REAP
     | ffi::KAIO_FEATURE_POLL
     | ffi::KAIO_FEATURE_ABSTIME) as u64;
 
-/// Leave the events in the ring.
+/// KAIO_GETEVENTS leaves the events in the ring.
 pub(crate) const GETEVENTS_PEEK: u32 = ffi::KAIO_GETEVENTS_PEEK;
-/// The timeout is the end of the wait.
+/// The timeout is the time at which the wait ends.
 pub(crate) const GETEVENTS_ABSTIME: u32 = ffi::KAIO_GETEVENTS_ABSTIME;
 
-/// `RWF_*` that the running kernel knows.
+/// The `RWF_*` that the running kernel supports.
 pub(crate) const RW_FLAGS: u64 = ffi::kaio_const_KAIO_RWF_KNOWN as u64;
 
-/// Where the size of its struct is in an ioctl's number.
+/// The place in an ioctl's number of the size of its struct.
 pub(crate) const IOC_SIZE_SHIFT: u32 = bindings::_IOC_SIZESHIFT;
 pub(crate) const IOC_SIZE_MASK: u32 = bindings::_IOC_SIZEMASK;
 
@@ -68,7 +69,7 @@ pub(crate) const CANCEL_SIZE_VER0: usize = ffi::KAIO_CANCEL_SIZE_VER0 as usize;
 pub(crate) const SUBMIT_WAIT_SIZE_VER0: usize = ffi::KAIO_SUBMIT_WAIT_SIZE_VER0 as usize;
 
 pub(crate) const IOCB_FLAG_RESFD: u32 = bindings::IOCB_FLAG_RESFD;
-/// What the kernel writes to `aio_key`, as natively.
+/// The number that the kernel writes to `aio_key`, as fs/aio.c does.
 pub(crate) const KIOCB_KEY: u32 = 0;
 
 pub(crate) const PREAD: u16 = bindings::IOCB_CMD_PREAD as u16;
@@ -80,34 +81,43 @@ pub(crate) const POLL: u16 = bindings::IOCB_CMD_POLL as u16;
 pub(crate) const PREADV: u16 = bindings::IOCB_CMD_PREADV as u16;
 pub(crate) const PWRITEV: u16 = bindings::IOCB_CMD_PWRITEV as u16;
 
-/// A struct of the contract.
+/// A struct of the contract, which consists of plain bytes.
 ///
 /// # Safety
 ///
-/// Integers only and no padding: any bytes are one, and its bytes hold nothing else.
+/// The implementer guarantees that the type consists of integers and has no padding: any bytes are
+/// a valid value, and all bytes of a value are initialised.
 pub(super) unsafe trait Plain: Copy {}
 
-// SAFETY: the header has integers only, of which each is aligned by the ones before it.
+// SAFETY: `struct kaio_query` has integers only, each aligned by those before it, and no padding at
+// the end.
 unsafe impl Plain for Query {}
-// SAFETY: as above.
+// SAFETY: `struct kaio_setup` has integers only, each aligned by those before it, and no padding at
+// the end.
 unsafe impl Plain for Setup {}
-// SAFETY: as above.
+// SAFETY: `struct kaio_destroy` has integers only, each aligned by those before it, and no padding
+// at the end.
 unsafe impl Plain for Destroy {}
-// SAFETY: as above.
+// SAFETY: `struct kaio_submit` has integers only, each aligned by those before it, and no padding
+// at the end.
 unsafe impl Plain for Submit {}
-// SAFETY: as above.
+// SAFETY: `struct kaio_getevents` has integers only, each aligned by those before it, and no
+// padding at the end.
 unsafe impl Plain for GetEvents {}
-// SAFETY: as above.
+// SAFETY: `struct kaio_cancel` has integers only, each aligned by those before it, and no padding
+// at the end.
 unsafe impl Plain for Cancel {}
-// SAFETY: as above.
+// SAFETY: `struct kaio_submit_wait` has integers only, each aligned by those before it, and no
+// padding at the end.
 unsafe impl Plain for SubmitWait {}
-// SAFETY: the kernel's header, likewise.
+// SAFETY: `struct iocb` of the kernel's header has integers only, each aligned by those before it,
+// and no padding at the end.
 unsafe impl Plain for Iocb {}
-// SAFETY: the kernel's header, likewise.
+// SAFETY: `struct __kernel_timespec` consists of two integers of 8 bytes.
 unsafe impl Plain for Timespec {}
-// SAFETY: an integer.
+// SAFETY: a `u32` is an integer.
 unsafe impl Plain for u32 {}
-// SAFETY: an integer.
+// SAFETY: a `u64` is an integer.
 unsafe impl Plain for u64 {}
-// SAFETY: integers.
+// SAFETY: an array of `u64` consists of integers, and has no padding between them.
 unsafe impl<const N: usize> Plain for [u64; N] {}

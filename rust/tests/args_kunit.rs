@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suite `kaio_args`: arguments and limits at their edges.
+//! Suite `kaio_args`: arguments and limits at the ends of their ranges.
 
 use kernel::prelude::*;
 
@@ -34,7 +34,7 @@ mod suite {
     }
 
     #[test]
-    fn waits_end_once_or_never() {
+    fn deadlines_and_time_left_saturate() {
         assert_eq!(deadline(5, 10), 15);
         assert_eq!(deadline(5, -10), -5);
         assert_eq!(deadline(0, FOREVER), FOREVER);
@@ -50,7 +50,7 @@ mod suite {
     }
 
     #[test]
-    fn events_are_ordered_and_not_negative() {
+    fn events_wanted_are_ordered_and_not_negative() {
         assert_eq!(events_wanted(0, 0), Some((0, 0)));
         assert_eq!(events_wanted(3, 3), Some((3, 3)));
         assert_eq!(events_wanted(0, i64::MAX), Some((0, i64::MAX as u64)));

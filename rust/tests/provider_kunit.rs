@@ -1,36 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suite `kaio_provider`: requests of the mock operation of `retry_kunit` whose attempts are made by
-//! a provider that does what it is told.
+//! Suite `kaio_provider`: requests of the mock operation of `retry_kunit`, driven by a mock
+//! provider.
 
 use kernel::prelude::*;
 
 #[kunit_tests(kaio_provider)]
 mod suite {
     use crate::{
-        sys::{
-            errno,
-            provider::{
-                self,
-                rig::{
-                    Answer,
-                    Calls,
-                    Early,
-                    Fault,
-                    Pointer,
-                    Rig,
-                    NBYTES, //
-                },
-                Attempted,
-                Provided, //
+        provider::{self, attempt::Attempted},
+        request::token::Active,
+        sys::errno,
+        tests::{
+            mock_provider::{
+                Answer,
+                Calls,
+                EarlyCall,
+                Fault,
+                MockProvider,
+                Pointer,
+                NBYTES,
+                PROMISES, //
             },
-            request::Active,
-        },
-        tests::retry_kunit::suite::{
-            end,
-            Mock,
-            Seen,
-            World, //
+            retry_kunit::suite::{
+                complete,
+                Fixture,
+                Mock,
+                Seen,
+                CANCELLED,
+                COMPLETED, //
+            },
         },
     };
     use kernel::{
@@ -40,40 +39,47 @@ mod suite {
 
     const KEY: u64 = 7;
 
-    fn request(world: &Arc<World>, rig: &Rig) -> Result<(Active<Mock>, Pointer)> {
-        let (provided, pointer) = rig.provide::<Mock>()?;
-        Ok((World::provided(world, KEY, Some(provided))?, pointer))
+    fn request(fixture: &Arc<Fixture>, mock: &MockProvider) -> Result<(Active<Mock>, Pointer)> {
+        let (provider, pointer) = mock.provide::<Mock>()?;
+        Ok((
+            Fixture::request_with_provider(fixture, KEY, Some(provider))?,
+            pointer,
+        ))
     }
 
-    /// An attempt, as `ops::provider` makes it. Gives back who must park.
+    /// Returns what most tests begin with: a mock provider with this answer, and a request of it.
+    fn start(answer: Answer) -> Result<(Arc<Fixture>, MockProvider, Active<Mock>, Pointer)> {
+        start_with(answer, |_| ())
+    }
+
+    /// Returns what [`start`] returns, after `prepare` has changed the provider.
+    fn start_with(
+        answer: Answer,
+        prepare: impl FnOnce(&MockProvider),
+    ) -> Result<(Arc<Fixture>, MockProvider, Active<Mock>, Pointer)> {
+        let (fixture, mock) = (Fixture::new()?, MockProvider::new(answer)?);
+        prepare(&mock);
+        let (req, pointer) = request(&fixture, &mock)?;
+        Ok((fixture, mock, req, pointer))
+    }
+
+    /// Makes an attempt, as `ops::provider` does. Returns the request if it must park.
     fn attempt(req: Active<Mock>) -> Option<Active<Mock>> {
-        let provider = req.view().provider.as_ref().map(Provided::again)?;
+        let provider = req.shared().provider.as_ref().map(Clone::clone)?;
         match provider.attempt(req) {
             Attempted::Done(req, _) => {
-                end(req);
+                complete(req);
                 None
             }
             Attempted::Wait(req) => Some(req),
-            Attempted::Gone => None,
+            Attempted::Queued => None,
         }
     }
 
-    /// An attempt that must wait, and does.
+    /// Makes an attempt and parks the request. Returns whether the request is parked.
     fn park(req: Active<Mock>) -> bool {
         attempt(req).is_some_and(|req| req.park().is_ok())
     }
-
-    const COMPLETED: Seen = Seen {
-        kicked: 0,
-        retried: 0,
-        completed: 1,
-        cancelled: 0,
-    };
-    const CANCELLED: Seen = Seen {
-        completed: 0,
-        cancelled: 1,
-        ..COMPLETED
-    };
 
     fn calls(retry: u32, cancel: u32, dtor: u32) -> Calls {
         Calls {
@@ -85,13 +91,17 @@ mod suite {
 
     #[test]
     fn file_operations_have_one_provider() -> Result {
-        let (first, second) = (Rig::new(Answer::Retry)?, Rig::new(Answer::Retry)?);
+        let (first, second) = (
+            MockProvider::new(Answer::Retry)?,
+            MockProvider::new(Answer::Retry)?,
+        );
         assert_eq!(first.register(None), Err(EINVAL));
         let registered = first.register(Some(&first));
         let same = second.register(Some(&first));
         let other = second.register(Some(&second));
         let any = provider::any();
-        // Before anything can fail: they must not stay in the table.
+        // Unregister before an assertion can fail, because the providers must not stay in the
+        // table.
         if registered.is_ok() {
             first.unregister();
         }
@@ -100,7 +110,7 @@ mod suite {
         }
         assert_eq!((registered, same, other), (Ok(()), Err(EEXIST), Ok(())));
         assert!(any);
-        // Its place is free again.
+        // The place in the table is free again.
         let again = second.register(Some(&first));
         assert_eq!(again, Ok(()));
         second.unregister();
@@ -108,289 +118,281 @@ mod suite {
     }
 
     #[test]
-    fn a_provider_must_be_whole_and_of_who_registers_it() -> Result {
+    fn registration_refuses_incomplete_and_foreign_providers() -> Result {
         let refused = [
-            Fault::Name,
-            Fault::Files,
-            Fault::Retry,
+            Fault::NoName,
+            Fault::NoFops,
+            Fault::NoRetry,
             Fault::NoFlags,
-            Fault::Flags,
-            Fault::Foreign,
-            Fault::ForeignFiles,
+            Fault::UnknownFlag,
+            Fault::AnyTaskWithMethods,
+            Fault::ForeignProvider,
+            Fault::ForeignFops,
             Fault::Ownerless,
-            Fault::Both,
+            Fault::ForeignBoth,
         ];
         for fault in refused {
-            let ret = Rig::new(Answer::Retry)?.register_with(fault);
+            let ret = MockProvider::new(Answer::Retry)?.register_with(fault);
             assert_eq!((fault as u32, ret), (fault as u32, Err(EINVAL)));
         }
-        assert_eq!(Rig::new(Answer::Retry)?.register_with(Fault::None), Ok(()));
+        assert_eq!(
+            MockProvider::new(Answer::Retry)?.register_with(Fault::None),
+            Ok(())
+        );
         Ok(())
     }
 
     #[test]
-    fn a_result_ends_it() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Result(3))?);
-        let (req, pointer) = request(&world, &rig)?;
+    fn a_result_ends_the_request() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Result(3))?;
         assert!(attempt(req).is_none());
-        assert_eq!(world.seen(), COMPLETED);
-        assert_eq!(rig.calls(), calls(1, 0, 1));
+        assert_eq!(fixture.seen(), COMPLETED);
+        assert_eq!(mock.calls(), calls(1, 0, 1));
         assert!(!pointer.kick());
         assert!(!pointer.complete(0, 0));
         Ok(())
     }
 
     #[test]
-    fn what_was_never_tried_has_no_destructor() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        let (req, _) = request(&world, &rig)?;
+    fn a_request_without_an_attempt_is_not_destructed() -> Result {
+        let (fixture, mock, req, _) = start(Answer::Retry)?;
         drop(req);
-        assert_eq!(world.seen(), CANCELLED);
-        assert_eq!(rig.calls(), calls(0, 0, 0));
+        assert_eq!(fixture.seen(), CANCELLED);
+        assert_eq!(mock.calls(), calls(0, 0, 0));
         Ok(())
     }
 
     #[test]
-    fn one_kick_runs_it_again() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        let (req, pointer) = request(&world, &rig)?;
+    fn one_kick_runs_the_request_again() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Retry)?;
         assert!(park(req));
         assert!(pointer.kick());
         assert!(!pointer.kick());
-        assert_eq!(world.seen().kicked, 1);
-        rig.answers(Answer::Result(0));
-        world.next().into_iter().for_each(|req| drop(attempt(req)));
-        assert_eq!(world.seen().completed, 1);
-        assert_eq!(rig.calls(), calls(2, 0, 1));
+        assert_eq!(fixture.seen().kicked, 1);
+        mock.set_answer(Answer::Result(0));
+        fixture
+            .next_kicked()
+            .into_iter()
+            .for_each(|req| drop(attempt(req)));
+        assert_eq!(fixture.seen().completed, 1);
+        assert_eq!(mock.calls(), calls(2, 0, 1));
         Ok(())
     }
 
     #[test]
-    fn a_kick_before_the_answer_keeps_it_from_parking() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        rig.does_early(Early::Kick);
-        let (req, pointer) = request(&world, &rig)?;
+    fn a_kick_before_the_answer_prevents_parking() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Retry)?;
+        mock.set_early_call(EarlyCall::Kick);
         let back = attempt(req).and_then(|req| req.park().err());
         assert!(back.is_some());
         assert!(!pointer.kick());
-        rig.does_early(Early::Nothing);
+        mock.set_early_call(EarlyCall::Nothing);
         let parked = back.map(park);
         assert_eq!(parked, Some(true));
         assert!(pointer.kick());
-        world.next().into_iter().for_each(end);
-        assert_eq!(rig.calls(), calls(2, 0, 1));
-        assert_eq!(rig.refused(), 0);
+        fixture.next_kicked().into_iter().for_each(complete);
+        assert_eq!(mock.calls(), calls(2, 0, 1));
+        assert_eq!(mock.refused(), 0);
         Ok(())
     }
 
     #[test]
-    fn one_completion_ends_it() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        let (req, pointer) = request(&world, &rig)?;
+    fn one_completion_ends_the_request() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Queued)?;
         assert!(attempt(req).is_none());
-        assert_eq!(world.seen(), Seen::default());
+        assert_eq!(fixture.seen(), Seen::default());
         assert!(!pointer.kick());
         assert!(pointer.complete(1, 2));
         assert!(!pointer.complete(1, 2));
-        assert_eq!(world.seen(), COMPLETED);
-        assert_eq!(rig.calls(), calls(1, 0, 1));
+        assert_eq!(fixture.seen(), COMPLETED);
+        assert_eq!(mock.calls(), calls(1, 0, 1));
         Ok(())
     }
 
     #[test]
-    fn a_completion_before_the_answer_ends_it() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.does_early(Early::Complete(5, 6));
-        let (req, pointer) = request(&world, &rig)?;
+    fn a_completion_before_the_answer_ends_the_request() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Queued)?;
+        mock.set_early_call(EarlyCall::Complete(5, 6));
         assert!(attempt(req).is_none());
-        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(fixture.seen(), COMPLETED);
         assert!(!pointer.complete(1, 2));
-        assert_eq!(rig.calls(), calls(1, 0, 1));
+        assert_eq!(mock.calls(), calls(1, 0, 1));
         Ok(())
     }
 
     #[test]
     fn a_completion_before_the_answer_has_both_results() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.does_early(Early::Complete(5, 6));
-        let (req, _) = request(&world, &rig)?;
-        let provided = req.view().provider.as_ref().map(Provided::again);
+        let (_fixture, mock, req, _) = start(Answer::Queued)?;
+        mock.set_early_call(EarlyCall::Complete(5, 6));
+        let provider = req.shared().provider.as_ref().map(Clone::clone);
         assert!(attempt(req).is_none());
-        assert_eq!(provided.map(|p| p.res2()), Some(6));
+        assert_eq!(provider.map(|p| p.res2()), Some(6));
         Ok(())
     }
 
     #[test]
-    fn a_promise_is_no_result_of_a_completion() -> Result {
-        for res in provider::rig::PROMISES {
-            let rig = Rig::new(Answer::Queued)?;
-            rig.does_early(Early::Complete(res, 0));
-            assert_eq!(rig.read(false)?, EIO.to_errno() as isize);
-            assert_eq!(rig.refused(), 0);
+    fn a_completion_with_a_promise_gives_eio() -> Result {
+        for res in PROMISES {
+            let mock = MockProvider::new(Answer::Queued)?;
+            mock.set_early_call(EarlyCall::Complete(res, 0));
+            assert_eq!(mock.read(false)?, EIO.to_errno() as isize);
+            assert_eq!(mock.refused(), 0);
         }
         Ok(())
     }
 
     #[test]
-    fn no_result_is_more_than_was_asked_for() -> Result {
+    fn a_result_is_limited_to_the_bytes_asked_for() -> Result {
         let most = NBYTES as isize;
         for (res, told) in [(most, most), (most + 1, most), (isize::MAX, most)] {
-            let rig = Rig::new(Answer::Result(res))?;
-            assert_eq!(rig.read(false)?, told);
-            rig.answers(Answer::Queued);
-            rig.does_early(Early::Complete(res as i64, 0));
-            assert_eq!(rig.read(false)?, told);
+            let mock = MockProvider::new(Answer::Result(res))?;
+            assert_eq!(mock.read(false)?, told);
+            mock.set_answer(Answer::Queued);
+            mock.set_early_call(EarlyCall::Complete(res as i64, 0));
+            assert_eq!(mock.read(false)?, told);
         }
         Ok(())
     }
 
     #[test]
-    fn a_completion_counts_more_than_the_answer() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Result(1))?);
-        rig.does_early(Early::Complete(5, 6));
-        let (req, _) = request(&world, &rig)?;
+    fn a_completion_overrides_a_result() -> Result {
+        let (fixture, mock, req, _) = start(Answer::Result(1))?;
+        mock.set_early_call(EarlyCall::Complete(5, 6));
         assert!(attempt(req).is_none());
-        assert_eq!(world.seen(), COMPLETED);
-        assert_eq!(rig.calls(), calls(1, 0, 1));
+        assert_eq!(fixture.seen(), COMPLETED);
+        assert_eq!(mock.calls(), calls(1, 0, 1));
         Ok(())
     }
 
     #[test]
-    fn cancel_of_what_waits_takes_the_promise_back() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        let (req, pointer) = request(&world, &rig)?;
+    fn cancel_of_a_parked_request_takes_the_promise_back() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Retry)?;
         assert!(park(req));
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(world.seen(), CANCELLED);
-        assert_eq!(rig.calls(), calls(1, 1, 1));
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(fixture.seen(), CANCELLED);
+        assert_eq!(mock.calls(), calls(1, 1, 1));
         assert!(!pointer.kick());
         Ok(())
     }
 
     #[test]
-    fn cancel_of_what_waits_ends_it_even_if_it_is_kept() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        rig.keeps();
-        let (req, pointer) = request(&world, &rig)?;
+    fn cancel_ends_a_parked_request_that_the_provider_keeps() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Retry)?;
+        mock.refuse_cancel();
         assert!(park(req));
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(world.seen(), CANCELLED);
-        assert_eq!(rig.calls(), calls(1, 1, 0));
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(fixture.seen(), CANCELLED);
+        assert_eq!(mock.calls(), calls(1, 1, 0));
         assert!(pointer.kick());
         assert!(!pointer.kick());
-        assert_eq!(rig.calls(), calls(1, 1, 1));
-        assert!(world.next().is_none());
+        assert_eq!(mock.calls(), calls(1, 1, 1));
+        assert!(fixture.next_kicked().is_none());
         Ok(())
     }
 
     #[test]
-    fn cancel_of_what_is_queued_gives_it_back() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        let (req, pointer) = request(&world, &rig)?;
+    fn cancel_ends_a_queued_request_that_is_given_back() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Queued)?;
         assert!(attempt(req).is_none());
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(world.seen(), CANCELLED);
-        assert_eq!(rig.calls(), calls(1, 1, 1));
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(fixture.seen(), CANCELLED);
+        assert_eq!(mock.calls(), calls(1, 1, 1));
         assert!(!pointer.complete(0, 0));
         Ok(())
     }
 
     #[test]
-    fn cancel_of_what_is_kept_changes_nothing() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.keeps();
-        let (req, pointer) = request(&world, &rig)?;
+    fn cancel_of_a_queued_request_that_is_kept_changes_nothing() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Queued)?;
+        mock.refuse_cancel();
         assert!(attempt(req).is_none());
-        assert_eq!(world.index.cancel(KEY), None);
-        assert_eq!(world.index.cancel(KEY), None);
-        assert_eq!(world.seen(), Seen::default());
+        assert_eq!(fixture.cancel_table.cancel(KEY), Err(EINVAL));
+        assert_eq!(fixture.cancel_table.cancel(KEY), Err(EINVAL));
+        assert_eq!(fixture.seen(), Seen::default());
         assert!(pointer.complete(1, 2));
-        assert_eq!(world.seen(), COMPLETED);
-        assert_eq!(rig.calls(), calls(1, 2, 1));
+        assert_eq!(fixture.seen(), COMPLETED);
+        assert_eq!(mock.calls(), calls(1, 2, 1));
         Ok(())
     }
 
     #[test]
-    fn without_cancel_what_waits_ends_and_is_still_owed_a_kick() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        rig.has_only_retry();
-        let (req, pointer) = request(&world, &rig)?;
+    fn without_a_cancel_method_a_parked_request_is_still_owed_a_kick() -> Result {
+        let (fixture, mock, req, pointer) =
+            start_with(Answer::Retry, MockProvider::has_only_retry)?;
         assert!(park(req));
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(world.seen(), CANCELLED);
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(fixture.seen(), CANCELLED);
         assert!(pointer.kick());
         assert!(!pointer.kick());
-        assert_eq!(rig.calls(), calls(1, 0, 0));
+        assert_eq!(mock.calls(), calls(1, 0, 0));
         Ok(())
     }
 
     #[test]
-    fn without_cancel_what_is_queued_goes_on() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.has_only_retry();
-        let (req, pointer) = request(&world, &rig)?;
+    fn without_a_cancel_method_a_queued_request_goes_on() -> Result {
+        let (fixture, mock, req, pointer) =
+            start_with(Answer::Queued, MockProvider::has_only_retry)?;
         assert!(attempt(req).is_none());
-        assert_eq!(world.index.cancel(KEY), None);
-        assert_eq!(world.seen(), Seen::default());
+        assert_eq!(fixture.cancel_table.cancel(KEY), Err(EINVAL));
+        assert_eq!(fixture.seen(), Seen::default());
         assert!(pointer.complete(1, 2));
-        assert_eq!(world.seen(), COMPLETED);
-        assert_eq!(rig.calls(), calls(1, 0, 0));
+        assert_eq!(fixture.seen(), COMPLETED);
+        assert_eq!(mock.calls(), calls(1, 0, 0));
         Ok(())
     }
 
     #[test]
-    fn cancel_may_complete_instead() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.during_cancel(KBox::new(
-            |it: Pointer| {
-                let _ = it.complete(1, 2);
+    fn the_cancel_method_may_complete_the_request() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Queued)?;
+        mock.during_cancel(KBox::new(
+            |pointer: Pointer| {
+                let _ = pointer.complete(1, 2);
             },
             GFP_KERNEL,
         )?);
-        let (req, pointer) = request(&world, &rig)?;
-        let provided = req.view().provider.as_ref().map(Provided::again);
+        let provider = req.shared().provider.as_ref().map(Clone::clone);
         assert!(attempt(req).is_none());
-        // And returns 0.
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(world.seen(), COMPLETED);
-        assert_eq!(provided.map(|p| p.res2()), Some(2));
-        assert_eq!(rig.calls(), calls(1, 1, 1));
+        // The cancel method completes the request and returns 0.
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(fixture.seen(), COMPLETED);
+        assert_eq!(provider.map(|p| p.res2()), Some(2));
+        assert_eq!(mock.calls(), calls(1, 1, 1));
         assert!(!pointer.complete(1, 2));
         Ok(())
     }
 
     #[test]
-    fn cancel_may_complete_a_read_instead() -> Result {
-        let rig = Rig::new(Answer::Queued)?;
-        rig.during_cancel(KBox::new(
-            |it: Pointer| {
-                let _ = it.complete(5, 0);
+    fn the_cancel_method_may_complete_a_read() -> Result {
+        let mock = MockProvider::new(Answer::Queued)?;
+        mock.during_cancel(KBox::new(
+            |pointer: Pointer| {
+                let _ = pointer.complete(5, 0);
             },
             GFP_KERNEL,
         )?);
-        assert_eq!(rig.read(true)?, 5);
-        assert_eq!(rig.calls(), calls(1, 1, 1));
+        assert_eq!(mock.read(true)?, 5);
+        assert_eq!(mock.calls(), calls(1, 1, 1));
         Ok(())
     }
 
     #[test]
-    fn a_kick_during_cancel_is_the_end_of_the_promise() -> Result {
-        for keeps in [false, true] {
-            let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-            if keeps {
-                rig.keeps();
+    fn a_kick_during_the_cancel_method_ends_the_promise() -> Result {
+        for refuses in [false, true] {
+            let (fixture, mock) = (Fixture::new()?, MockProvider::new(Answer::Retry)?);
+            if refuses {
+                mock.refuse_cancel();
             }
-            rig.during_cancel(KBox::new(
-                |it: Pointer| {
-                    let _ = it.kick();
+            mock.during_cancel(KBox::new(
+                |pointer: Pointer| {
+                    let _ = pointer.kick();
                 },
                 GFP_KERNEL,
             )?);
-            let (req, pointer) = request(&world, &rig)?;
+            let (req, pointer) = request(&fixture, &mock)?;
             assert!(park(req));
-            assert_eq!(world.index.cancel(KEY), Some(true));
-            assert_eq!(world.seen(), CANCELLED);
-            assert_eq!(rig.calls(), calls(1, 1, 1));
+            assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+            assert_eq!(fixture.seen(), CANCELLED);
+            assert_eq!(mock.calls(), calls(1, 1, 1));
             assert!(!pointer.kick());
         }
         Ok(())
@@ -398,158 +400,160 @@ mod suite {
 
     #[test]
     fn unregistering_waits_for_the_last_request() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.register(Some(&rig))?;
-        let (req, pointer) = request(&world, &rig)?;
+        let (fixture, mock) = (Fixture::new()?, MockProvider::new(Answer::Queued)?);
+        mock.register(Some(&mock))?;
+        let (req, pointer) = request(&fixture, &mock)?;
         let none_left = attempt(req).is_none();
-        let early = rig.unregister_during(|| {
+        let early = mock.unregister_during(|| {
             let _ = pointer.complete(1, 2);
         });
         assert_eq!((none_left, early), (true, Ok(false)));
-        assert_eq!(world.seen(), COMPLETED);
-        assert_eq!(rig.calls(), calls(1, 0, 1));
+        assert_eq!(fixture.seen(), COMPLETED);
+        assert_eq!(mock.calls(), calls(1, 0, 1));
         Ok(())
     }
 
     #[test]
-    fn the_end_of_a_context_asks_for_what_is_queued() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        let (req, _) = request(&world, &rig)?;
+    fn the_end_of_a_context_cancels_queued_requests() -> Result {
+        let (fixture, mock, req, _) = start(Answer::Queued)?;
         assert!(attempt(req).is_none());
-        world.index.close();
-        assert_eq!(world.seen(), CANCELLED);
-        assert_eq!(rig.calls(), calls(1, 1, 1));
-        // Who queues afterwards is asked at once.
-        let (late, _) = request(&world, &rig)?;
+        fixture.cancel_table.close();
+        assert_eq!(fixture.seen(), CANCELLED);
+        assert_eq!(mock.calls(), calls(1, 1, 1));
+        // A request that is queued after the end of the context is cancelled at once.
+        let (late, _) = request(&fixture, &mock)?;
         assert!(attempt(late).is_none());
-        assert_eq!(world.seen().cancelled, 2);
-        assert_eq!(rig.calls(), calls(2, 2, 2));
+        assert_eq!(fixture.seen().cancelled, 2);
+        assert_eq!(mock.calls(), calls(2, 2, 2));
         Ok(())
     }
 
     #[test]
-    fn a_cancel_during_retry_that_is_refused_can_be_repeated() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        rig.keeps();
-        let (req, pointer) = request(&world, &rig)?;
+    fn a_refused_cancel_during_an_attempt_can_be_repeated() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Retry)?;
+        mock.refuse_cancel();
         assert!(park(req));
         assert!(pointer.kick());
-        rig.answers(Answer::Queued);
-        let again = world.next();
+        mock.set_answer(Answer::Queued);
+        let again = fixture.next_kicked();
         assert!(again.is_some());
-        // It runs: this is remembered.
-        assert_eq!(world.index.cancel(KEY), Some(false));
-        assert_eq!(rig.calls(), calls(1, 0, 0));
+        // The request runs, so the run sees the cancel.
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(false));
+        assert_eq!(mock.calls(), calls(1, 0, 0));
         again.into_iter().for_each(|req| drop(attempt(req)));
-        assert_eq!(rig.calls(), calls(2, 1, 0));
-        assert_eq!(world.index.cancel(KEY), None);
-        assert_eq!(rig.calls(), calls(2, 2, 0));
-        rig.lets_go();
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(world.seen().cancelled, 1);
-        assert_eq!(rig.calls(), calls(2, 3, 1));
+        assert_eq!(mock.calls(), calls(2, 1, 0));
+        assert_eq!(fixture.cancel_table.cancel(KEY), Err(EINVAL));
+        assert_eq!(mock.calls(), calls(2, 2, 0));
+        mock.accept_cancel();
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(fixture.seen().cancelled, 1);
+        assert_eq!(mock.calls(), calls(2, 3, 1));
         Ok(())
     }
 
     #[test]
-    fn a_context_that_ends_during_a_refusal_asks_again() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Queued)?);
-        rig.keeps();
-        let (req, pointer) = request(&world, &rig)?;
+    fn a_context_that_ends_during_a_refusal_cancels_again() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Queued)?;
+        mock.refuse_cancel();
         assert!(attempt(req).is_none());
-        let closing = world.clone();
-        rig.during_cancel(KBox::new(move |_| closing.index.close(), GFP_KERNEL)?);
-        assert_eq!(world.index.cancel(KEY), None);
-        // By who cancelled, and for the context.
-        assert_eq!(rig.calls(), calls(1, 2, 0));
+        let closing = fixture.clone();
+        mock.during_cancel(KBox::new(
+            move |_| closing.cancel_table.close(),
+            GFP_KERNEL,
+        )?);
+        assert_eq!(fixture.cancel_table.cancel(KEY), Err(EINVAL));
+        // The provider was asked once for the canceller and once for the context.
+        assert_eq!(mock.calls(), calls(1, 2, 0));
         assert!(pointer.complete(1, 2));
-        assert_eq!(world.seen(), COMPLETED);
+        assert_eq!(fixture.seen(), COMPLETED);
         Ok(())
     }
 
     #[test]
-    fn what_is_given_back_keeps_what_earlier_attempts_moved() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        rig.moves(3);
-        let (req, pointer) = request(&world, &rig)?;
+    fn a_request_given_back_keeps_the_bytes_of_earlier_attempts() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Retry)?;
+        mock.set_moves(3);
         assert!(park(req));
         assert!(pointer.kick());
-        rig.answers(Answer::Queued);
-        rig.moves(5);
-        let again = world.next();
-        let provided = again.as_ref().and_then(|req| req.view().provider.as_ref());
-        let provided = provided.map(Provided::again);
+        mock.set_answer(Answer::Queued);
+        mock.set_moves(5);
+        let again = fixture.next_kicked();
+        let provider = again
+            .as_ref()
+            .and_then(|req| req.shared().provider.as_ref());
+        let provider = provider.map(Clone::clone);
         again.into_iter().for_each(|req| drop(attempt(req)));
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(provided.map(|p| (p.done(), p.pos())), Some((3, 3)));
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(provider.map(|p| (p.done(), p.pos())), Some((3, 3)));
         Ok(())
     }
 
     #[test]
-    fn what_waits_keeps_what_all_attempts_moved() -> Result {
-        let (world, rig) = (World::new()?, Rig::new(Answer::Retry)?);
-        rig.moves(3);
-        let (req, pointer) = request(&world, &rig)?;
+    fn a_parked_request_keeps_the_bytes_of_all_attempts() -> Result {
+        let (fixture, mock, req, pointer) = start(Answer::Retry)?;
+        mock.set_moves(3);
         assert!(park(req));
         assert!(pointer.kick());
-        rig.moves(5);
-        let again = world.next();
-        let provided = again.as_ref().and_then(|req| req.view().provider.as_ref());
-        let provided = provided.map(Provided::again);
+        mock.set_moves(5);
+        let again = fixture.next_kicked();
+        let provider = again
+            .as_ref()
+            .and_then(|req| req.shared().provider.as_ref());
+        let provider = provider.map(Clone::clone);
         assert_eq!(again.map(park), Some(true));
-        assert_eq!(world.index.cancel(KEY), Some(true));
-        assert_eq!(provided.map(|p| (p.done(), p.pos())), Some((8, 8)));
+        assert_eq!(fixture.cancel_table.cancel(KEY), Ok(true));
+        assert_eq!(provider.map(|p| (p.done(), p.pos())), Some((8, 8)));
         Ok(())
     }
 
     #[test]
-    fn read_gets_the_result() -> Result {
-        let rig = Rig::new(Answer::Result(3))?;
-        assert_eq!(rig.read(false)?, 3);
-        assert_eq!(rig.calls(), calls(1, 0, 1));
+    fn read_returns_the_result() -> Result {
+        let mock = MockProvider::new(Answer::Result(3))?;
+        assert_eq!(mock.read(false)?, 3);
+        assert_eq!(mock.calls(), calls(1, 0, 1));
         Ok(())
     }
 
     #[test]
-    fn read_gets_bytes_rather_than_the_error_after_them() -> Result {
-        let rig = Rig::new(Answer::Result(EFAULT.to_errno() as isize))?;
-        rig.moves(3);
-        assert_eq!(rig.read(false)?, 3);
+    fn read_returns_bytes_before_an_error() -> Result {
+        let mock = MockProvider::new(Answer::Result(EFAULT.to_errno() as isize))?;
+        mock.set_moves(3);
+        assert_eq!(mock.read(false)?, 3);
         Ok(())
     }
 
     #[test]
-    fn read_gets_what_it_was_completed_with_before_the_answer() -> Result {
+    fn read_returns_a_completion_before_the_answer() -> Result {
         for answer in [Answer::Queued, Answer::Retry, Answer::Result(1)] {
-            let rig = Rig::new(answer)?;
-            // They were taken, and it failed.
-            rig.moves(3);
-            rig.does_early(Early::Complete(i64::from(EIO.to_errno()), 0));
-            assert_eq!(rig.read(false)?, EIO.to_errno() as isize);
-            assert_eq!(rig.calls(), calls(1, 0, 1));
+            let mock = MockProvider::new(answer)?;
+            // The bytes were taken, but the completion reports an error.
+            mock.set_moves(3);
+            mock.set_early_call(EarlyCall::Complete(i64::from(EIO.to_errno()), 0));
+            assert_eq!(mock.read(false)?, EIO.to_errno() as isize);
+            assert_eq!(mock.calls(), calls(1, 0, 1));
         }
         Ok(())
     }
 
     #[test]
-    fn read_that_may_not_wait_asks_for_what_is_queued() -> Result {
-        let rig = Rig::new(Answer::Queued)?;
-        rig.moves(3);
-        assert_eq!(rig.read(true)?, EAGAIN.to_errno() as isize);
-        assert_eq!(rig.calls(), calls(1, 1, 1));
+    fn nowait_read_cancels_a_queued_request() -> Result {
+        let mock = MockProvider::new(Answer::Queued)?;
+        mock.set_moves(3);
+        assert_eq!(mock.read(true)?, EAGAIN.to_errno() as isize);
+        assert_eq!(mock.calls(), calls(1, 1, 1));
         Ok(())
     }
 
     #[test]
-    fn read_that_may_not_wait_for_a_kick() -> Result {
-        let rig = Rig::new(Answer::Retry)?;
-        assert_eq!(rig.read(true)?, EAGAIN.to_errno() as isize);
-        assert_eq!(rig.calls(), calls(1, 1, 1));
+    fn nowait_read_does_not_wait_for_a_kick() -> Result {
+        let mock = MockProvider::new(Answer::Retry)?;
+        assert_eq!(mock.read(true)?, EAGAIN.to_errno() as isize);
+        assert_eq!(mock.calls(), calls(1, 1, 1));
         Ok(())
     }
 
     #[test]
-    fn no_event_says_restart() {
+    fn restart_errors_become_eintr() {
         for errno in [512, 513, 514, 516] {
             assert_eq!(errno::of_event(-errno), errno::EINTR);
         }

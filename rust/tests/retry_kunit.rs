@@ -1,30 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suite `kaio_retry`: requests of a mock operation, and who may end them.
+//! Suite `kaio_retry`: requests of a mock operation, and the ways in which they end.
 
 use kernel::prelude::*;
 
 #[kunit_tests(kaio_retry)]
 pub(super) mod suite {
-    use crate::sys::{
-        file::File,
-        lists::{
-            Index,
-            Next,
-            Order,
-            RunList, //
-        },
-        provider::Provided,
-        queue::Owned,
+    use crate::{
+        provider::iocb::ProviderRef,
         request::{
-            Active,
-            Blank,
-            Pool,
-            Prepared,
-            Queued,
-            Request,
-            Shelf,
-            Stranger, //
+            cancel_table::CancelTable,
+            light::Light,
+            order::OrderQueues,
+            pool::{
+                FreeRequest,
+                Pool,
+                RequestCache, //
+            },
+            queued::QueuedRequest,
+            run_list::{
+                Next,
+                RunList, //
+            },
+            token::{
+                Active,
+                Prepared,
+                TestDriver, //
+            },
+            Request, //
+        },
+        sys::{
+            errno,
+            file::File,
+            queue::{
+                Kworker,
+                Owned, //
+            },
         },
     };
     use kernel::{
@@ -39,7 +50,7 @@ pub(super) mod suite {
         workqueue::Queue,
     };
 
-    /// What happened.
+    /// How often each event happened.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub(in crate::tests) struct Seen {
         pub(in crate::tests) kicked: u32,
@@ -48,12 +59,26 @@ pub(super) mod suite {
         pub(in crate::tests) cancelled: u32,
     }
 
+    /// One request was completed.
+    pub(in crate::tests) const COMPLETED: Seen = Seen {
+        kicked: 0,
+        retried: 0,
+        completed: 1,
+        cancelled: 0,
+    };
+    /// One request was cancelled.
+    pub(in crate::tests) const CANCELLED: Seen = Seen {
+        completed: 0,
+        cancelled: 1,
+        ..COMPLETED
+    };
+
     #[pin_data]
-    pub(in crate::tests) struct World {
+    pub(in crate::tests) struct Fixture {
         #[pin]
-        pub(in crate::tests) index: Index<Mock>,
+        pub(in crate::tests) cancel_table: CancelTable<Mock>,
         #[pin]
-        order: Order<Mock>,
+        order: OrderQueues<Mock>,
         #[pin]
         run_list: RunList<Mock>,
         #[pin]
@@ -65,16 +90,15 @@ pub(super) mod suite {
         cancelled: Atomic<u32>,
     }
 
-    impl World {
+    impl Fixture {
         pub(in crate::tests) fn new() -> Result<Arc<Self>> {
-            let index = Index::new(8)?;
-            let order = Order::new(8)?;
+            let cancel_table = CancelTable::new(8)?;
             let pool = Pool::new(1)?;
             let workers = Owned::new(c"kaio-kunit", 0, 1)?;
             Arc::pin_init(
                 pin_init!(Self {
-                    index <- index,
-                    order <- order,
+                    cancel_table <- cancel_table,
+                    order <- OrderQueues::new(),
                     run_list <- RunList::new(),
                     pool <- pool,
                     workers,
@@ -88,25 +112,58 @@ pub(super) mod suite {
         }
 
         fn request(this: &Arc<Self>, key: u64) -> Result<Active<Mock>> {
-            Self::provided(this, key, None)
+            Self::request_with_provider(this, key, None)
         }
 
-        /// One that another module drives.
-        pub(in crate::tests) fn provided(
+        /// Returns a fixture with one request, and a driver that refers to the request.
+        fn with_request(key: u64) -> Result<(Arc<Self>, Active<Mock>, TestDriver<Mock>)> {
+            let this = Self::new()?;
+            let active = Self::request(&this, key)?;
+            let driver = TestDriver::of(&active);
+            Ok((this, active, driver))
+        }
+
+        fn light(this: &Arc<Self>) -> Result<Light<Mock>> {
+            Ok(Light::tried(
+                FreeRequest::new()?,
+                &File::none(),
+                this.clone(),
+            ))
+        }
+
+        /// Returns a full request that was a light one before.
+        fn upgraded(this: &Arc<Self>, key: u64) -> Result<Active<Mock>> {
+            Ok(Self::light(this)?.upgrade(key, |fixture| Self::parts(&fixture, None)))
+        }
+
+        fn parts(
             this: &Arc<Self>,
-            key: u64,
-            provider: Option<Provided>,
-        ) -> Result<Active<Mock>> {
+            provider: Option<ProviderRef<Mock>>,
+        ) -> (Shared, impl Init<Mock>) {
+            let shared = Shared {
+                fixture: this.clone(),
+                provider,
+            };
+            let fixture = this.clone();
             let mock = init!(Mock {
                 file: File::none(),
-                world: this.clone(),
-                provider,
+                fixture,
             });
-            let blank = match this.pool.take(&mut Shelf::new(), 1) {
-                Some(blank) => blank,
-                None => Blank::new()?,
+            (shared, mock)
+        }
+
+        /// Returns a request that a provider drives, if there is one.
+        pub(in crate::tests) fn request_with_provider(
+            this: &Arc<Self>,
+            key: u64,
+            provider: Option<ProviderRef<Mock>>,
+        ) -> Result<Active<Mock>> {
+            let (shared, mock) = Self::parts(this, provider);
+            let free = match this.pool.take(&mut RequestCache::new(), 1) {
+                Some(free) => free,
+                None => FreeRequest::new()?,
             };
-            Ok(Prepared::new(key, blank, mock).start())
+            Ok(Prepared::new(key, free, shared, mock).start())
         }
 
         pub(in crate::tests) fn seen(&self) -> Seen {
@@ -119,69 +176,81 @@ pub(super) mod suite {
             }
         }
 
-        /// The kick handler: the token of who is first on the run list.
-        pub(in crate::tests) fn next(&self) -> Option<Active<Mock>> {
-            self.run_list.pop(Next::Run).and_then(Queued::claim)
+        /// Returns the first request on the run list, as the kick handler does.
+        pub(in crate::tests) fn next_kicked(&self) -> Option<Active<Mock>> {
+            self.run_list.pop(Next::Run).and_then(QueuedRequest::claim)
         }
     }
 
     pub(in crate::tests) struct Mock {
         file: File,
-        world: Arc<World>,
-        pub(in crate::tests) provider: Option<Provided>,
+        fixture: Arc<Fixture>,
     }
 
-    pub(in crate::tests) fn end(active: Active<Mock>) {
-        active.view().world.completed.add(1u32, Relaxed);
+    pub(in crate::tests) struct Shared {
+        fixture: Arc<Fixture>,
+        pub(in crate::tests) provider: Option<ProviderRef<Mock>>,
+    }
+
+    pub(in crate::tests) fn complete(active: Active<Mock>) {
+        active.view().fixture.completed.add(1u32, Relaxed);
         finish(active);
     }
 
     fn finish(active: Active<Mock>) {
-        if let Some(provider) = &active.view().provider {
+        if let Some(provider) = &active.shared().provider {
             provider.end();
         }
         active.finish();
     }
 
-    impl Request for Mock {
+    // SAFETY: the lists are fields of the fixture, to which the same `Arc` leads as long as the
+    // request lives; no code replaces the `Arc` or the file.
+    unsafe impl Request for Mock {
+        type Shared = Shared;
+
         fn cancelled(active: Active<Self>) {
-            active.view().world.cancelled.add(1u32, Relaxed);
+            active.view().fixture.cancelled.add(1u32, Relaxed);
             finish(active);
         }
 
         fn driver_done(active: Active<Self>, _ret: isize) {
-            end(active);
+            complete(active);
         }
 
-        fn kicked(queued: Queued<Self>) {
-            queued.view().world.kicked.add(1u32, Relaxed);
+        type Light = Arc<Fixture>;
+
+        fn light_done(light: Light<Self>, ret: isize) {
+            let (fixture, _memory) = light.finish();
+            match ret as i64 {
+                errno::ECANCELED => fixture.cancelled.add(1u32, Relaxed),
+                _ => fixture.completed.add(1u32, Relaxed),
+            };
+        }
+
+        fn kicked(queued: QueuedRequest<Self>) {
+            queued.view().fixture.kicked.add(1u32, Relaxed);
             if queued.in_order() {
                 queued.enqueue();
                 return;
             }
-            let world = queued.view().world.clone();
-            let _ = world.run_list.push(queued, Next::Run);
+            let fixture = queued.view().fixture.clone();
+            let _ = fixture.run_list.push(queued, Next::Run);
         }
 
-        fn retry(active: Active<Self>) {
-            active.view().world.retried.add(1u32, Relaxed);
+        fn retry(active: Active<Self>, _kworker: Kworker) {
+            active.view().fixture.retried.add(1u32, Relaxed);
             if !active.is_cancelled() {
-                end(active);
+                complete(active);
             }
         }
 
-        type Home = Arc<World>;
-
-        fn home(&self) -> Arc<World> {
-            self.world.clone()
+        fn pool(shared: &Shared) -> &Pool<Self> {
+            &shared.fixture.pool
         }
 
-        fn pool(home: &Arc<World>) -> &Pool<Self> {
-            &home.pool
-        }
-
-        fn cancel_elsewhere(&self) -> Option<bool> {
-            match &self.provider {
+        fn cancel_elsewhere(shared: &Shared) -> Option<bool> {
+            match &shared.provider {
                 Some(provider) => provider.cancel(),
                 None => Some(false),
             }
@@ -191,237 +260,285 @@ pub(super) mod suite {
             &self.file
         }
 
-        fn index(&self) -> &Index<Self> {
-            &self.world.index
+        fn file_mut(&mut self) -> &mut File {
+            &mut self.file
         }
 
-        fn order(&self) -> &Order<Self> {
-            &self.world.order
+        fn cancel_table(shared: &Shared) -> &CancelTable<Self> {
+            &shared.fixture.cancel_table
         }
 
-        fn run_list(&self) -> &RunList<Self> {
-            &self.world.run_list
+        fn order(&self) -> &OrderQueues<Self> {
+            &self.fixture.order
         }
 
-        fn workers(&self) -> &Queue {
-            self.world.workers.queue()
+        fn run_list(shared: &Shared) -> &RunList<Self> {
+            &shared.fixture.run_list
+        }
+
+        fn workers(shared: &Shared) -> &Queue {
+            shared.fixture.workers.queue()
         }
     }
 
     #[test]
-    fn a_token_that_is_dropped_cancels() -> Result {
-        let world = World::new()?;
-        drop(World::request(&world, 1)?);
-        let want = Seen {
-            cancelled: 1,
-            ..Seen::default()
-        };
-        assert_eq!(world.seen(), want);
+    fn dropping_a_token_cancels_the_request() -> Result {
+        let fixture = Fixture::new()?;
+        drop(Fixture::request(&fixture, 1)?);
+        assert_eq!(fixture.seen(), CANCELLED);
         Ok(())
     }
 
     #[test]
     fn a_kick_before_the_request_parks_is_not_lost() -> Result {
-        let world = World::new()?;
-        let active = World::request(&world, 1)?;
-        Stranger::of(&active).kick();
+        let fixture = Fixture::new()?;
+        let active = Fixture::request(&fixture, 1)?;
+        TestDriver::of(&active).kick();
         let back = active.park().err();
         assert!(back.is_some());
-        assert_eq!(world.seen().kicked, 0);
-        back.into_iter().for_each(end);
-        assert_eq!(world.seen().completed, 1);
+        assert_eq!(fixture.seen().kicked, 0);
+        back.into_iter().for_each(complete);
+        assert_eq!(fixture.seen().completed, 1);
         Ok(())
     }
 
     #[test]
     fn a_kick_of_a_parked_request_runs_it_once() -> Result {
-        let world = World::new()?;
-        let active = World::request(&world, 1)?;
-        let stranger = Stranger::of(&active);
+        let (fixture, active, driver) = Fixture::with_request(1)?;
         assert!(active.park().is_ok());
-        stranger.kick();
-        stranger.kick();
-        assert_eq!(world.seen().kicked, 1);
-        let active = world.next();
+        driver.kick();
+        driver.kick();
+        assert_eq!(fixture.seen().kicked, 1);
+        let active = fixture.next_kicked();
         assert!(active.is_some());
-        assert!(world.next().is_none());
-        // During the run: it must not park now, but once it has seen it, it may.
-        stranger.kick();
+        assert!(fixture.next_kicked().is_none());
+        // The kick comes during the run: the request must not park once, and may park then.
+        driver.kick();
         let active = active.and_then(|active| active.park().err());
         assert!(active.is_some());
         let parked = active.map(|active| active.park().is_ok());
         assert_eq!(parked, Some(true));
-        stranger.kick();
-        world.next().into_iter().for_each(end);
-        // After its end.
-        stranger.kick();
-        assert!(world.next().is_none());
-        let want = Seen {
-            kicked: 2,
-            completed: 1,
-            ..Seen::default()
-        };
-        assert_eq!(world.seen(), want);
+        driver.kick();
+        fixture.next_kicked().into_iter().for_each(complete);
+        // A kick after the end does nothing.
+        driver.kick();
+        assert!(fixture.next_kicked().is_none());
+        assert_eq!(
+            fixture.seen(),
+            Seen {
+                kicked: 2,
+                ..COMPLETED
+            }
+        );
         Ok(())
     }
 
     #[test]
     fn cancel_ends_a_parked_request_at_once() -> Result {
-        let world = World::new()?;
-        let active = World::request(&world, 7)?;
-        let stranger = Stranger::of(&active);
+        let (fixture, active, driver) = Fixture::with_request(7)?;
         assert!(active.park().is_ok());
-        assert_eq!(world.index.cancel(8), None);
-        assert_eq!(world.index.cancel(7), Some(true));
-        assert_eq!(world.cancelled.load(Relaxed), 1);
-        assert_eq!(world.index.cancel(7), None);
-        stranger.kick();
-        assert!(world.next().is_none());
-        let want = Seen {
-            cancelled: 1,
-            ..Seen::default()
-        };
-        assert_eq!(world.seen(), want);
+        assert_eq!(fixture.cancel_table.cancel(8), Err(EINVAL));
+        assert_eq!(fixture.cancel_table.cancel(7), Ok(true));
+        assert_eq!(fixture.cancelled.load(Relaxed), 1);
+        assert_eq!(fixture.cancel_table.cancel(7), Err(EINVAL));
+        driver.kick();
+        assert!(fixture.next_kicked().is_none());
+        assert_eq!(fixture.seen(), CANCELLED);
         Ok(())
     }
 
     #[test]
     fn cancel_ends_a_kicked_request_at_once() -> Result {
-        let world = World::new()?;
-        let active = World::request(&world, 7)?;
-        let stranger = Stranger::of(&active);
+        let (fixture, active, driver) = Fixture::with_request(7)?;
         assert!(active.park().is_ok());
-        stranger.kick();
-        assert_eq!(world.index.cancel(7), Some(true));
-        assert_eq!(world.cancelled.load(Relaxed), 1);
-        assert!(world.next().is_none());
+        driver.kick();
+        assert_eq!(fixture.cancel_table.cancel(7), Ok(true));
+        assert_eq!(fixture.cancelled.load(Relaxed), 1);
+        assert!(fixture.next_kicked().is_none());
         Ok(())
     }
 
     #[test]
     fn cancel_during_a_run_is_remembered() -> Result {
-        let world = World::new()?;
-        let mut active = World::request(&world, 7)?;
+        let fixture = Fixture::new()?;
+        let mut active = Fixture::request(&fixture, 7)?;
         assert!(active.list());
-        assert_eq!(world.index.cancel(7), Some(false));
-        assert_eq!(world.cancelled.load(Relaxed), 0);
+        assert_eq!(fixture.cancel_table.cancel(7), Ok(false));
+        assert_eq!(fixture.cancelled.load(Relaxed), 0);
         assert!(active.is_cancelled());
         let back = active.park().err();
         assert!(back.is_some());
         drop(back);
-        assert_eq!(world.seen().cancelled, 1);
+        assert_eq!(fixture.seen().cancelled, 1);
         Ok(())
     }
 
     #[test]
-    fn who_is_done_cannot_be_cancelled() -> Result {
-        let world = World::new()?;
-        let mut active = World::request(&world, 7)?;
+    fn a_withdrawn_request_cannot_be_cancelled() -> Result {
+        let fixture = Fixture::new()?;
+        let mut active = Fixture::request(&fixture, 7)?;
         assert!(active.list());
-        // As soon as its end is to be announced.
+        // A request is withdrawn before its event is posted.
         active.withdraw();
-        assert_eq!(world.index.cancel(7), None);
-        end(active);
-        let want = Seen {
-            completed: 1,
-            ..Seen::default()
-        };
-        assert_eq!(world.seen(), want);
+        assert_eq!(fixture.cancel_table.cancel(7), Err(EINVAL));
+        complete(active);
+        assert_eq!(fixture.seen(), COMPLETED);
         Ok(())
     }
 
     #[test]
-    fn a_driver_completes_what_is_cancelled_meanwhile() -> Result {
-        let world = World::new()?;
-        let mut active = World::request(&world, 7)?;
+    fn a_driver_completes_a_request_that_is_cancelled_meanwhile() -> Result {
+        let (fixture, mut active, driver) = Fixture::with_request(7)?;
         assert!(active.list());
-        let stranger = Stranger::of(&active);
-        stranger.give(active);
-        assert_eq!(world.index.cancel(7), Some(false));
-        assert_eq!(world.seen(), Seen::default());
-        stranger.kick();
-        stranger.complete(0);
-        let want = Seen {
-            completed: 1,
-            ..Seen::default()
-        };
-        assert_eq!(world.seen(), want);
+        driver.give(active);
+        assert_eq!(fixture.cancel_table.cancel(7), Ok(false));
+        assert_eq!(fixture.seen(), Seen::default());
+        driver.kick();
+        driver.complete(0);
+        assert_eq!(fixture.seen(), COMPLETED);
         Ok(())
     }
 
     #[test]
-    fn a_deferred_request_is_retried_once() -> Result {
-        let world = World::new()?;
-        let active = World::request(&world, 1)?;
-        let stranger = Stranger::of(&active);
-        active.defer();
-        stranger.kick();
-        let want = Seen {
-            retried: 1,
-            completed: 1,
-            ..Seen::default()
-        };
-        assert_eq!(world.seen(), want);
+    fn a_punted_request_is_retried_once() -> Result {
+        let (fixture, active, driver) = Fixture::with_request(1)?;
+        active.punt();
+        driver.kick();
+        assert_eq!(
+            fixture.seen(),
+            Seen {
+                retried: 1,
+                ..COMPLETED
+            }
+        );
         Ok(())
     }
 
     #[test]
-    fn the_end_of_a_context_spares_what_was_pledged() -> Result {
-        let world = World::new()?;
-        let mut pledged = World::request(&world, 1)?;
-        pledged.pledge();
-        let stranger = Stranger::of(&pledged);
-        assert!(pledged.park().is_ok());
-        assert!(World::request(&world, 2)?.park().is_ok());
-        world.index.close();
-        assert_eq!(world.cancelled.load(Relaxed), 1);
-        // Nobody parks any more.
-        let late = World::request(&world, 3)?.park().err();
+    fn a_light_request_that_is_finished_leaves_its_memory() -> Result {
+        let fixture = Fixture::new()?;
+        let (back, memory) = Fixture::light(&fixture)?.finish();
+        assert!(Arc::ptr_eq(&fixture, &back));
+        assert!(memory.is_some());
+        assert_eq!(fixture.seen(), Seen::default());
+        Ok(())
+    }
+
+    #[test]
+    fn a_light_request_that_is_dropped_is_cancelled() -> Result {
+        let fixture = Fixture::new()?;
+        drop(Fixture::light(&fixture)?);
+        assert_eq!(fixture.seen(), CANCELLED);
+        Ok(())
+    }
+
+    #[test]
+    fn a_light_request_becomes_a_full_one_that_can_be_cancelled() -> Result {
+        let fixture = Fixture::new()?;
+        let active = Fixture::upgraded(&fixture, 7)?;
+        assert_eq!(active.key(), 7);
+        assert!(active.park().is_ok());
+        assert_eq!(fixture.cancel_table.cancel(7), Ok(true));
+        assert_eq!(fixture.seen(), CANCELLED);
+        Ok(())
+    }
+
+    #[test]
+    fn a_light_request_becomes_a_full_one_that_a_worker_runs() -> Result {
+        let fixture = Fixture::new()?;
+        let active = Fixture::upgraded(&fixture, 7)?;
+        active.punt();
+        assert_eq!(
+            fixture.seen(),
+            Seen {
+                retried: 1,
+                ..COMPLETED
+            }
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn a_queued_request_that_is_dropped_is_cancelled() -> Result {
+        let fixture = Fixture::new()?;
+        drop(Fixture::request(&fixture, 1)?.queue());
+        assert_eq!(
+            fixture.seen(),
+            Seen {
+                retried: 1,
+                ..CANCELLED
+            }
+        );
+        // A parked request is kicked under the lock of a wait queue, so its drop must not take it
+        // off there.
+        let active = Fixture::request(&fixture, 2)?;
+        let driver = TestDriver::of(&active);
+        assert!(active.park().is_ok());
+        driver.kick();
+        drop(fixture.run_list.pop(Next::Run));
+        assert_eq!(fixture.seen().cancelled, 2);
+        Ok(())
+    }
+
+    #[test]
+    fn the_end_of_a_context_spares_must_run_requests() -> Result {
+        let fixture = Fixture::new()?;
+        let mut must_run = Fixture::request(&fixture, 1)?;
+        must_run.set_must_run();
+        let driver = TestDriver::of(&must_run);
+        assert!(must_run.park().is_ok());
+        assert!(Fixture::request(&fixture, 2)?.park().is_ok());
+        fixture.cancel_table.close();
+        assert_eq!(fixture.cancelled.load(Relaxed), 1);
+        // No request parks any more.
+        let late = Fixture::request(&fixture, 3)?.park().err();
         assert!(late.as_ref().is_some_and(|late| late.is_cancelled()));
         drop(late);
-        stranger.kick();
-        world.next().into_iter().for_each(end);
-        let want = Seen {
-            kicked: 1,
-            completed: 1,
-            cancelled: 2,
-            ..Seen::default()
-        };
-        assert_eq!(world.seen(), want);
+        driver.kick();
+        fixture.next_kicked().into_iter().for_each(complete);
+        assert_eq!(
+            fixture.seen(),
+            Seen {
+                kicked: 1,
+                cancelled: 2,
+                ..COMPLETED
+            }
+        );
         Ok(())
     }
 
     #[test]
-    fn a_line_is_kept() -> Result {
-        let world = World::new()?;
-        let mut first = World::request(&world, 1)?;
-        let mut second = World::request(&world, 2)?;
-        let mut third = World::request(&world, 3)?;
-        let mut other = World::request(&world, 4)?;
-        assert!(!world.order.is_busy(64));
+    fn requests_with_one_order_key_keep_their_order() -> Result {
+        let fixture = Fixture::new()?;
+        let mut first = Fixture::request(&fixture, 1)?;
+        let mut second = Fixture::request(&fixture, 2)?;
+        let mut third = Fixture::request(&fixture, 3)?;
+        let mut other = Fixture::request(&fixture, 4)?;
+        assert!(!fixture.order.is_busy(64));
         assert!(first.join(64));
-        assert!(world.order.is_busy(64));
+        assert!(fixture.order.is_busy(64));
         assert!(!second.join(64));
         assert!(!third.join(64));
         assert!(other.join(65));
-        assert!(second.waits_in_line());
+        assert!(second.waits_for_turn());
         assert!(second.park().is_ok());
         assert!(third.park().is_ok());
-        // Who leaves from the middle changes nothing for the rest.
-        assert_eq!(world.index.cancel(2), Some(true));
-        assert_eq!(world.seen().retried, 0);
-        end(first);
-        // The third was kicked, and a worker ran it.
+        // A request that leaves from the middle of the queue does not change the order of the
+        // others.
+        assert_eq!(fixture.cancel_table.cancel(2), Ok(true));
+        assert_eq!(fixture.seen().retried, 0);
+        complete(first);
+        // The third request was kicked, and a worker ran it.
         let want = Seen {
             kicked: 1,
             retried: 1,
             completed: 2,
             cancelled: 1,
         };
-        assert_eq!(world.seen(), want);
-        assert!(!world.order.is_busy(64));
-        end(other);
-        assert!(!world.order.is_busy(65));
+        assert_eq!(fixture.seen(), want);
+        assert!(!fixture.order.is_busy(64));
+        complete(other);
+        assert!(!fixture.order.is_busy(65));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suite `kaio_ring`: arithmetic at every page boundary, and with heads that lie.
+//! Suite `kaio_ring`: arithmetic at every page boundary, and with hostile heads.
 
 use kernel::prelude::*;
 
@@ -14,20 +14,20 @@ mod suite {
             EVENT_SIZE,
             HEADER_SIZE, //
         },
-        sys::request::Cell,
+        sys::word::AtomicWord, //
     };
     use kernel::page::PAGE_SIZE;
 
-    /// The slots of a ring, as the ring uses them.
+    /// The counter of free slots and the slots of a ring, used as `ctx::ring` uses them.
     struct Slots {
-        free: Free<Cell>,
+        free: Free<AtomicWord>,
         slots: ring::Slots,
     }
 
     impl Slots {
         fn new(geometry: Geometry) -> Self {
             Self {
-                free: Free::new(Cell::of(geometry.capacity())),
+                free: Free::new(AtomicWord::of(geometry.capacity())),
                 slots: ring::Slots::new(geometry),
             }
         }
@@ -53,7 +53,7 @@ mod suite {
         }
     }
 
-    /// Heads and tails that user space may write, beside the honest ones.
+    /// Heads and tails that a hostile program may write.
     const HOSTILE: [u32; 6] = [
         0x7fff_ffff,
         0x8000_0000,
@@ -71,7 +71,7 @@ mod suite {
 
     #[test]
     fn size_at_page_boundaries() {
-        // A header and one empty slot: a page holds two requests less than events.
+        // A page has a header and one empty slot, so it holds two requests less than events.
         for pages in 1..=64u32 {
             let last = pages * PER_PAGE - 2;
             let (fits, next) = (geometry(last), geometry(last + 1));
@@ -91,7 +91,7 @@ mod suite {
     }
 
     #[test]
-    fn absurd_sizes() {
+    fn impossible_sizes_are_refused() {
         assert!(geometry(0).is_none());
         assert!(geometry(u32::MAX).is_none());
         assert!(geometry(0x1000_0000 / EVENT_SIZE as u32).is_none());
@@ -114,7 +114,7 @@ mod suite {
     }
 
     #[test]
-    fn places_go_round() {
+    fn places_wrap_around() {
         for requests in [1, 126, 127, 300] {
             let ok = geometry(requests).is_some_and(|g| {
                 let next = |p| g.advance(p, 1);
@@ -132,7 +132,8 @@ mod suite {
             let ok = geometry(requests).is_some_and(|g| {
                 (0..g.nr()).all(|head| {
                     let tail = g.advance(head, g.capacity());
-                    // As getevents does it: runs cover all that is used, each within a page.
+                    // Take events as getevents does: runs cover all used slots, each run within a
+                    // page.
                     let (mut at, mut left) = (head, g.capacity());
                     while left > 0 {
                         let run = g.run(at, tail, left, PAGE_SIZE);
@@ -155,14 +156,14 @@ mod suite {
     fn hostile_places_stay_in_the_ring() {
         for requests in [1, 127, 4000] {
             let ok = geometry(requests).is_some_and(|g| {
-                HOSTILE.iter().all(|&evil| {
-                    let end = g.offset(evil) + EVENT_SIZE;
+                HOSTILE.iter().all(|&head| {
+                    let end = g.offset(head) + EVENT_SIZE;
                     end <= g.pages() * PAGE_SIZE
-                        && g.clamp(evil) < g.nr()
-                        && g.advance(evil, u32::MAX) < g.nr()
-                        && g.used(evil, 0) < g.nr()
-                        && g.used(0, evil) < g.nr()
-                        && g.run(evil, 1, u32::MAX, PAGE_SIZE) <= PER_PAGE
+                        && g.clamp(head) < g.nr()
+                        && g.advance(head, u32::MAX) < g.nr()
+                        && g.used(head, 0) < g.nr()
+                        && g.used(0, head) < g.nr()
+                        && g.run(head, 1, u32::MAX, PAGE_SIZE) <= PER_PAGE
                 })
             });
             assert!(ok);
@@ -182,7 +183,7 @@ mod suite {
         assert_eq!(slots.reserve(1, || 0), 0);
         slots.unreserve(1);
         assert_eq!(slots.reserve(1, || 0), 1);
-        // Events in the ring hold their slots until user space says that it took them.
+        // Events in the ring keep their slots until user space says that it took them.
         for place in 0..g.capacity() {
             assert_eq!(slots.post(1, PAGE_SIZE), (place, 1));
         }
@@ -193,7 +194,7 @@ mod suite {
     }
 
     #[test]
-    fn as_many_slots_as_there_are() {
+    fn reserve_returns_as_many_slots_as_there_are() {
         let Some(g) = geometry(5) else {
             assert!(false);
             return;
@@ -204,8 +205,8 @@ mod suite {
         assert_eq!(slots.reserve(2, || 0), 0);
         slots.unreserve(g.capacity());
         assert_eq!(slots.reserve(g.capacity(), || 0), g.capacity());
-        post_all(&mut slots, g.capacity());
-        // Two were taken.
+        post_in_pieces(&mut slots, g.capacity());
+        // User space took two events.
         assert_eq!(slots.reserve(5, || 2), 2);
     }
 
@@ -213,8 +214,8 @@ mod suite {
         g.capacity()
     }
 
-    /// As the ring does it.
-    fn post_all(slots: &mut Slots, mut count: u32) {
+    /// Posts events in pieces, as `ctx::ring` does.
+    fn post_in_pieces(slots: &mut Slots, mut count: u32) {
         while count > 0 {
             count -= slots.post(count, PAGE_SIZE).1;
         }
@@ -229,7 +230,7 @@ mod suite {
         for together in [1, 2, 7, 100, g.capacity()] {
             let (mut slots, mut next) = (Slots::new(g), 0);
             for _ in 0..3 * g.nr() {
-                // User space takes them at once.
+                // User space takes the events at once.
                 assert_eq!(slots.reserve(together, || next), together);
                 let mut left = together;
                 while left > 0 {
@@ -253,20 +254,20 @@ mod suite {
             assert!(false);
             return;
         };
-        for evil in HOSTILE {
+        for head in HOSTILE {
             let mut slots = Slots::new(g);
             let half = g.capacity() / 2;
             for _ in 0..g.capacity() {
-                assert_eq!(slots.reserve(1, || evil), 1);
+                assert_eq!(slots.reserve(1, || head), 1);
             }
-            post_all(&mut slots, half);
-            // Those in flight keep their slots, whatever the head says.
+            post_in_pieces(&mut slots, half);
+            // Requests in flight keep their slots, whatever the head says.
             let mut more = 0;
-            while slots.reserve(1, || evil) == 1 {
+            while slots.reserve(1, || head) == 1 {
                 more += 1;
             }
             assert!(more <= half);
-            // And each of them still finds a place.
+            // Each of those requests still finds a place.
             for _ in 0..g.capacity() - half + more {
                 assert!(slots.post(1, PAGE_SIZE).0 < g.nr());
             }

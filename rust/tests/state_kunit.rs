@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suite `kaio_state`: every transition of a request.
+//! Suite `kaio_state`: every transition of a request's state.
 
 use kernel::prelude::*;
 
@@ -8,14 +8,15 @@ use kernel::prelude::*;
 mod suite {
     use crate::pure::state::{
         Cancel,
+        CancelScope,
         Kick,
-        Spare,
         State,
         Word, //
     };
     use core::cell::Cell;
 
-    /// A word for one thread, whose next exchange can be made to lose to somebody else's.
+    /// A word for one thread. Its next exchange can be made to fail, as if another thread had
+    /// stored the value of `rival` before.
     struct Plain {
         value: Cell<u32>,
         rival: Cell<Option<u32>>,
@@ -53,7 +54,7 @@ mod suite {
         state_with_rival(None)
     }
 
-    /// The word after a kick during the first run.
+    /// Returns the word after a kick during the first run.
     fn kicked() -> u32 {
         let word = Plain {
             value: Cell::new(0),
@@ -73,7 +74,7 @@ mod suite {
         assert!(!s.claim());
         assert!(!s.park());
         assert_eq!(s.kick(), Kick::Nothing);
-        assert_eq!(s.cancel(Spare::Away), Cancel::Nothing);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Nothing);
     }
 
     #[test]
@@ -122,7 +123,7 @@ mod suite {
     fn a_cancelled_request_never_parks() {
         let s = state();
         assert!(!s.is_cancelled());
-        assert_eq!(s.cancel(Spare::Away), Cancel::Remembered);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Remembered);
         assert!(s.is_cancelled());
         assert!(!s.park());
         assert!(!s.park());
@@ -136,74 +137,74 @@ mod suite {
     fn cancel_takes_a_parked_request_from_a_later_kick() {
         let s = state();
         assert!(s.park());
-        assert_eq!(s.cancel(Spare::Away), Cancel::Take);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Take);
         assert_eq!(s.kick(), Kick::Nothing);
-        assert_eq!(s.cancel(Spare::Away), Cancel::Nothing);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Nothing);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }
 
     #[test]
-    fn cancel_marks_what_a_kick_has_queued() {
+    fn cancel_marks_a_request_that_a_kick_queued() {
         let s = state();
         assert!(s.park());
         assert_eq!(s.kick(), Kick::Queue);
-        assert_eq!(s.cancel(Spare::Away), Cancel::Dequeue);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Dequeue);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }
 
     #[test]
-    fn cancel_leaves_alone_what_a_driver_has() {
+    fn cancel_by_a_task_spares_a_request_in_flight() {
         let s = state();
-        s.lend();
+        s.begin_issue();
         s.left();
-        assert_eq!(s.cancel(Spare::Away), Cancel::Nothing);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Nothing);
         s.give_back();
-        // Back before the call was over.
-        s.lend();
+        // The token comes back before the call is over.
+        s.begin_issue();
         s.give_back();
         s.left();
-        assert_eq!(s.cancel(Spare::Away), Cancel::Remembered);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Remembered);
     }
 
     #[test]
-    fn the_end_of_a_context_reaches_what_a_driver_has() {
+    fn the_end_of_a_context_marks_a_request_in_flight() {
         let s = state();
-        s.lend();
+        s.begin_issue();
         s.left();
-        assert_eq!(s.cancel(Spare::Pledged), Cancel::Remembered);
+        assert_eq!(s.cancel(CancelScope::Exit), Cancel::Remembered);
         s.give_back();
         assert!(s.is_cancelled());
     }
 
     #[test]
-    fn a_pledge_holds_until_it_is_taken_back() {
+    fn must_run_holds_until_it_is_cleared() {
         let s = state();
-        s.pledge();
+        s.set_must_run();
         s.queue();
-        assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
+        assert_eq!(s.cancel(CancelScope::Exit), Cancel::Nothing);
         assert!(!s.is_cancelled());
         assert!(s.claim());
-        assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
-        s.unpledge();
-        assert_eq!(s.cancel(Spare::Pledged), Cancel::Remembered);
+        assert_eq!(s.cancel(CancelScope::Exit), Cancel::Nothing);
+        s.clear_must_run();
+        assert_eq!(s.cancel(CancelScope::Exit), Cancel::Remembered);
         assert!(s.is_cancelled());
     }
 
     #[test]
-    fn a_pledge_holds_while_it_waits_for_its_turn() {
+    fn must_run_holds_while_the_request_waits_for_its_turn() {
         let s = state();
-        s.pledge();
+        s.set_must_run();
         assert!(s.park());
-        assert_eq!(s.cancel(Spare::Pledged), Cancel::Nothing);
-        assert_eq!(s.cancel(Spare::Away), Cancel::Take);
+        assert_eq!(s.cancel(CancelScope::Exit), Cancel::Nothing);
+        assert_eq!(s.cancel(CancelScope::User), Cancel::Take);
         assert!(s.claim());
         assert!(s.is_cancelled());
     }
 
     #[test]
-    fn a_kick_between_look_and_park_is_not_lost() {
+    fn a_kick_that_races_with_park_is_not_lost() {
         let s = state_with_rival(Some(kicked()));
         assert!(!s.park());
         assert!(s.park());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suite `kaio_uapi`: the contract as Rust sees it. Layouts and numbers come from the C header
-//! through bindgen; these tests hold the rules that the header must keep.
+//! Suite `kaio_uapi`: the user interface as Rust sees it. Layouts and numbers come from the C
+//! header through bindgen; these tests check the rules that the header must keep.
 
 use kernel::prelude::*;
 
@@ -56,7 +56,7 @@ mod suite {
 
     #[test]
     fn layouts_are_the_same_for_32_bit_callers() {
-        // 64-bit fields on 64-bit places, and no padding at the end.
+        // 64-bit fields have 64-bit places, and there is no padding at the end.
         for (_, size) in IOCTLS {
             assert_eq!(size % 8, 0);
         }
@@ -68,7 +68,7 @@ mod suite {
         assert_eq!(align_of::<Iocb>(), align_of::<u64>());
     }
 
-    /// Sizes of the fields of a struct, added up.
+    /// Returns the sum of the sizes of the fields of a struct.
     fn getevents_fields(g: &GetEvents) -> usize {
         size_of_val(&g.ctx_id)
             + size_of_val(&g.min_nr)
@@ -114,7 +114,8 @@ mod suite {
 
     #[test]
     fn the_ring_is_the_native_one() {
-        // Four words for both sides, four that describe: what libaio and fio read.
+        // Four words are shared with user space, and four describe the ring: libaio and fio read
+        // these.
         let words = [
             offset_of!(RingHeader, id),
             offset_of!(RingHeader, nr),
@@ -130,7 +131,7 @@ mod suite {
         }
         assert_eq!(size_of::<RingHeader>(), size_of::<IoEvent>());
         assert_eq!(offset_of!(RingHeader, io_events), size_of::<RingHeader>());
-        // The order in which an event's words are written (ring.rs).
+        // The order in which the words of an event are written (ctx/ring.rs).
         assert_eq!(offset_of!(IoEvent, data), 0);
         assert_eq!(offset_of!(IoEvent, obj), 8);
         assert_eq!(offset_of!(IoEvent, res), 16);
