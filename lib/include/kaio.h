@@ -2,11 +2,12 @@
 /*
  * /dev/kaio for C programs: a function for each ioctl, and the ring.
  *
- * Header only: nothing is linked. Functions return what the ioctl returns, or the
- * errno as a negative number; errno itself is overwritten. What the calls mean is
- * in <linux/kaio.h> and in the manual (kaio(4), kaio_submit(2) and so on).
+ * This is a header only; no library is linked. A function returns the result of
+ * the ioctl, or the errno as a negative number; it overwrites errno itself.
+ * <linux/kaio.h> and the manual (kaio(4), kaio_submit(2) and so on) describe
+ * the calls.
  *
- * Do not include <libaio.h> beside it: that has a struct iocb of its own.
+ * Do not include <libaio.h> in the same file, since it defines struct iocb too.
  */
 #ifndef KAIO_H
 #define KAIO_H
@@ -18,22 +19,32 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+/*
+ * <fcntl.h> does not define O_CLOEXEC if the program asks for ISO C alone
+ * (-std=c11).
+ */
+#ifdef O_CLOEXEC
+#define KAIO_O_CLOEXEC O_CLOEXEC
+#else
+#define KAIO_O_CLOEXEC 02000000
+#endif
+
 /**
  * kaio_open() - open the device
  *
  * The descriptor is closed on exec.
  *
- * Return: a descriptor, or -ENOENT (the module is not loaded), -EACCES, -EPERM
- * (the node's mode, or the container) and so on.
+ * Return: a descriptor; -ENOENT if the module is not loaded; -EACCES or -EPERM
+ * if the node's mode or the container forbids it; or another error of open(2).
  */
 static inline int kaio_open(void)
 {
-	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	int fd = open(KAIO_DEVICE, O_RDWR | KAIO_O_CLOEXEC);
 
 	return fd < 0 ? -errno : fd;
 }
 
-/* The ioctl, with its errno as its result. */
+/* Makes the ioctl and returns its result or its errno as a negative number. */
 static inline int kaio_ioctl(int fd, unsigned long cmd, void *arg)
 {
 	int ret = ioctl(fd, cmd, arg);
@@ -42,9 +53,9 @@ static inline int kaio_ioctl(int fd, unsigned long cmd, void *arg)
 }
 
 /**
- * kaio_query() - what the module can do, and its limits
+ * kaio_query() - get the features and limits of the module
  * @fd: the device
- * @query: is filled in
+ * @query: receives the answer
  *
  * Return: 0 or -errno.
  */
@@ -57,10 +68,11 @@ static inline int kaio_query(int fd, struct kaio_query *query)
 /**
  * kaio_setup() - make a context; io_setup(2)
  * @fd: the device
- * @nr_events: how many requests it must be able to hold
- * @ctx_id: is set to the id if the call succeeds
+ * @nr_events: the number of requests that the context must be able to hold
+ * @ctx_id: receives the id if the call succeeds
  *
- * Return: 0, -EAGAIN (a limit), -EINVAL, -ENOMEM.
+ * Return: 0; -EAGAIN if a limit does not allow so many requests; -EINVAL or
+ * -ENOMEM.
  */
 static inline int kaio_setup(int fd, unsigned int nr_events, __u64 *ctx_id)
 {
@@ -77,7 +89,8 @@ static inline int kaio_setup(int fd, unsigned int nr_events, __u64 *ctx_id)
  * @fd: the device
  * @ctx_id: the context
  *
- * Return: 0, -EINVAL (no such context), -EINTR (a fatal signal).
+ * Return: 0; -EINVAL if there is no such context; -EINTR if a fatal signal has
+ * come.
  */
 static inline int kaio_destroy(int fd, __u64 ctx_id)
 {
@@ -91,11 +104,12 @@ static inline int kaio_destroy(int fd, __u64 ctx_id)
  * @iocb: the request
  * @opcode: IOCB_CMD_*
  * @fd: the file
- * @buf: the buffer, or the array of struct iovec; NULL for those that have none
- * @len: its length in bytes, or in elements
- * @offset: in the file
+ * @buf: the buffer, or the array of struct iovec; NULL for requests without one
+ * @len: the length of the buffer in bytes, or of the array in elements
+ * @offset: the offset in the file
  *
- * Set aio_data and flags afterwards. For IOCB_CMD_POLL, aio_buf has the events.
+ * Set aio_data and flags after this call. For IOCB_CMD_POLL, set aio_buf to the
+ * events.
  */
 static inline void kaio_prep(struct iocb *iocb, unsigned int opcode, int fd,
 			     const void *buf, __u64 len, __s64 offset)
@@ -112,11 +126,11 @@ static inline void kaio_prep(struct iocb *iocb, unsigned int opcode, int fd,
  * kaio_submit() - start requests, without waiting; io_submit(2)
  * @fd: the device
  * @ctx_id: the context
- * @nr: how many
- * @iocbpp: pointers to them
+ * @nr: the number of requests
+ * @iocbpp: pointers to the requests
  *
- * Return: how many were started, or why not even the first one was: -EAGAIN (the
- * context is full), -EBADF, -EINVAL and so on.
+ * Return: the number of requests that were started; if it would be 0, the error
+ * of the first request: -EAGAIN (the context is full), -EBADF, -EINVAL and so on.
  */
 static inline int kaio_submit(int fd, __u64 ctx_id, long nr, struct iocb **iocbpp)
 {
@@ -133,15 +147,16 @@ static inline int kaio_submit(int fd, __u64 ctx_id, long nr, struct iocb **iocbp
  * kaio_getevents() - take events; io_getevents(2)
  * @fd: the device
  * @ctx_id: the context
- * @min_nr: return only when that many were taken,
- * @nr: and never more than that
- * @events: where to put them
- * @timeout: relative; NULL: for ever
+ * @min_nr: the number of events to wait for
+ * @nr: the maximum number of events
+ * @events: receives the events
+ * @timeout: a relative time; NULL to wait without limit
  *
- * Not while another thread takes events of this context, here or in its ring.
+ * Do not call this while another thread takes events of this context, by this
+ * function or from the ring.
  *
- * Return: how many, -EINTR (a signal came before any; with a timeout, also work of
- * io_uring's), -EINVAL.
+ * Return: the number of events; -EINTR if a signal has come before any event (or,
+ * with a timeout, if the kernel had work of io_uring for the thread); -EINVAL.
  */
 static inline int kaio_getevents(int fd, __u64 ctx_id, long min_nr, long nr,
 				 struct io_event *events,
@@ -162,10 +177,10 @@ static inline int kaio_getevents(int fd, __u64 ctx_id, long min_nr, long nr,
  * kaio_wait() - wait for events, and leave them in the ring
  * @fd: the device
  * @ctx_id: the context
- * @min_nr: return when there are that many, or the ring is full
- * @timeout: relative; NULL: for ever
+ * @min_nr: the number of events to wait for; a full ring ends the wait, too
+ * @timeout: a relative time; NULL to wait without limit
  *
- * Return: how many there are, at most @min_nr; -EINTR, -EINVAL.
+ * Return: the number of events in the ring, at most @min_nr; -EINTR, -EINVAL.
  */
 static inline int kaio_wait(int fd, __u64 ctx_id, long min_nr,
 			    const struct __kernel_timespec *timeout)
@@ -185,20 +200,20 @@ static inline int kaio_wait(int fd, __u64 ctx_id, long min_nr,
  * kaio_submit_wait() - start requests, then take events, in one call
  * @fd: the device
  * @ctx_id: the context
- * @nr: how many requests; may be 0
- * @iocbpp: pointers to them
- * @min_nr: return only when that many events were taken,
- * @nr_events: and never more than that
- * @events: where to put them
- * @timeout: relative; NULL: for ever
- * @submitted: is set to the number of requests that were started; or NULL
+ * @nr: the number of requests; may be 0
+ * @iocbpp: pointers to the requests
+ * @min_nr: the number of events to wait for
+ * @nr_events: the maximum number of events
+ * @events: receives the events
+ * @timeout: a relative time; NULL to wait without limit
+ * @submitted: receives the number of requests that were started; or NULL
  *
- * If fewer than @nr were started it does not wait. Not while another thread takes
- * events of this context.
+ * If fewer than @nr requests were started, the call does not wait. Do not call
+ * this while another thread takes events of this context.
  *
- * Return: how many events, or why not even the first request was started (see
- * kaio_submit()), or what was wrong with the wait (see kaio_getevents()): then
- * @submitted counts all the same.
+ * Return: the number of events; if no request was started, the error of the first
+ * one (see kaio_submit()); or the error of the wait (see kaio_getevents()), with
+ * which @submitted is valid too.
  */
 static inline int kaio_submit_wait(int fd, __u64 ctx_id, long nr, struct iocb **iocbpp,
 				   long min_nr, long nr_events, struct io_event *events,
@@ -221,13 +236,14 @@ static inline int kaio_submit_wait(int fd, __u64 ctx_id, long nr, struct iocb **
 }
 
 /**
- * kaio_cancel() - give a request up; io_cancel(2)
+ * kaio_cancel() - cancel a request; io_cancel(2)
  * @fd: the device
  * @ctx_id: the context
- * @iocb: the request, where it was when it was submitted
+ * @iocb: the request, at the address at which it was submitted
  *
- * Return: 1: it has ended, and its event is in the ring; 0: its event follows;
- * -EINVAL: it is complete, or cannot be cancelled and completes.
+ * Return: 1 if the request has ended and its event is in the ring; 0 if its event
+ * will follow; -EINVAL if the request is complete, or cannot be cancelled and will
+ * complete.
  */
 static inline int kaio_cancel(int fd, __u64 ctx_id, struct iocb *iocb)
 {
@@ -241,11 +257,11 @@ static inline int kaio_cancel(int fd, __u64 ctx_id, struct iocb *iocb)
 }
 
 /**
- * kaio_ring() - the ring of a context, for taking events without a system call
+ * kaio_ring() - get the ring of a context, to take events without a system call
  * @ctx_id: a context of this process, from kaio_setup()
  *
- * Return: the ring, until the context is destroyed; NULL if it is newer than this
- * header: use kaio_getevents().
+ * Return: the ring, which is valid until the context is destroyed; NULL if this
+ * header does not know the format of the ring: then use kaio_getevents().
  */
 static inline struct kaio_ring *kaio_ring(__u64 ctx_id)
 {
@@ -258,16 +274,19 @@ static inline struct kaio_ring *kaio_ring(__u64 ctx_id)
 }
 
 /**
- * kaio_ring_peek() - the next event, which stays in the ring
+ * kaio_ring_peek() - get the next event, and leave it in the ring
  * @ring: the ring
  *
- * One thread at a time takes events of a context.
+ * Only one thread at a time may take events of a context.
  *
- * Return: the event, until kaio_ring_seen(); NULL if there is none.
+ * Return: the event, which is valid until kaio_ring_seen(); NULL if there is none.
  */
 static inline const struct io_event *kaio_ring_peek(const struct kaio_ring *ring)
 {
-	/* The event is read after tail: it pairs with the kernel's store of tail. */
+	/*
+	 * Read the event after tail. This pairs with the kernel's store of
+	 * tail.
+	 */
 	const __u32 tail = __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE);
 	const __u32 head = __atomic_load_n(&ring->head, __ATOMIC_RELAXED);
 
@@ -278,13 +297,15 @@ static inline const struct io_event *kaio_ring_peek(const struct kaio_ring *ring
  * kaio_ring_seen() - take the event that kaio_ring_peek() returned
  * @ring: the ring
  *
- * Its slot is free for another one then.
+ * The kernel may then reuse the slot of the event.
  */
 static inline void kaio_ring_seen(struct kaio_ring *ring)
 {
 	const __u32 next = __atomic_load_n(&ring->head, __ATOMIC_RELAXED) + 1;
 
-	/* The event was read before: pairs with the kernel's load of head. */
+	/*
+	 * The event was read before. This pairs with the kernel's load of head.
+	 */
 	__atomic_store_n(&ring->head, next == ring->nr ? 0 : next, __ATOMIC_RELEASE);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Has `bindgen` read the uapi header, as the module's own build does: no struct is typed twice.
+//! Runs `bindgen` on the uapi header, as the module's own build does, so that no struct is defined
+//! twice.
 
 use std::env;
 use std::error::Error;
@@ -8,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// bindgen does not expand `_IOWR()`, but it knows what a constant is worth.
+/// bindgen does not expand `_IOWR()`, but it evaluates a constant.
 const IOCTLS: [&str; 7] = [
     "QUERY",
     "SETUP",
@@ -47,10 +48,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         .arg(out.join("uapi.rs"))
         .arg("--")
         .arg(format!("-I{}", uapi.display()))
+        .args(cross_target()?)
         .status()
         .map_err(|e| format!("bindgen: {e}; install it (Debian: package bindgen)"))?;
     if !status.success() {
         return Err(format!("bindgen cannot read {}: {status}", header.display()).into());
     }
     Ok(())
+}
+
+/// Returns the option by which clang, inside bindgen, gets the target machine, if that is not the
+/// host.
+fn cross_target() -> Result<Option<String>, env::VarError> {
+    let (target, host) = (env::var("TARGET")?, env::var("HOST")?);
+    Ok((target != host).then(|| format!("--target={target}")))
 }

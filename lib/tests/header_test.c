@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/*
- * <kaio.h>: what its functions return, and events taken from the ring.
- */
+/* <kaio.h>: the results of its functions, and events taken from the ring. */
 #include <kaio.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -92,12 +90,15 @@ TEST_F(header, submit_wait_does_both)
 	EXPECT_EQ(0, memcmp(self->buf, "hi", 2));
 }
 
-TEST_F(header, submit_wait_says_what_was_submitted)
+TEST_F(header, submit_wait_counts_submitted_requests)
 {
 	struct io_event event;
 	long submitted = 7;
 
-	/* The wait ends without an event; nobody need ask how many were started. */
+	/*
+	 * The wait ends without an event. A program may pass NULL for the
+	 * number of started requests.
+	 */
 	EXPECT_EQ(0, kaio_submit_wait(self->fd, self->ctx, 1, self->list, 1, 1, &event, &no_wait,
 				      &submitted));
 	EXPECT_EQ(1, submitted);
@@ -126,8 +127,11 @@ TEST_F(header, wait_leaves_the_event_in_the_ring)
 	EXPECT_EQ(0, kaio_wait(self->fd, self->ctx, 1, &no_wait));
 }
 
-/* More often than the ring has slots, so that head passes its end; room comes back. */
-TEST_F(header, ring_goes_round)
+/*
+ * The loop takes more events than the ring has slots, so that head passes its
+ * end and slots become free again.
+ */
+TEST_F(header, ring_wraps)
 {
 	const struct io_event *event;
 	__u32 i;
@@ -144,7 +148,7 @@ TEST_F(header, ring_goes_round)
 	EXPECT_EQ(NULL, kaio_ring_peek(self->ring));
 }
 
-TEST_F(header, cancel_says_that_it_has_ended)
+TEST_F(header, cancel_reports_an_ended_request)
 {
 	const struct io_event *event;
 

@@ -2,9 +2,9 @@
 
 //! Descriptors of `/dev/kaio`.
 //!
-//! A context belongs to the open file and to the address space: after a fork the child opens the
-//! device anew, and the parent's contexts are `EINVAL` there. Who keeps a descriptor must notice
-//! the fork (libkaio: memory that the kernel wipes in the child).
+//! A context belongs to the open file and to the address space. The child of a fork must open the
+//! device anew; the parent's contexts are `EINVAL` there. A library that keeps a descriptor must
+//! therefore detect the fork. (libkaio does so by memory that the kernel clears in the child.)
 
 use core::ffi::{c_int, CStr};
 
@@ -12,26 +12,29 @@ use crate::errno::Result;
 use crate::syscall::syscall;
 use crate::uapi;
 
-/// The path of the device, as the header has it.
+/// The path of the device, `KAIO_DEVICE` of the header.
 pub const PATH: &CStr = uapi::KAIO_DEVICE;
 
-/// Where our descriptors begin, if the process may have so many. Programs count on getting the
-/// lowest numbers, and close 0, 1 and 2 to fill them again.
-const LOWEST: usize = 512;
+/// The lowest number of a descriptor that [`open`] returns, if the process may have so many
+/// descriptors. Programs expect to get the lowest free numbers, and close 0, 1 and 2 in order to
+/// reuse them.
+const LOWEST_FD: usize = 512;
 
-/// Opens the device. The descriptor is closed on exec, and has a high number. Up to four system
-/// calls.
+/// Opens the device. The descriptor is closed on exec and has a high number. This makes up to four
+/// system calls.
 ///
 /// # Errors
 ///
-/// Those of open(2). `ENOENT`: the module is not loaded, or the node is not in this container.
-/// `EACCES`, `EPERM`: the node's mode, or the container, forbids it.
+/// Those of open(2). `ENOENT`: the module is not loaded, or this container has no device node.
+/// `EACCES`, `EPERM`: the mode of the node or the container does not allow the process to open it.
 pub fn open() -> Result<c_int> {
-    open_from(LOWEST)
+    open_from(LOWEST_FD)
 }
 
-/// The same, with a number of at least `lowest` if the process may have so many. For who must not
-/// take another's descriptor for its own, if the program has closed both.
+/// Opens the device as [`open`] does, with a number of at least `lowest` if the process may have so
+/// many descriptors. Two libraries in one process use different values of `lowest`: if the program
+/// has closed the descriptors of both, neither library takes the other's new descriptor for its
+/// own.
 ///
 /// # Errors
 ///
@@ -52,9 +55,10 @@ pub fn open_from(lowest: usize) -> Result<c_int> {
             break;
         }
         let args = [fd as usize, libc::F_DUPFD_CLOEXEC as usize, lowest, 0, 0, 0];
-        // SAFETY: makes a descriptor, and touches nothing else.
+        // SAFETY: F_DUPFD_CLOEXEC takes no pointer; it only makes a descriptor.
         if let Ok(high) = unsafe { syscall(libc::SYS_fcntl, args) } {
-            // SAFETY: it was opened above and nobody else knows it.
+            // SAFETY: this function has opened the descriptor and returns another one, so no code
+            // uses it.
             unsafe { close(fd) };
             return Ok(high as c_int);
         }
@@ -62,14 +66,14 @@ pub fn open_from(lowest: usize) -> Result<c_int> {
     Ok(fd)
 }
 
-/// Closes a descriptor: with the last one of an open file its contexts end. For what is in flight in
-/// those of this process it waits, but not for more than 10 seconds.
+/// Closes a descriptor. The last close of an open file ends its contexts; it waits for the requests
+/// of this process that are in flight, but for at most 10 seconds.
 ///
 /// # Safety
 ///
-/// `fd` is the caller's own, is not used any more, and no memory of requests in flight is given
-/// back before those are complete.
+/// The caller owns `fd` and does not use it any more. The memory of requests in flight stays valid
+/// until they are complete.
 pub unsafe fn close(fd: c_int) {
-    // SAFETY: the caller's promise. There is nothing to do about an error.
+    // SAFETY: the caller owns `fd` and does not use it any more. An error leaves nothing to do.
     let _ = unsafe { syscall(libc::SYS_close, [fd as usize, 0, 0, 0, 0, 0]) };
 }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! The ioctls, one function each. What they do is in `include/uapi/linux/kaio.h`.
+//! The ioctls, one function for each. `include/uapi/linux/kaio.h` documents what they do.
 //!
-//! Errors that all of them have: `EBADF` if `fd` is not open (but [`submit`] also says that of a
-//! request's file), `ENOTTY` if it is no device of kaio or the module is too old for the call.
+//! All of them can fail with `EBADF` if `fd` is not open (for [`submit`] this error can also mean
+//! the file of a request), and with `ENOTTY` if `fd` is not a device of kaio or the module is too
+//! old for the call.
 //!
-//! All of them are unsafe because they take a number for a descriptor, and any number will do for
-//! an ioctl on somebody else's file (I/O safety). No `BorrowedFd`: that promises an open file, and
-//! a library below a program that closes all descriptors (libkaio) cannot know. What the caller
-//! promises of `fd`, besides what a function says: it is a descriptor that the caller got from
-//! [`crate::device::open`]. If the program has closed it and put another file there, that file is
-//! asked for an ioctl of kaio's number, which a file that is no device of kaio answers with an
-//! error, and the caller answers for that.
+//! The functions are unsafe because they take a descriptor as a number, by which a caller could
+//! make an ioctl on a file that it does not own (I/O safety). They do not take a `BorrowedFd`,
+//! which promises that the file is open: a library such as libkaio cannot promise that, since its
+//! program may close all descriptors. The caller promises, besides what a function asks for, that
+//! it got `fd` from [`crate::device::open`]. If the program has closed that descriptor and opened
+//! another file under its number, that file gets an ioctl with a number of kaio. A file that is not
+//! a device of kaio refuses it, and the caller is responsible for that case.
 
 use core::ffi::c_int;
 use core::ptr::{from_mut, null, null_mut};
@@ -24,10 +25,12 @@ use crate::uapi::{
     KAIO_IOC_GETEVENTS, KAIO_IOC_QUERY, KAIO_IOC_SETUP, KAIO_IOC_SUBMIT, KAIO_IOC_SUBMIT_WAIT,
 };
 
+/// Makes the ioctl `number`.
+///
 /// # Safety
 ///
-/// `arg` is the struct that `number` is for, and the caller keeps what the ioctl asks for the
-/// memory that the struct names.
+/// `arg` is the struct that `number` belongs to, and the caller keeps the promises of that ioctl
+/// for the memory that the struct names.
 #[inline]
 unsafe fn call<T>(fd: c_int, number: u64, arg: &mut T) -> Result<usize> {
     let args = [
@@ -38,16 +41,16 @@ unsafe fn call<T>(fd: c_int, number: u64, arg: &mut T) -> Result<usize> {
         0,
         0,
     ];
-    // SAFETY: the kernel reads and writes `arg`, whose size is in the number; the rest is the
-    // caller's promise.
+    // SAFETY: the kernel reads and writes only `arg`, whose size is part of `number`, and the
+    // memory that `arg` names, for which the caller answers.
     unsafe { syscall(libc::SYS_ioctl, args) }
 }
 
-/// `KAIO_QUERY`: what this module can do, and its limits.
+/// `KAIO_QUERY`: returns the features and limits of the module.
 ///
 /// # Safety
 ///
-/// What the head of this module says of `fd`.
+/// `fd` is a descriptor as this module's documentation describes.
 pub unsafe fn query(fd: c_int) -> Result<kaio_query> {
     let mut arg = kaio_query::default();
     // SAFETY: the struct has no pointers.
@@ -55,63 +58,69 @@ pub unsafe fn query(fd: c_int) -> Result<kaio_query> {
     Ok(arg)
 }
 
-/// `KAIO_SETUP`, io_setup(2): makes a context for `nr_events` requests; returns its id, which is the
-/// address of its ring.
+/// `KAIO_SETUP`, io_setup(2): makes a context for `nr_events` requests and returns its id, which is
+/// the address of its ring.
 ///
 /// # Safety
 ///
-/// What the head of this module says of `fd`.
+/// `fd` is a descriptor as this module's documentation describes.
 ///
 /// # Errors
 ///
-/// `EINVAL`: `nr_events` is 0 or absurd. `EAGAIN`: more than a limit allows. `ENOMEM`.
+/// `EINVAL`: `nr_events` is 0 or too large. `EAGAIN`: a limit does not allow so many requests.
+/// `ENOMEM`.
 pub unsafe fn setup(fd: c_int, nr_events: u32) -> Result<u64> {
     let mut arg = kaio_setup {
         nr_events,
         ..Default::default()
     };
-    // SAFETY: the struct has no pointers; the ring is mapped where nothing was.
+    // SAFETY: the struct has no pointers, and the kernel maps the ring at an unused address.
     unsafe { call(fd, KAIO_IOC_SETUP, &mut arg) }?;
     Ok(arg.ctx_id)
 }
 
-/// `KAIO_DESTROY`, io_destroy(2): ends a context; when it returns, no buffer is in use.
+/// `KAIO_DESTROY`, io_destroy(2): ends a context. When the function returns, the kernel uses no
+/// buffer of the context.
 ///
 /// # Safety
 ///
-/// Nobody reads the ring any more: it is unmapped.
+/// `fd` is a descriptor as this module's documentation describes. No code reads the ring any more,
+/// since the kernel unmaps it.
 ///
 /// # Errors
 ///
-/// `EINVAL`: no such context. `EINTR`: a fatal signal came; the context is gone all the same.
+/// `EINVAL`: there is no such context. `EINTR`: a fatal signal has come; the context has ended
+/// nevertheless.
 pub unsafe fn destroy(fd: c_int, ctx_id: u64) -> Result<()> {
     let mut arg = kaio_destroy {
         ctx_id,
         ..Default::default()
     };
-    // SAFETY: the caller's promise about the ring.
+    // SAFETY: the caller promises that no code reads the ring any more.
     unsafe { call(fd, KAIO_IOC_DESTROY, &mut arg) }.map(|_| ())
 }
 
-/// What [`submit`] did: some requests, or all.
+/// The result of [`submit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Submitted {
-    /// Requests that were started; not 0 unless none were given.
+    /// The number of requests that were started. It is 0 only if the caller has given none.
     pub count: usize,
-    /// Why the next one was not.
+    /// The error of the first request that was not started.
     pub stopped: Option<Errno>,
 }
 
-/// `KAIO_SUBMIT`, io_submit(2): starts requests. `nr` is as the caller of io_submit(2) gives it.
+/// `KAIO_SUBMIT`, io_submit(2): starts requests. `nr` is the argument of io_submit(2).
 ///
 /// # Safety
 ///
-/// The buffers that the iocbs name stay theirs until their events come. Bad pointers are allowed:
-/// the kernel looks.
+/// `fd` is a descriptor as this module's documentation describes. The buffers that the iocbs name
+/// stay reserved for the requests until their events come. Bad pointers are allowed, since the
+/// kernel checks them.
 ///
 /// # Errors
 ///
-/// Why not even the first one was started; `EINVAL` if there is no such context or `nr` is negative.
+/// The error of the first request if it was not started. `EINVAL`: there is no such context, or
+/// `nr` is negative.
 #[inline]
 pub unsafe fn submit(
     fd: c_int,
@@ -125,32 +134,34 @@ pub unsafe fn submit(
         iocbpp: iocbpp as u64,
         ..Default::default()
     };
-    // SAFETY: the caller's promise about the buffers.
+    // SAFETY: the caller promises to keep the buffers.
     let count = unsafe { call(fd, KAIO_IOC_SUBMIT, &mut arg) }?;
     Ok(Submitted {
         count,
-        stopped: stopped(arg.error),
+        stopped: stop_reason(arg.error),
     })
 }
 
-fn stopped(error: i32) -> Option<Errno> {
+fn stop_reason(error: i32) -> Option<Errno> {
     (error != 0).then(|| Errno::new(error.wrapping_neg()))
 }
 
-/// What [`get_events`] and [`submit_wait`] wait for.
+/// The arguments of a wait by [`get_events`] or [`submit_wait`].
 #[derive(Clone, Copy, Debug)]
 pub struct Wait {
-    /// Return only when there were that many ...
+    /// The number of events to wait for.
     pub min_nr: i64,
-    /// ... and never more than that.
+    /// The maximum number of events to take.
     pub nr: i64,
-    /// Where to put them: `nr` events. Null with `KAIO_GETEVENTS_PEEK`.
+    /// Memory for `nr` events. Null with `KAIO_GETEVENTS_PEEK`.
     pub events: *mut io_event,
-    /// Relative, or with `KAIO_GETEVENTS_ABSTIME` a time of `CLOCK_MONOTONIC`; null: for ever.
+    /// A relative time, or with `KAIO_GETEVENTS_ABSTIME` a time of `CLOCK_MONOTONIC`. Null means no
+    /// limit.
     pub timeout: *const __kernel_timespec,
-    /// The kernel's sigset_t (8 bytes) to have while waiting, or null.
+    /// The signal mask during the wait, in the kernel's format of 8 bytes, or null.
     pub sigmask: *const u64,
-    /// Its size, 8. Not 0 even if `sigmask` is null: io_pgetevents(2) is meant.
+    /// The size of the signal mask, 8. A size that is not 0 selects io_pgetevents(2), even if
+    /// `sigmask` is null.
     pub sigsetsize: usize,
     /// `KAIO_GETEVENTS_PEEK` and `KAIO_GETEVENTS_ABSTIME`, or 0.
     pub flags: u32,
@@ -172,17 +183,19 @@ impl Default for Wait {
 }
 
 /// `KAIO_GETEVENTS`, io_getevents(2), io_pgetevents(2): takes events, or with `KAIO_GETEVENTS_PEEK`
-/// says how many there are.
+/// only returns how many there are.
 ///
 /// # Safety
 ///
-/// If events are taken, `events` may be written to, and nobody else takes events of this ring in
-/// user space meanwhile. Bad pointers are allowed: the kernel looks.
+/// `fd` is a descriptor as this module's documentation describes. If the call takes events, the
+/// kernel may write to `events`, and no other code takes events of this ring in user space
+/// meanwhile. Bad pointers are allowed, since the kernel checks them.
 ///
 /// # Errors
 ///
-/// `EINVAL`: no such context, or it was destroyed meanwhile, or numbers that make no sense. `EINTR`:
-/// a signal came before any event, or if the time is relative, other work for this thread. `EFAULT`.
+/// `EINVAL`: there is no such context, it was destroyed meanwhile, or the numbers are invalid.
+/// `EINTR`: a signal came before any event, or, if the time is relative, the kernel had other work
+/// for this thread. `EFAULT`: a pointer is bad.
 #[inline]
 pub unsafe fn get_events(fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
     let mut arg = kaio_getevents {
@@ -196,28 +209,30 @@ pub unsafe fn get_events(fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
         flags: wait.flags,
         ..Default::default()
     };
-    // SAFETY: the caller's promise about `events`; the rest is only read.
+    // SAFETY: the caller promises that the kernel may write to `events`; it only reads the rest.
     unsafe { call(fd, KAIO_IOC_GETEVENTS, &mut arg) }
 }
 
-/// `KAIO_CANCEL`, io_cancel(2): gives a request up. `Ok(true)`: it has ended, and its event is in the
-/// ring. `Ok(false)`: the event follows.
+/// `KAIO_CANCEL`, io_cancel(2): cancels a request. Returns `true` if the request has ended and its
+/// event is in the ring, and `false` if the event will follow.
 ///
 /// # Safety
 ///
-/// What the head of this module says of `fd`. A bad `iocb` is allowed: the kernel looks.
+/// `fd` is a descriptor as this module's documentation describes. A bad `iocb` is allowed, since
+/// the kernel checks it.
 ///
 /// # Errors
 ///
-/// `EINVAL`: there is no such request, or it cannot be cancelled and completes. `EFAULT`: `iocb`
-/// cannot be read. (The ioctl's `EINPROGRESS` means success; here that is `Ok`.)
+/// `EINVAL`: there is no such request, or it cannot be cancelled and will complete. `EFAULT`: the
+/// kernel cannot read `iocb`. (`EINPROGRESS` of the ioctl means success; this function returns `Ok`
+/// for it.)
 pub unsafe fn cancel(fd: c_int, ctx_id: u64, iocb: *const iocb) -> Result<bool> {
     let mut arg = kaio_cancel {
         ctx_id,
         iocb: iocb as u64,
         ..Default::default()
     };
-    // SAFETY: the kernel only reads at `iocb`, and looks whether it can.
+    // SAFETY: the kernel only reads `iocb`, whose address it checks.
     match unsafe { call(fd, KAIO_IOC_CANCEL, &mut arg) } {
         Err(e) if e.get() == libc::EINPROGRESS => Ok(arg.ended != 0),
         Err(e) => Err(e),
@@ -225,12 +240,12 @@ pub unsafe fn cancel(fd: c_int, ctx_id: u64, iocb: *const iocb) -> Result<bool> 
     }
 }
 
-/// `KAIO_SUBMIT_WAIT`: submits, then waits for events, in one call. Also returns what was submitted,
-/// if the wait failed too.
+/// `KAIO_SUBMIT_WAIT`: submits requests and then waits for events, in one call. Returns what was
+/// submitted, even if the wait has failed.
 ///
 /// # Safety
 ///
-/// As [`submit`] and [`get_events`].
+/// The caller keeps the promises of [`submit`] and of [`get_events`].
 #[inline]
 pub unsafe fn submit_wait(
     fd: c_int,
@@ -252,11 +267,11 @@ pub unsafe fn submit_wait(
         flags: wait.flags,
         ..Default::default()
     };
-    // SAFETY: the caller's promises about buffers and `events`.
+    // SAFETY: the caller promises to keep the buffers and that the kernel may write to `events`.
     let ret = unsafe { call(fd, KAIO_IOC_SUBMIT_WAIT, &mut arg) };
     let submitted = Submitted {
         count: arg.submitted as usize,
-        stopped: stopped(arg.error),
+        stopped: stop_reason(arg.error),
     };
     (submitted, ret)
 }

@@ -2,14 +2,15 @@
 
 //! Takes events from a context's ring without a system call.
 //!
-//! The kernel writes an event, then stores `tail` (release); we load `tail` (acquire) and read the
-//! event. We store `head` (release) when events were read; the kernel loads it (acquire) before it
-//! fills a slot again. There is one taker at a time, and a taking `KAIO_GETEVENTS` is one too: who
-//! shares a context keeps a lock, and waits with `KAIO_GETEVENTS_PEEK`.
+//! The kernel writes an event, then stores `tail` (release); this module loads `tail` (acquire) and
+//! then reads the event. When it has read events, it stores `head` (release); the kernel loads
+//! `head` (acquire) before it fills a slot again. Only one thread at a time may take events, and a
+//! `KAIO_GETEVENTS` that takes events counts as one. Threads that share a context therefore use a
+//! lock, and wait with `KAIO_GETEVENTS_PEEK`.
 
 use core::mem::size_of;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{fence, AtomicU32, Ordering};
 
 use crate::uapi::{io_event, kaio_ring, KAIO_RING_INCOMPAT_FEATURES, KAIO_RING_MAGIC};
 
@@ -17,27 +18,33 @@ use crate::uapi::{io_event, kaio_ring, KAIO_RING_INCOMPAT_FEATURES, KAIO_RING_MA
 #[derive(Clone, Copy, Debug)]
 pub struct Ring {
     ring: *mut kaio_ring,
-    /// Its size as it was found: the program can write what is in the ring.
+    /// The number of slots when the ring was checked. The program can overwrite the number in the
+    /// ring.
     slots: u32,
 }
 
-// SAFETY: it is an address of memory that all threads have; who takes events promises to be alone.
+// SAFETY: the struct contains an address that is valid in all threads. `take` is unsafe; its
+// callers promise that only one of them takes events at a time.
 unsafe impl Send for Ring {}
-// SAFETY: as above.
+// SAFETY: the only method that changes more than one word of the ring is `take`, whose callers
+// promise that only one of them takes events at a time. The other methods access the ring
+// atomically.
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    /// The ring of the context `ctx_id`; `None` if it is one that we cannot read.
+    /// Returns the ring of the context `ctx_id`, or `None` if this module does not know the ring's
+    /// format.
     ///
     /// # Safety
     ///
-    /// `ctx_id` is what `KAIO_SETUP` returned in this address space, and the context is not
-    /// destroyed while this value or a copy of it is used.
+    /// `KAIO_SETUP` has returned `ctx_id` in this address space, and the context is not destroyed
+    /// while this value or a copy of it is used. (The last close of the device may end the context:
+    /// see [`Ring::is_alive`].)
     #[inline]
     pub unsafe fn new(ctx_id: u64) -> Option<Self> {
         let ring = ctx_id as *mut kaio_ring;
-        // SAFETY: a context's id is the address of its ring, which is mapped as long as the context
-        // lives. These words do not change.
+        // SAFETY: a context's id is the address of its ring, which the caller promises to be
+        // mapped. These words do not change.
         let (magic, incompat, header, nr) = unsafe {
             (
                 (*ring).magic,
@@ -53,11 +60,12 @@ impl Ring {
         known.then_some(Self { ring, slots: nr })
     }
 
-    /// The ring of the context `ctx_id`, of which [`Ring::new`] said that it has so many slots.
+    /// Returns the ring of the context `ctx_id`, for which [`Ring::new`] has returned a ring of so
+    /// many slots.
     ///
     /// # Safety
     ///
-    /// As for [`Ring::new`].
+    /// As [`Ring::new`].
     #[inline]
     pub unsafe fn with_slots(ctx_id: u64, slots: u32) -> Self {
         let ring = ctx_id as *mut kaio_ring;
@@ -66,50 +74,71 @@ impl Ring {
 
     #[inline]
     fn head(&self) -> &AtomicU32 {
-        // SAFETY: mapped and aligned; only takers write it, atomically.
+        // SAFETY: `new` and `with_slots` promise that the ring is mapped and aligned; this word is
+        // only accessed atomically.
         unsafe { AtomicU32::from_ptr(&raw mut (*self.ring).head) }
     }
 
     #[inline]
     fn tail(&self) -> &AtomicU32 {
-        // SAFETY: mapped and aligned; only the kernel writes it, atomically.
+        // SAFETY: `new` and `with_slots` promise that the ring is mapped and aligned; this word is
+        // only accessed atomically.
         unsafe { AtomicU32::from_ptr(&raw mut (*self.ring).tail) }
     }
 
-    /// Slots of the ring; it holds one event less.
+    /// Returns whether the context still exists. The last close of the device by any code of the
+    /// process ends the context and maps zeroed memory in the place of the ring.
+    #[inline]
+    pub fn is_alive(&self) -> bool {
+        // SAFETY: `new` and `with_slots` promise that this address is mapped and aligned, by the
+        // ring or by the zeroed memory that the last close leaves.
+        let magic = unsafe { AtomicU32::from_ptr(&raw mut (*self.ring).magic) };
+        magic.load(Ordering::Relaxed) == KAIO_RING_MAGIC
+    }
+
+    /// Returns the number of slots. The ring holds at most one event less.
     #[inline]
     pub fn slots(&self) -> u32 {
         self.slots
     }
 
-    /// Head and tail as numbers below `slots`, whatever a program wrote there.
+    /// Returns head and tail, both made less than `slots`, whatever the program has written there,
+    /// and `slots`.
     #[inline]
     fn bounds(&self) -> (u32, u32, u32) {
         let nr = self.slots();
         let clamp = |n: u32| n.checked_rem(nr).unwrap_or(0);
-        // Acquire: events before `tail` are read after it.
+        // Acquire: `tail` is read after `head`, so that it is never behind `head`, whichever thread
+        // moves `head`.
+        let head = clamp(self.head().load(Ordering::Acquire));
+        // Acquire: the events before `tail` and the magic number are read after `tail`. If the
+        // magic number is correct, neither word was one of the zeroes that a close leaves.
         let tail = clamp(self.tail().load(Ordering::Acquire));
-        (clamp(self.head().load(Ordering::Relaxed)), tail, nr)
+        match self.is_alive() {
+            true => (head, tail, nr),
+            false => (0, 0, nr),
+        }
     }
 
-    /// How many events the kernel ever put here, modulo [`Self::slots`].
+    /// Returns how many events the kernel has put into the ring since its setup, modulo
+    /// [`Self::slots`].
     #[inline]
     pub fn completed(&self) -> u32 {
         self.bounds().1
     }
 
-    /// Events that wait to be taken.
+    /// Returns how many events are in the ring, or 0 if the context is not alive.
     #[inline]
     pub fn available(&self) -> u32 {
         let (head, tail, nr) = self.bounds();
         distance(head, tail, nr)
     }
 
-    /// Takes up to `max` events to `events`; returns how many.
+    /// Moves up to `max` events to `events` and returns their number.
     ///
     /// # Safety
     ///
-    /// `events` has room for `max` events, and nobody else takes events of this ring.
+    /// `events` has room for `max` events, and no other thread takes events of this ring meanwhile.
     #[inline]
     pub unsafe fn take(&self, events: *mut io_event, max: u32) -> u32 {
         let (head, tail, nr) = self.bounds();
@@ -117,18 +146,25 @@ impl Ring {
         if take == 0 {
             return 0;
         }
-        // Up to the end of the ring, then from its beginning.
+        // Copy up to the end of the ring, then from its beginning.
         let first = take.min(nr - head);
-        // SAFETY: `io_events` are `nr` events after the header, as the kernel made them; those from
-        // head to tail are not written while head stays. `events` has room: `take` is at most `max`.
+        // SAFETY: the kernel has made `io_events` of `nr` events after the header. It does not
+        // write the events from head to tail as long as `head` stays. `events` has room, since
+        // `take` is at most `max`.
         unsafe {
             let slots = (&raw const (*self.ring).io_events).cast::<io_event>();
             ptr::copy_nonoverlapping(slots.add(head as usize), events, first as usize);
             ptr::copy_nonoverlapping(slots, events.add(first as usize), (take - first) as usize);
         }
+        // The copies come before the check of the magic number: another thread may have closed the
+        // device meanwhile.
+        fence(Ordering::Acquire);
+        if !self.is_alive() {
+            return 0;
+        }
         let next = head + take;
         let next = if next >= nr { next - nr } else { next };
-        // Release: the events were read before their slots are free.
+        // Release: the events are read before their slots become free.
         self.head().store(next, Ordering::Release);
         take
     }

@@ -2,8 +2,8 @@
 
 //! Copies a file with futures: `async_copy FROM TO`.
 //!
-//! Brings an executor of its own, of the smallest kind, to show what one has to do for kaio: when
-//! the descriptor of the context is readable, call `reap`. Under tokio that descriptor would be in
+//! The example contains a minimal executor, which shows what an executor must do for kaio: call
+//! `reap` when the descriptor of the context is readable. Under tokio that descriptor would be in
 //! an `AsyncFd`.
 
 use std::env;
@@ -22,7 +22,7 @@ use kaio::{Context, Op};
 const TASKS: u64 = 16;
 const BLOCK: usize = 64 << 10;
 
-/// Set when the future is to be polled again.
+/// Set when the future must be polled again.
 struct Woken(AtomicBool);
 
 impl Wake for Woken {
@@ -38,14 +38,14 @@ fn wait_readable(fd: &impl AsFd) -> io::Result<()> {
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: one pollfd, which lives until the call returns.
+    // SAFETY: `poll` is one pollfd, which lives until the call returns.
     match unsafe { libc::poll(&mut poll, 1, -1) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
     }
 }
 
-/// Runs a future to its end; sleeps while it waits for requests of `context`.
+/// Runs a future to its end. The thread sleeps while the future waits for requests of `context`.
 fn block_on<F: Future>(context: &Context, future: F) -> io::Result<F::Output> {
     let woken = Arc::new(Woken(AtomicBool::new(true)));
     let waker = Waker::from(woken.clone());
@@ -62,8 +62,8 @@ fn block_on<F: Future>(context: &Context, future: F) -> io::Result<F::Output> {
     }
 }
 
-/// All of these futures, side by side. The first error ends the others: they are dropped, and so
-/// cancelled.
+/// Polls all of these futures. The first error ends the others: dropping them cancels their
+/// requests.
 struct All<F>(Vec<Pin<Box<F>>>);
 
 impl<F: Future<Output = io::Result<()>>> Future for All<F> {
@@ -88,7 +88,7 @@ impl<F: Future<Output = io::Result<()>>> Future for All<F> {
     }
 }
 
-/// Copies every `TASKS`th block, from `first` on.
+/// Copies every `TASKS`th block, beginning with block `first`.
 async fn copy_some(context: &Context, from: &File, to: &File, first: u64) -> io::Result<()> {
     let mut buf = vec![0; BLOCK];
     let mut offset = first * BLOCK as u64;

@@ -2,8 +2,8 @@
 
 //! Copies a file with several requests in flight: `copy FROM TO`.
 //!
-//! Each buffer goes round: it is read into, written from, and read into again. One thread, and it
-//! sleeps only when nothing is complete.
+//! Each buffer is read into, written from, and then read into again. The program has one thread,
+//! which sleeps only while no request is complete.
 
 use std::collections::VecDeque;
 use std::env;
@@ -16,7 +16,7 @@ use kaio::{Context, Op, Pending};
 const IN_FLIGHT: u64 = 16;
 const BLOCK: usize = 64 << 10;
 
-/// What is under way, and at which offset of the file.
+/// A request in flight; a read has its offset in the file.
 enum Step {
     Read(u64, Pending<Vec<u8>>),
     Write(Pending<Vec<u8>>),

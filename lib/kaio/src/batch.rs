@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Many requests, one call.
+//! Submission of many requests by one system call.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,13 +9,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use crate::pending::Pending;
-use crate::sys::flight::Flight;
-use crate::sys::request::{Op, Queued, Request};
+use crate::sys::request::{Op, QueuedRequest, Request};
+use crate::sys::shared_context::SharedContext;
 
-/// Requests that are submitted together: [`Context::batch`](crate::Context::batch).
+/// Requests that are submitted together. [`Context::batch`](crate::Context::batch) makes a batch.
 ///
-/// It borrows the files of its requests until they are submitted. What was not submitted when it
-/// is dropped is complete with `ECANCELED`.
+/// A batch borrows the files of its requests until it submits them. When a batch is dropped, the
+/// requests that it has not submitted complete with `ECANCELED`.
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
@@ -45,51 +45,53 @@ use crate::sys::request::{Op, Queued, Request};
 /// ```
 #[must_use = "requests do nothing until they are submitted"]
 pub struct Batch<'fd> {
-    flight: Arc<Flight>,
-    queue: VecDeque<Queued>,
+    shared: Arc<SharedContext>,
+    queue: VecDeque<QueuedRequest>,
     files: PhantomData<BorrowedFd<'fd>>,
 }
 
 impl<'fd> Batch<'fd> {
-    pub(crate) fn new(flight: Arc<Flight>) -> Self {
+    pub(crate) fn new(shared: Arc<SharedContext>) -> Self {
         Self {
-            flight,
+            shared,
             queue: VecDeque::new(),
             files: PhantomData,
         }
     }
 
-    /// Adds a request, to be submitted later.
+    /// Adds a request, which [`Batch::submit`] submits later.
     pub fn push<B: Send + 'static>(&mut self, op: Op<'fd, B>) -> Pending<B> {
         let (request, queued) = Request::new(op);
         self.queue.push_back(queued);
-        Pending::new(request, self.flight.clone())
+        Pending::new(request, self.shared.clone())
     }
 
-    /// Requests that were not submitted yet.
+    /// Returns the number of requests that have not been submitted.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether the batch has no request that has not been submitted.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Starts the requests, first come, first served; returns how many were started. What the kernel
-    /// refuses is complete at once with its error. If the context is full, the rest stays here: try
-    /// again when requests were complete.
+    /// Starts the requests in the order in which they were added and returns how many were started.
+    /// A request that the kernel refuses is complete at once with the kernel's error. If the
+    /// context is full, the remaining requests stay in the batch, and the program can call this
+    /// again when requests have completed.
     pub fn submit(&mut self) -> usize {
-        self.flight.submit(&mut self.queue, 0)
+        self.shared.submit(&mut self.queue, 0)
     }
 
-    /// The same, then waits until `min` requests of the context were complete (or all, if fewer are
-    /// in flight). One system call, `kaio_submit_wait(2)`, if they are complete when it returns.
+    /// Starts the requests as [`Batch::submit`] does, then waits until `min` requests of the
+    /// context have completed, or all of them if fewer are in flight. This takes one system call,
+    /// `kaio_submit_wait(2)`, if the requests are complete when that call returns.
     ///
-    /// A [`Pending`] that another thread drops in the very moment in which this starts its request is
-    /// cancelled when the system call returns.
+    /// If another thread drops a [`Pending`] while this function is starting its request, the
+    /// request is cancelled when the system call returns.
     pub fn submit_and_wait(&mut self, min: usize) -> usize {
-        self.flight.submit(&mut self.queue, min)
+        self.shared.submit(&mut self.queue, min)
     }
 }
 

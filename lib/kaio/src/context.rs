@@ -1,27 +1,22 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! The context, as a program has it.
+//! The context, as a program uses it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::batch::Batch;
 use crate::pending::Pending;
-use crate::sys::flight::Flight;
 use crate::sys::request::{Op, Request};
+use crate::sys::shared_context::SharedContext;
 
-/// When a wait for `timeout` is over; never, if that is further than time goes.
-pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
-    Instant::now().checked_add(timeout)
-}
-
-/// A context of `/dev/kaio`: where requests are submitted. `kaio_setup(2)`.
+/// A context of `/dev/kaio`, to which requests are submitted. See `kaio_setup(2)`.
 ///
-/// A clone is the same context. All threads may use it at once.
+/// A clone refers to the same context. All threads may use a context at the same time.
 ///
 /// ```no_run
 /// use std::os::unix::net::UnixStream;
@@ -31,7 +26,7 @@ pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
 /// # fn main() -> std::io::Result<()> {
 /// let context = Context::new(16)?;
 /// let (a, b) = UnixStream::pair()?;
-/// // Nobody has written yet: this waits, and no thread waits with it.
+/// // The pipe end has no data yet, so the request waits; no thread waits with it.
 /// let hello = context.submit(Op::read(&a, vec![0; 5], 0));
 /// assert!(!hello.is_complete());
 /// let (written, _) = context.submit(Op::write(&b, "hello", 0)).wait();
@@ -43,54 +38,59 @@ pub(crate) fn deadline(timeout: Duration) -> Option<Instant> {
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    flight: Arc<Flight>,
+    shared: Arc<SharedContext>,
 }
 
 impl Context {
-    /// A context that holds at least `entries` requests: in flight, or complete and not reaped.
+    /// Makes a context that holds at least `entries` requests, counting those that are in flight
+    /// and those that are complete and have not been reaped.
     ///
     /// # Errors
     ///
-    /// `NotFound`: there is no `/dev/kaio` (the module is not loaded, or the device was not let into
-    /// this container). `PermissionDenied`: its mode. `EINVAL`: `entries` is 0 or absurd.
-    /// `WouldBlock` (`EAGAIN`): more than `fs.kaio-max-nr` or `fs.kaio-max-user-nr` allow.
-    /// `OutOfMemory`.
+    /// - `NotFound`: there is no `/dev/kaio`. The module is not loaded, or this container has no
+    ///   such device.
+    /// - `PermissionDenied`: the mode of the device does not allow the process to open it.
+    /// - `EINVAL`: `entries` is 0 or too large.
+    /// - `WouldBlock` (`EAGAIN`): `fs.kaio-max-nr` or `fs.kaio-max-user-nr` does not allow so many
+    ///   requests.
+    /// - `OutOfMemory`: the kernel has no memory for the context.
     pub fn new(entries: u32) -> io::Result<Self> {
         Self::build(entries, false)
     }
 
-    /// The same, with an eventfd as its descriptor, for reactors that want one. Each completion
-    /// costs a little more.
+    /// Makes a context as [`Context::new`] does, with an eventfd as its descriptor. This is for
+    /// reactors that need an eventfd; each completion costs a little more.
     ///
     /// # Errors
     ///
-    /// As [`Context::new`], and those of `eventfd(2)`.
+    /// Those of [`Context::new`] and of `eventfd(2)`.
     pub fn with_eventfd(entries: u32) -> io::Result<Self> {
         Self::build(entries, true)
     }
 
     fn build(entries: u32, eventfd: bool) -> io::Result<Self> {
-        let flight = Arc::new(Flight::new(entries, eventfd)?);
-        Ok(Self { flight })
+        let shared = Arc::new(SharedContext::new(entries, eventfd)?);
+        Ok(Self { shared })
     }
 
-    /// How many requests it holds: at least what was asked for.
+    /// Returns how many requests the context holds, which is at least the number that was asked
+    /// for.
     pub fn capacity(&self) -> usize {
-        self.flight.capacity()
+        self.shared.capacity()
     }
 
-    /// Requests that are in flight, or complete and not reaped.
+    /// Returns how many requests are in flight, or complete and not reaped.
     pub fn in_flight(&self) -> usize {
-        self.flight.in_flight()
+        self.shared.in_flight()
     }
 
-    /// What the module can do. `kaio_query(2)`.
+    /// Returns what the module can do. See `kaio_query(2)`.
     ///
     /// # Errors
     ///
-    /// None that a program could cause.
+    /// A program cannot cause an error here.
     pub fn query(&self) -> io::Result<Query> {
-        let query = self.flight.query()?;
+        let query = self.shared.query()?;
         Ok(Query {
             version: query.version,
             features: query.features,
@@ -103,47 +103,48 @@ impl Context {
         })
     }
 
-    /// Starts a request. `kaio_submit(2)` of one. If the kernel refuses it, it is complete at once
-    /// with that error; `WouldBlock`: the context is full.
+    /// Starts one request by `kaio_submit(2)`. If the kernel refuses the request, it is complete at
+    /// once with the kernel's error. The error `WouldBlock` means that the context is full.
     pub fn submit<B: Send + 'static>(&self, op: Op<'_, B>) -> Pending<B> {
         let (request, queued) = Request::new(op);
         let mut queue = VecDeque::from([queued]);
-        self.flight.submit(&mut queue, 0);
-        // There was no room.
+        self.shared.submit(&mut queue, 0);
+        // The context is full.
         for queued in queue {
             queued.refuse(libc::EAGAIN);
         }
-        Pending::new(request, self.flight.clone())
+        Pending::new(request, self.shared.clone())
     }
 
-    /// Requests that are to be submitted together.
+    /// Returns an empty batch, whose requests are submitted together.
     pub fn batch<'fd>(&self) -> Batch<'fd> {
-        Batch::new(self.flight.clone())
+        Batch::new(self.shared.clone())
     }
 
-    /// Takes what has completed, without waiting and mostly without a system call; wakes the tasks
-    /// that wait for it. Returns how many requests that were.
+    /// Takes events of completed requests and wakes the tasks that wait for these requests. Returns
+    /// the number of requests. This function does not wait, and mostly makes no system call.
     ///
-    /// 0 if another thread sleeps in [`Context::wait`] or [`Pending::wait`]: that thread takes them.
+    /// It returns 0 if another thread sleeps in [`Context::wait`] or [`Pending::wait`], since that
+    /// thread takes the events.
     pub fn reap(&self) -> usize {
-        self.flight.reap()
+        self.shared.reap()
     }
 
-    /// Waits until requests complete, for `timeout` at most. Returns how many were; 0 if the time is
-    /// over or none is in flight. Signals do not end it; nor does a request that the kernel refuses to
-    /// another thread while this one sleeps.
+    /// Waits until requests complete, for at most `timeout`. Returns how many requests have
+    /// completed, or 0 if the time is over or no request is in flight. Neither a signal ends the
+    /// wait, nor a request of another thread that the kernel refuses while this thread sleeps.
     pub fn wait(&self, timeout: Option<Duration>) -> usize {
-        self.flight.wait_any(timeout.and_then(deadline))
+        self.shared.wait_any(timeout)
     }
 }
 
-/// The descriptor that a reactor watches: readable while there is something to [reap]. It is the
-/// eventfd, if there is one; else that of the device.
+/// Returns the descriptor that a reactor watches. It is readable while [reap] has events to take.
+/// It is the eventfd of the context, or the descriptor of the device if the context has no eventfd.
 ///
 /// [reap]: Context::reap
 impl AsFd for Context {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.flight.notifier()
+        self.shared.notifier()
     }
 }
 
@@ -156,7 +157,7 @@ impl fmt::Debug for Context {
     }
 }
 
-/// What the module can do, and its limits: `struct kaio_query`, `kaio_query(2)`.
+/// The features and limits of the module: `struct kaio_query` of `kaio_query(2)`.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Query {
@@ -164,16 +165,16 @@ pub struct Query {
     pub version: u32,
     /// `KAIO_FEATURE_*` bits.
     pub features: u64,
-    /// Bit N: `aio_lio_opcode` N is known.
+    /// Bit N is set if the module knows `aio_lio_opcode` N.
     pub opcodes: u64,
-    /// The `RWF_*` flags that [`Op::flags`] may have.
+    /// The `RWF_*` flags that [`Op::flags`] accepts.
     pub rw_flags: u64,
-    /// `fs.kaio-max-nr`: requests that all contexts of the system may hold.
+    /// `fs.kaio-max-nr`: the number of requests that all contexts of the system may hold.
     pub max_nr: u64,
-    /// `fs.kaio-nr`: requests that all contexts asked room for.
+    /// `fs.kaio-nr`: the number of requests for which all contexts have reserved room.
     pub nr: u64,
-    /// `fs.kaio-max-user-nr`: requests that the contexts of one user may hold.
+    /// `fs.kaio-max-user-nr`: the number of requests that the contexts of one user may hold.
     pub max_user_nr: u64,
-    /// Requests that the contexts of this user asked room for.
+    /// The number of requests for which the contexts of this user have reserved room.
     pub user_nr: u64,
 }

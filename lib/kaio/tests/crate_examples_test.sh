@@ -13,7 +13,7 @@ bad=0
 here=$(dirname "$0")
 echo "TAP version 13"
 echo "1..4"
-# Not a multiple of a block.
+# The length is not a multiple of the block size.
 dd if=/dev/urandom of=from bs=1000 count=3001 2>/dev/null
 for example in copy async_copy; do
 	"$here/crate_$example" from "$example"

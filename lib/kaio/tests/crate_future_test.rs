@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Requests as futures: who wakes them, and what a reactor sees.
+//! Requests as futures: which wakers are woken, and what a reactor sees.
 
 mod tap;
 
@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use kaio::{Context, Op};
-use tap::{readable, wait_until, PATIENCE};
+use tap::{readable, wait_until, TIMEOUT};
 
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -54,8 +54,9 @@ fn complete_request_is_ready_at_once() {
     assert_eq!(result.unwrap(), 0);
 }
 
-/// The way of a future, from a pipe that is empty, through the descriptor that a reactor watches.
-fn goes_through(context: Context) {
+/// Follows a future from a read of an empty pipe to its result, with a reactor that watches the
+/// descriptor.
+fn check_reactor(context: Context) {
     let counter = Arc::new(Counter::default());
     let (reader, mut writer) = tap::pipe();
     let mut future = pin!(context.submit(Op::read(&reader, vec![0; 3], 0)));
@@ -63,7 +64,7 @@ fn goes_through(context: Context) {
     assert!(!readable(&context, AT_ONCE));
 
     writer.write_all(b"abc").unwrap();
-    assert!(readable(&context, PATIENCE));
+    assert!(readable(&context, TIMEOUT));
     assert_eq!(counter.count(), 0);
     assert_eq!(context.reap(), 1);
     assert_eq!(counter.count(), 1);
@@ -74,12 +75,12 @@ fn goes_through(context: Context) {
     assert_eq!(buf, b"abc");
 }
 
-fn device_tells_a_reactor() {
-    goes_through(Context::new(8).unwrap());
+fn device_wakes_a_reactor() {
+    check_reactor(Context::new(8).unwrap());
 }
 
-fn eventfd_tells_a_reactor() {
-    goes_through(Context::with_eventfd(8).unwrap());
+fn eventfd_wakes_a_reactor() {
+    check_reactor(Context::with_eventfd(8).unwrap());
 }
 
 fn only_the_last_waker_is_woken() {
@@ -90,11 +91,11 @@ fn only_the_last_waker_is_woken() {
     assert!(poll(future.as_mut(), &first).is_pending());
     assert!(poll(future.as_mut(), &last).is_pending());
     writer.write_all(b"x").unwrap();
-    assert_eq!(context.wait(Some(PATIENCE)), 1);
+    assert_eq!(context.wait(Some(TIMEOUT)), 1);
     assert_eq!((first.count(), last.count()), (0, 1));
 }
 
-fn thread_that_waits_wakes_futures() {
+fn waiting_thread_wakes_futures() {
     let context = Context::new(8).unwrap();
     let counter = Arc::new(Counter::default());
     let (reader, mut writer) = tap::pipe();
@@ -104,7 +105,7 @@ fn thread_that_waits_wakes_futures() {
     assert!(poll(future.as_mut(), &counter).is_pending());
     let thread = thread::spawn(move || blocking.wait().0.unwrap());
     writer.write_all(b"x").unwrap();
-    // Either it sleeps and takes the event, or the event is there when it begins to.
+    // The thread either sleeps and takes the event, or finds the event when it begins to wait.
     assert!(wait_until(|| counter.count() == 1));
     assert_eq!(ready(poll(future, &counter)).0.unwrap(), 1);
     other_writer.write_all(b"x").unwrap();
@@ -119,7 +120,7 @@ fn dropped_future_is_cancelled() {
         assert!(poll(future, &Arc::default()).is_pending());
     }
     assert_eq!(context.in_flight(), 0);
-    // It takes nothing from those that come after it.
+    // The cancelled read takes no data from later reads.
     writer.write_all(b"x").unwrap();
     let (result, buf) = context.submit(Op::read(&reader, vec![0; 1], 0)).wait();
     assert_eq!((result.unwrap(), &buf[..]), (1, &b"x"[..]));
@@ -136,7 +137,7 @@ fn future_that_was_ready_is_complete_and_cannot_be_cancelled() {
     assert!(!future.cancel());
 }
 
-fn future_of_a_batch_is_ready_after_it_was_submitted() {
+fn future_of_a_batch_is_ready_after_submission() {
     let context = Context::new(8).unwrap();
     let counter = Arc::new(Counter::default());
     let (reader, _writer) = tap::pipe();
@@ -162,12 +163,12 @@ fn future_of_a_dropped_batch_is_woken() {
 
 tests! {
     complete_request_is_ready_at_once,
-    device_tells_a_reactor,
-    eventfd_tells_a_reactor,
+    device_wakes_a_reactor,
+    eventfd_wakes_a_reactor,
     only_the_last_waker_is_woken,
-    thread_that_waits_wakes_futures,
+    waiting_thread_wakes_futures,
     dropped_future_is_cancelled,
     future_that_was_ready_is_complete_and_cannot_be_cancelled,
-    future_of_a_batch_is_ready_after_it_was_submitted,
+    future_of_a_batch_is_ready_after_submission,
     future_of_a_dropped_batch_is_woken,
 }

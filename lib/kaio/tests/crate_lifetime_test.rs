@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Who keeps what, and for how long: handles that are dropped, forgotten or detached; cancel; threads
-//! that wait side by side.
+//! The lifetime of requests and contexts: handles that are dropped, forgotten or detached,
+//! cancellation, and threads that wait at the same time.
 
 mod tap;
 
@@ -15,22 +15,22 @@ use std::thread;
 use std::time::Duration;
 
 use kaio::{Context, Op};
-use tap::{stat, wait_until, Scratch, PATIENCE};
+use tap::{stat, wait_until, Scratch, TIMEOUT};
 
 fn context() -> Context {
     Context::new(16).expect("a context")
 }
 
-/// `fs.kaio-nr`.
-fn asked_for() -> u64 {
+/// Returns `fs.kaio-nr`.
+fn reserved_requests() -> u64 {
     let text = fs::read_to_string("/proc/sys/fs/kaio-nr").expect("the sysctl");
     text.trim().parse().expect("a number")
 }
 
-/// A pipe that takes no more, and a buffer that a write to it keeps.
+/// Makes a full pipe, and a buffer that a write to it keeps.
 fn full_pipe() -> (File, File, Arc<[u8]>) {
     let (reader, mut writer) = tap::pipe();
-    // SAFETY: asks for the size of a pipe.
+    // SAFETY: F_GETPIPE_SZ takes no pointer.
     let size = unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&writer), libc::F_GETPIPE_SZ) };
     writer.write_all(&vec![0; size as usize]).expect("room");
     (reader, writer, vec![1; 64].into())
@@ -47,20 +47,20 @@ fn dropped_request_is_cancelled_and_its_buffer_freed() {
     assert_eq!(stat(&context, "cancelled"), 1);
 }
 
-fn forgotten_request_leaks_and_no_more() {
+fn forgotten_request_only_leaks() {
     let context = context();
     let (reader, writer, buf) = full_pipe();
     mem::forget(context.submit(Op::write(&writer, buf.clone(), 0)));
     assert_eq!(context.reap(), 0);
     assert_eq!(context.in_flight(), 1);
-    // Someone reads, and it completes.
+    // The reads empty the pipe, so the write completes.
     let (result, _) = context.submit(Op::read(&reader, vec![0; 8192], 0)).wait();
     assert_eq!(result.unwrap(), 8192);
     assert!(wait_until(
-        || context.wait(Some(PATIENCE)) == 1 || context.in_flight() == 0
+        || context.wait(Some(TIMEOUT)) == 1 || context.in_flight() == 0
     ));
     assert_eq!(stat(&context, "inflight"), 0);
-    // The handle, which has gone for good, has the other one.
+    // The other reference belongs to the handle, which was forgotten.
     assert_eq!(Arc::strong_count(&buf), 2);
 }
 
@@ -76,13 +76,13 @@ fn detached_write_is_done() {
     assert_eq!(fs::read(&scratch.path).unwrap(), b"done");
 }
 
-fn detached_request_gives_its_buffer_up_with_its_event() {
+fn detached_request_frees_its_buffer_with_its_event() {
     let context = context();
     let (mut reader, writer, buf) = full_pipe();
     context.submit(Op::write(&writer, buf.clone(), 0)).detach();
     assert_eq!(Arc::strong_count(&buf), 2);
     std::io::Read::read_exact(&mut reader, &mut [0; 8192]).unwrap();
-    assert!(tap::readable(&context, PATIENCE));
+    assert!(tap::readable(&context, TIMEOUT));
     assert_eq!(Arc::strong_count(&buf), 2);
     assert_eq!(context.reap(), 1);
     assert_eq!(Arc::strong_count(&buf), 1);
@@ -100,19 +100,22 @@ fn request_keeps_its_context() {
 }
 
 fn last_handle_ends_the_context() {
-    let before = asked_for();
+    let before = reserved_requests();
     let context = Context::new(1000).unwrap();
+    // The context is charged for all requests for which its ring has room.
+    let with_context = reserved_requests();
+    assert!(with_context >= before + 1000);
     let clone = context.clone();
     let (reader, _writer) = tap::pipe();
     let pending = context.submit(Op::read(&reader, vec![0; 2], 0));
     drop(context);
     drop(clone);
-    assert_eq!(asked_for(), before + 1000);
+    assert_eq!(reserved_requests(), with_context);
     drop(pending);
-    assert_eq!(asked_for(), before);
+    assert_eq!(reserved_requests(), before);
 }
 
-fn context_that_ends_frees_what_was_in_flight() {
+fn ending_context_frees_requests_in_flight() {
     let context = context();
     let (_reader, writer, buf) = full_pipe();
     context.submit(Op::write(&writer, buf.clone(), 0)).detach();
@@ -121,7 +124,7 @@ fn context_that_ends_frees_what_was_in_flight() {
     assert_eq!(Arc::strong_count(&buf), 1);
 }
 
-fn forgotten_context_goes_on() {
+fn forgotten_context_stays_alive() {
     let context = context();
     let (reader, mut writer) = tap::pipe();
     let pending = context.submit(Op::read(&reader, vec![0; 2], 0));
@@ -140,7 +143,7 @@ fn cancel_ends_a_read_of_an_empty_pipe() {
     assert_eq!(buf, [5, 5]);
 }
 
-fn cancel_of_a_poll_gives_no_events() {
+fn cancelled_poll_returns_0() {
     let context = context();
     let (reader, _writer) = tap::pipe();
     let pending = context.submit(Op::poll(&reader, libc::POLLIN as u16));
@@ -148,27 +151,27 @@ fn cancel_of_a_poll_gives_no_events() {
     assert_eq!(pending.wait().0.unwrap(), 0);
 }
 
-fn cancel_of_a_complete_request_is_too_late() {
+fn cancel_of_a_complete_request_fails() {
     let context = context();
     let scratch = Scratch::new("late", b"x");
     let pending = context.submit(Op::read(&scratch.file, vec![0; 1], 0));
-    assert_eq!(context.wait(Some(PATIENCE)), 1);
+    assert_eq!(context.wait(Some(TIMEOUT)), 1);
     assert!(!pending.cancel());
     assert_eq!(pending.wait().0.unwrap(), 1);
 }
 
-fn try_take_gives_the_request_back() {
+fn try_take_returns_an_incomplete_request() {
     let context = context();
     let (reader, mut writer) = tap::pipe();
     let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
     let pending = pending.try_take().expect_err("nobody wrote");
     writer.write_all(b"x").unwrap();
-    assert!(tap::readable(&context, PATIENCE));
+    assert!(tap::readable(&context, TIMEOUT));
     let (result, _) = pending.try_take().expect("its event is there");
     assert_eq!(result.unwrap(), 1);
 }
 
-fn wait_timeout_gives_the_request_back() {
+fn wait_timeout_returns_an_incomplete_request() {
     let context = context();
     let (reader, mut writer) = tap::pipe();
     let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
@@ -176,11 +179,11 @@ fn wait_timeout_gives_the_request_back() {
         .wait_timeout(Duration::from_millis(5))
         .expect_err("nobody wrote");
     writer.write_all(b"x").unwrap();
-    let (result, _) = pending.wait_timeout(PATIENCE).expect("data");
+    let (result, _) = pending.wait_timeout(TIMEOUT).expect("data");
     assert_eq!(result.unwrap(), 1);
 }
 
-fn to_wait_for_a_batch_that_is_not_submitted_panics() {
+fn wait_for_an_unsubmitted_batch_panics() {
     let context = context();
     let scratch = Scratch::new("unsubmitted", b"");
     let mut batch = context.batch();
@@ -189,7 +192,8 @@ fn to_wait_for_a_batch_that_is_not_submitted_panics() {
     assert!(waited.is_err());
 }
 
-/// A thread that waits for `pending`, and sleeps.
+/// Starts a thread that waits for a read of `reader`. Returns the thread, and a channel on which
+/// the thread sends its pthread id.
 fn waiter(
     context: &Context,
     reader: &impl AsFd,
@@ -197,16 +201,16 @@ fn waiter(
     let pending = context.submit(Op::read(reader, vec![0; 1], 0));
     let (send, receive) = mpsc::channel();
     let thread = thread::spawn(move || {
-        // SAFETY: it cannot fail.
+        // SAFETY: pthread_self() cannot fail.
         send.send(unsafe { libc::pthread_self() }).unwrap();
         pending.wait().1
     });
     (thread, receive)
 }
 
-/// While one thread sleeps for a pipe, others wait for what completes at once: the sleeper takes
-/// their events, and must tell them.
-fn sleeper_does_not_keep_others_waiting() {
+/// While one thread sleeps until a pipe has data, other threads wait for requests that complete at
+/// once. The sleeper takes the events of those requests and must wake the threads.
+fn sleeper_wakes_other_waiters() {
     let context = context();
     let (reader, mut writer) = tap::pipe();
     let (sleeper, started) = waiter(&context, &reader);
@@ -232,9 +236,9 @@ fn sleeper_does_not_keep_others_waiting() {
     assert_eq!(sleeper.join().unwrap(), b"x");
 }
 
-/// A thread sleeps until two requests are complete, which are not for a long time; another waits for
-/// one that is complete at once.
-fn sleeper_for_many_does_not_keep_others_waiting() {
+/// One thread sleeps until two requests are complete, which takes long. Another thread waits for a
+/// request that completes at once.
+fn sleeper_for_many_wakes_other_waiters() {
     let context = context();
     let (reader, mut writer) = tap::pipe();
     let mut batch = context.batch();
@@ -260,24 +264,24 @@ fn sleeper_for_many_does_not_keep_others_waiting() {
     sleeper.join().unwrap();
 }
 
-/// A child of a fork drops what it has inherited, and nothing happens to the parent's.
+/// A child of a fork drops an inherited context and request. The parent's request is not affected.
 fn forked_child_may_drop_a_context() {
     let context = context();
     let (_reader, writer, buf) = full_pipe();
     let pending = context.submit(Op::write(&writer, buf.clone(), 0));
-    // SAFETY: the child drops two values, which takes no lock that a thread of the parent could
-    // have, and ends.
+    // SAFETY: the child only drops two values, which takes no lock that a thread of the parent may
+    // hold, and then ends.
     let child = unsafe { libc::fork() };
     if child == 0 {
         drop(pending);
         drop(context);
-        // Still in flight, as far as the child can tell: leaked, not freed.
+        // The child cannot tell that the request has ended, so it must leak the buffer.
         let kept = Arc::strong_count(&buf) == 2;
-        // SAFETY: ends the process.
+        // SAFETY: _exit() ends the process and takes no pointer.
         unsafe { libc::_exit(if kept { 0 } else { 1 }) };
     }
     let mut status = -1;
-    // SAFETY: there is room for the status.
+    // SAFETY: `status` is an integer that waitpid() may write.
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0);
     assert!(!pending.is_complete());
@@ -285,9 +289,93 @@ fn forked_child_may_drop_a_context() {
     assert!(pending.cancel());
 }
 
-/// One thread waits for whatever is in flight while another submits what the kernel refuses: there
-/// is no event that would wake it.
-fn refused_request_leaves_no_sleeper() {
+/// Forks, runs `body` in the child, and returns the child's wait status.
+fn in_child(body: impl FnOnce() -> bool) -> i32 {
+    // SAFETY: besides this thread the process has only the harness's thread, which holds no lock
+    // that the child needs.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: _exit() ends the child without running the parent's exit handlers.
+        unsafe { libc::_exit(if body() { 0 } else { 1 }) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` is an integer that waitpid() may write.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    status
+}
+
+/// The child of a fork has no ring of the inherited context: a submission fails, and the other
+/// functions find nothing in flight. A context of the child's own works.
+fn forked_child_may_use_a_context() {
+    let context = context();
+    let (reader, mut writer) = tap::pipe();
+    let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
+    let status = in_child(|| {
+        let refused = context.submit(Op::read(&reader, vec![0; 1], 0)).wait().0;
+        let own = Context::new(16).expect("a context");
+        let (result, _) = own.submit(Op::write(&writer, "x", 0)).wait();
+        refused.is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL))
+            && context.reap() == 0
+            && context.wait(None) == 0
+            && context.in_flight() == 0
+            && !pending.cancel()
+            && !pending.is_complete()
+            && result.is_ok()
+    });
+    assert_eq!(status, 0);
+    assert_eq!(pending.wait().1, b"x");
+    writer.write_all(b"y").unwrap();
+    let (read, buf) = context.submit(Op::read(&reader, vec![0; 1], 0)).wait();
+    assert_eq!((read.unwrap(), buf), (1, b"y".to_vec()));
+}
+
+/// The child maps memory of its own at the address of the parent's ring.
+fn forked_child_keeps_its_memory() {
+    const SIZE: usize = 4 << 20;
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let _pending = context.submit(Op::read(&reader, vec![0; 1], 0));
+    let rings: Vec<usize> = fs::read_to_string("/proc/self/maps")
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains("kaio"))
+        .map(|line| usize::from_str_radix(line.split('-').next().unwrap(), 16).unwrap())
+        .collect();
+    assert!(!rings.is_empty());
+    let status = in_child(|| {
+        for &ring in &rings {
+            // SAFETY: MAP_FIXED_NOREPLACE makes the call fail if the child has a mapping at that
+            // address.
+            let page = unsafe {
+                libc::mmap(
+                    ring as *mut libc::c_void,
+                    SIZE.min(4096),
+                    libc::PROT_READ | libc::PROT_WRITE,
+                    libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE,
+                    -1,
+                    0,
+                )
+            };
+            if page as usize != ring {
+                continue;
+            }
+            // SAFETY: the child has just mapped this page, and this is the only reference to it.
+            // The words look like a ring that has an event and another tail.
+            unsafe { std::slice::from_raw_parts_mut(page.cast::<u32>(), 1024).fill(1) };
+            context.reap();
+            // SAFETY: the child has mapped this page, and the reference that filled it is no longer
+            // used.
+            let words = unsafe { std::slice::from_raw_parts(page.cast::<u32>(), 1024) };
+            return words.iter().all(|&word| word == 1);
+        }
+        false
+    });
+    assert_eq!(status, 0);
+}
+
+/// One thread waits for any request in flight while another thread submits requests that the kernel
+/// refuses. No event of these requests wakes the waiting thread.
+fn refused_requests_end_a_wait() {
     let context = context();
     let (reader, _writer) = tap::pipe();
     let over = Arc::new(AtomicBool::new(false));
@@ -310,13 +398,14 @@ fn refused_request_leaves_no_sleeper() {
     waiter.join().unwrap();
 }
 
-/// One thread drops a handle while another is submitting it: the request is cancelled all the same.
-fn request_dropped_while_it_is_submitted_is_cancelled() {
+/// One thread drops a handle while another thread is submitting its request: the request is
+/// cancelled.
+fn request_dropped_during_submission_is_cancelled() {
     let context = Context::new(64).unwrap();
     let (reader, _writer) = tap::pipe();
     for _ in 0..500 {
         let mut batch = context.batch();
-        // They make the call longer.
+        // These requests make the call longer.
         for _ in 0..31 {
             batch.push(Op::noop(&reader)).detach();
         }
@@ -339,8 +428,8 @@ fn request_dropped_while_it_is_submitted_is_cancelled() {
     }
 }
 
-/// What has completed is room, also if the thread that is to take it has not run yet.
-fn events_of_a_sleeper_are_room() {
+/// Completed requests make room, even if the thread that is to take their events has not run yet.
+fn events_of_a_sleeper_make_room() {
     let context = Context::new(1).unwrap();
     let (reader, mut writer) = tap::pipe();
     let (other_reader, mut other_writer) = tap::pipe();
@@ -351,7 +440,7 @@ fn events_of_a_sleeper_are_room() {
             .map(|_| context.submit(Op::read(&other_reader, vec![0; 1], 0)))
             .collect();
         other_writer.write_all(&vec![1; fill.len()]).unwrap();
-        // The first of them have completed, whether or not they were taken.
+        // The first requests have completed, whether or not their events were taken.
         let full = || context.in_flight() == context.capacity();
         while full() && !tap::readable(&context, Duration::ZERO) {
             std::hint::spin_loop();
@@ -367,7 +456,7 @@ fn events_of_a_sleeper_are_room() {
     assert_eq!(sleeper.join().unwrap(), b"x");
 }
 
-/// When the thread that slept for all has what it wants, another sleeps.
+/// When the sleeper's request is complete, another waiting thread sleeps in its place.
 fn next_sleeper_takes_over() {
     let context = context();
     let pipes: Vec<_> = (0..4).map(|_| tap::pipe()).collect();
@@ -391,7 +480,8 @@ extern "C" fn interrupted(_: libc::c_int) {
 }
 
 fn signal_does_not_end_a_wait() {
-    // SAFETY: a handler that only stores; no SA_RESTART.
+    // SAFETY: the handler only stores to an atomic; sigaction() gets a valid struct without
+    // SA_RESTART.
     unsafe {
         let mut action: libc::sigaction = mem::zeroed();
         action.sa_sigaction = interrupted as *const () as usize;
@@ -404,10 +494,10 @@ fn signal_does_not_end_a_wait() {
     let (reader, mut writer) = tap::pipe();
     let (waiter, started) = waiter(&context, &reader);
     let thread = started.recv().unwrap();
-    // Some of them come while it sleeps.
+    // Some of the signals arrive while the thread sleeps.
     for _ in 0..20 {
         INTERRUPTED.store(false, Ordering::SeqCst);
-        // SAFETY: the thread was not joined.
+        // SAFETY: the thread was not joined, so its id is valid.
         assert_eq!(unsafe { libc::pthread_kill(thread, libc::SIGUSR1) }, 0);
         assert!(wait_until(|| INTERRUPTED.load(Ordering::SeqCst)));
     }
@@ -418,25 +508,27 @@ fn signal_does_not_end_a_wait() {
 
 tests! {
     dropped_request_is_cancelled_and_its_buffer_freed,
-    forgotten_request_leaks_and_no_more,
+    forgotten_request_only_leaks,
     detached_write_is_done,
-    detached_request_gives_its_buffer_up_with_its_event,
+    detached_request_frees_its_buffer_with_its_event,
     request_keeps_its_context,
     last_handle_ends_the_context,
-    context_that_ends_frees_what_was_in_flight,
-    forgotten_context_goes_on,
+    ending_context_frees_requests_in_flight,
+    forgotten_context_stays_alive,
     cancel_ends_a_read_of_an_empty_pipe,
-    cancel_of_a_poll_gives_no_events,
-    cancel_of_a_complete_request_is_too_late,
-    try_take_gives_the_request_back,
-    wait_timeout_gives_the_request_back,
-    to_wait_for_a_batch_that_is_not_submitted_panics,
-    sleeper_does_not_keep_others_waiting,
-    sleeper_for_many_does_not_keep_others_waiting,
-    refused_request_leaves_no_sleeper,
-    request_dropped_while_it_is_submitted_is_cancelled,
-    events_of_a_sleeper_are_room,
+    cancelled_poll_returns_0,
+    cancel_of_a_complete_request_fails,
+    try_take_returns_an_incomplete_request,
+    wait_timeout_returns_an_incomplete_request,
+    wait_for_an_unsubmitted_batch_panics,
+    sleeper_wakes_other_waiters,
+    sleeper_for_many_wakes_other_waiters,
+    refused_requests_end_a_wait,
+    request_dropped_during_submission_is_cancelled,
+    events_of_a_sleeper_make_room,
     next_sleeper_takes_over,
     forked_child_may_drop_a_context,
+    forked_child_may_use_a_context,
+    forked_child_keeps_its_memory,
     signal_does_not_end_a_wait,
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! The contexts whose rings we may read: found by their ids, without a lock.
+//! The contexts whose rings this library may read. A context is found by its id, without a lock.
 //!
-//! A context that is not here (the table is full there, or the program moved the ring by mremap)
-//! works as well: then the kernel does all of it.
+//! A context that is not in the table works as well, since then the kernel does everything. That is
+//! so if the table is full there, or if the program has moved the ring by mremap.
 //!
-//! Each has a lock, which makes its holder the one taker of events and keeps the ring mapped:
-//! destroy waits for it. It is held while events are copied, never while somebody waits for them.
+//! Each context has a lock, whose holder is the only consumer of events. The lock also keeps the
+//! ring mapped, since destroy waits for it. A consumer holds it while it copies events, and never
+//! while it waits for them.
 
 use core::cell::UnsafeCell;
 use core::ops::Range;
@@ -19,49 +20,50 @@ use kaio_sys::{Errno, Result};
 use crate::lock::Lock;
 use crate::user;
 
-/// A power of two. Programs have a context for each thread, or fewer.
+/// The number of slots, a power of two. A program has a context for each thread, or fewer.
 const SLOTS: usize = 1024;
-/// A context is in one of so many places that follow its hash, or it is not here.
-const WINDOW: usize = 8;
+/// The number of consecutive slots in which a context may be, beginning with the slot of its hash.
+const PROBES: usize = 8;
 
-const PAGE: usize = 4096;
-const EVENT: usize = size_of::<io_event>();
+const PAGE_SIZE: usize = 4096;
+const EVENT_SIZE: usize = size_of::<io_event>();
 
-/// The table. Valid as zeroes.
+/// The table of contexts. Zeroes are a valid value.
 #[repr(C)]
 pub(crate) struct Contexts {
     slots: [Slot; SLOTS],
 }
 
-/// A place for a context. Valid as zeroes.
+/// A slot for a context. Zeroes are a valid value.
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     lock: Lock,
-    /// 0: free. Written with the lock.
+    /// The context's id, or 0 if the slot is free. It is written with the lock.
     id: AtomicU64,
-    /// Requests that were started, ever.
+    /// The number of requests that were ever started.
     submitted: AtomicU64,
-    /// With the lock.
-    known: UnsafeCell<Known>,
+    /// Accessed with the lock.
+    cached: UnsafeCell<Cached>,
 }
 
-// SAFETY: `known` is touched only by the holder of the lock.
+// SAFETY: `cached` is accessed only with the lock: by `try_insert`, and by a [`Consumer`], which
+// holds the lock. The other fields are atomic.
 unsafe impl Sync for Slot {}
 
-/// What need not be asked again, which would cost a system call each time: pages of the program's that
-/// this context was used with, and that could be accessed then. If the program unmaps one and still
-/// names it, it gets the SIGSEGV that it would get from any function of libc.
+/// Results of checks, each of which costs a system call. `events` and `timeout` are pages that the
+/// program has used with this context and that were accessible then. If the program unmaps such a
+/// page and still names it, it gets SIGSEGV, as from any function of libc.
 #[repr(C)]
-struct Known {
+struct Cached {
     events: Range<usize>,
     timeout: Range<usize>,
-    /// Of the ring; 0 if it is of a kind that only the kernel understands.
+    /// The number of slots of the ring, or 0 if this library does not know the ring's format.
     slots: u32,
 }
 
-/// The pages that have the bytes of `bytes`, which is not empty.
-fn pages(bytes: &Range<usize>) -> Range<usize> {
-    bytes.start & !(PAGE - 1)..((bytes.end - 1) | (PAGE - 1)).wrapping_add(1)
+/// Returns the pages that contain `bytes`, which is not empty.
+fn page_range(bytes: &Range<usize>) -> Range<usize> {
+    bytes.start & !(PAGE_SIZE - 1)..((bytes.end - 1) | (PAGE_SIZE - 1)).wrapping_add(1)
 }
 
 fn contains(pages: &Range<usize>, bytes: &Range<usize>) -> bool {
@@ -70,47 +72,52 @@ fn contains(pages: &Range<usize>, bytes: &Range<usize>) -> bool {
 
 impl Contexts {
     #[inline]
-    fn window(&self, id: u64) -> impl Iterator<Item = &Slot> {
-        // Rings are page-aligned and near to each other: Fibonacci hashing of the page number.
+    fn probe(&self, id: u64) -> impl Iterator<Item = &Slot> {
+        // Rings are page-aligned and close to each other, so the page number is hashed (Fibonacci
+        // hashing).
         let hash = (id >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
-        (0..WINDOW).filter_map(move |i| self.slots.get((hash as usize + i) % SLOTS))
+        (0..PROBES).filter_map(move |i| self.slots.get((hash as usize + i) % SLOTS))
     }
 
-    /// The context `id`, if it is here.
+    /// Returns the slot of the context `id`, or `None` if it is not in the table.
     #[inline]
     pub(crate) fn find(&self, id: u64) -> Option<&Slot> {
-        self.window(id)
+        self.probe(id)
             .find(|slot| slot.id.load(Ordering::Acquire) == id && id != 0)
     }
 
-    /// Puts a new context here, if there is room.
+    /// Adds a new context if there is room.
     pub(crate) fn insert(&self, id: u64) {
-        // An entry of that id is left from one whose ring the program unmapped or moved.
+        // A slot may still have this id, from a context whose ring the program has unmapped or
+        // moved.
         for free in [id, 0] {
-            for slot in self.window(id) {
-                if slot.id.load(Ordering::Relaxed) == free && slot.claim(free, id) {
+            for slot in self.probe(id) {
+                if slot.id.load(Ordering::Relaxed) == free && slot.try_insert(free, id) {
                     return;
                 }
             }
         }
     }
 
-    /// Takes a context out, which is to be destroyed: when this returns, nobody reads its ring.
+    /// Removes a context that is about to be destroyed. When the function returns, no thread reads
+    /// the ring.
     ///
-    /// `EAGAIN`: this is a signal handler, and what it interrupted is just taking events.
+    /// The error `EAGAIN` means that the caller is a signal handler that interrupted a consumer of
+    /// this context.
     pub(crate) fn remove(&self, id: u64) -> Result<()> {
         if let Some(slot) = self.find(id) {
-            if let Some(taker) = slot.lock(id)? {
-                taker.slot.id.store(0, Ordering::Release);
+            if let Some(consumer) = slot.lock(id)? {
+                consumer.slot.id.store(0, Ordering::Release);
             }
         }
         Ok(())
     }
 
-    /// All of them have ended.
+    /// Removes all contexts, which have ended.
     pub(crate) fn clear(&self) {
         for slot in &self.slots {
-            // A handler that interrupted a taker cannot wait; but then the taker had a ring.
+            // A signal handler that interrupted a consumer cannot wait for it and leaves its slot
+            // as it is.
             if slot.id.load(Ordering::Relaxed) != 0 && slot.lock.lock() {
                 slot.id.store(0, Ordering::Release);
                 slot.lock.unlock();
@@ -120,17 +127,18 @@ impl Contexts {
 }
 
 impl Slot {
-    fn claim(&self, from: u64, id: u64) -> bool {
+    fn try_insert(&self, from: u64, id: u64) -> bool {
         if !self.lock.lock() {
             return false;
         }
         let is_free = self.id.load(Ordering::Relaxed) == from;
         if is_free {
-            // SAFETY: the id came from KAIO_SETUP just now.
+            // SAFETY: KAIO_SETUP has just returned this id, and the context cannot be destroyed
+            // before `remove` has taken the lock, which this thread has.
             let ring = unsafe { Ring::new(id) };
-            // SAFETY: we have the lock.
+            // SAFETY: this thread has the lock.
             unsafe {
-                *self.known.get() = Known {
+                *self.cached.get() = Cached {
                     events: 0..0,
                     timeout: 0..0,
                     slots: ring.map_or(0, |ring| ring.slots()),
@@ -143,123 +151,133 @@ impl Slot {
         is_free
     }
 
-    /// So many more requests were started.
+    /// Adds to the number of requests that were started.
     #[inline]
-    pub(crate) fn count(&self, submitted: usize) {
-        self.submitted
-            .fetch_add(submitted as u64, Ordering::Relaxed);
+    pub(crate) fn add_submitted(&self, count: usize) {
+        self.submitted.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    /// Makes us the one taker of events of context `id`. `None`: it has left.
+    /// Makes the caller the only consumer of events of the context `id`. Returns `None` if the slot
+    /// does not have that context any more.
     ///
-    /// `EAGAIN`: as [`Contexts::remove`].
+    /// The error `EAGAIN` has the same meaning as for [`Contexts::remove`].
     #[inline]
-    pub(crate) fn lock(&self, id: u64) -> Result<Option<Taker<'_>>> {
+    pub(crate) fn lock(&self, id: u64) -> Result<Option<Consumer<'_>>> {
         if !self.lock.lock() {
             return Err(Errno::new(libc::EAGAIN));
         }
-        let taker = Taker { slot: self };
-        Ok((self.id.load(Ordering::Relaxed) == id).then_some(taker))
+        let consumer = Consumer { slot: self };
+        Ok((self.id.load(Ordering::Relaxed) == id).then_some(consumer))
     }
 }
 
-/// The one who takes events of a context that is alive.
-pub(crate) struct Taker<'a> {
+/// The only consumer of events of a context that exists. It holds the lock of the slot.
+pub(crate) struct Consumer<'a> {
     slot: &'a Slot,
 }
 
-impl Drop for Taker<'_> {
+impl Drop for Consumer<'_> {
     #[inline]
     fn drop(&mut self) {
         self.slot.lock.unlock();
     }
 }
 
-impl Taker<'_> {
+impl Consumer<'_> {
     #[inline]
-    fn known(&mut self) -> &mut Known {
-        // SAFETY: we have the lock, and this is the only way to it.
-        unsafe { &mut *self.slot.known.get() }
+    fn cached(&mut self) -> &mut Cached {
+        // SAFETY: the consumer holds the lock, and `&mut self` excludes other references from it.
+        unsafe { &mut *self.slot.cached.get() }
     }
 
-    /// The ring; `None` if it is of a kind that only the kernel understands.
+    /// Returns the ring, or `None` if this library does not know the ring's format.
     #[inline]
     fn ring(&self) -> Option<Ring> {
-        // SAFETY: we have the lock.
-        let slots = unsafe { (*self.slot.known.get()).slots };
+        // SAFETY: the consumer holds the lock.
+        let slots = unsafe { (*self.slot.cached.get()).slots };
         if slots == 0 {
             return None;
         }
-        // SAFETY: the id came from KAIO_SETUP; who destroys the context removes it from here
-        // first, for which it needs the lock that we have.
+        // SAFETY: KAIO_SETUP has returned the id. A thread that destroys the context first removes
+        // it from the table, for which it needs the lock that the consumer holds.
         Some(unsafe { Ring::with_slots(self.slot.id.load(Ordering::Relaxed), slots) })
     }
 
-    /// Whether there are requests that have not completed. May be wrong while others submit.
-    pub(crate) fn is_busy(&self) -> bool {
+    /// Returns whether requests are in flight. The result may be wrong while other threads submit.
+    pub(crate) fn has_requests_in_flight(&self) -> bool {
         let submitted = self.slot.submitted.load(Ordering::Relaxed);
         self.ring().is_some_and(|ring| {
-            // There are fewer in flight than the ring has slots. `slots` is not 0.
+            // The context has fewer requests in flight than the ring has slots. `slots` is not 0.
             let slots = u64::from(ring.slots());
             submitted.checked_rem(slots) != Some(ring.completed().into())
         })
     }
 
-    /// Takes up to `max` events to `events`, without a system call if its pages are known.
+    /// Moves up to `max` events to `events`, without a system call if its pages are cached.
     ///
-    /// `EFAULT` takes none. `ENOSYS`: see [`Self::ring`].
+    /// With the error `EFAULT` no event is taken. `ENOSYS` means that only the kernel can take
+    /// events: this library does not know the ring's format, or the context has ended because the
+    /// program has closed the device.
     #[inline]
     pub(crate) fn take(&mut self, events: *mut io_event, max: u64) -> Result<u32> {
         let ring = self.ring().ok_or(Errno::new(libc::ENOSYS))?;
         let count = max.min(ring.available().into()) as u32;
+        if count == 0 && !ring.is_alive() {
+            return Err(Errno::new(libc::ENOSYS));
+        }
         if count > 0 {
             let start = events as usize;
             let end = start
-                .checked_add(count as usize * EVENT)
+                .checked_add(count as usize * EVENT_SIZE)
                 .ok_or(user::EFAULT)?;
-            self.admit(start..end)?;
+            self.check_writable(start..end)?;
         }
-        // SAFETY: `events` has room, as was just seen; we are the one taker.
+        // SAFETY: `check_writable` has seen that `events` has room, and the lock makes this thread
+        // the only consumer.
         Ok(unsafe { ring.take(events, count) })
     }
 
-    /// `EFAULT` unless `bytes`, which are about to be overwritten, can be. At least an event.
+    /// Returns `EFAULT` unless `bytes`, which has room for at least one event, can be overwritten.
     #[inline]
-    fn admit(&mut self, bytes: Range<usize>) -> Result<()> {
-        if contains(&self.known().events, &bytes) {
+    fn check_writable(&mut self, bytes: Range<usize>) -> Result<()> {
+        if contains(&self.cached().events, &bytes) {
             return Ok(());
         }
-        let pages = pages(&bytes);
+        let pages = page_range(&bytes);
         let mut at = bytes.start;
         while at < bytes.end {
-            // Within the bytes, and at least one of them on this page.
+            // The word lies within `bytes`, and at least one byte of it is on this page.
             if !user::is_writable(at.min(bytes.end - user::WORD)) {
                 return Err(user::EFAULT);
             }
-            at = (at | (PAGE - 1)).saturating_add(1);
+            at = (at | (PAGE_SIZE - 1)).saturating_add(1);
         }
-        let known = &mut self.known().events;
-        let apart = known.end < pages.start || pages.end < known.start;
-        *known = match apart {
+        let cached = &mut self.cached().events;
+        let apart = cached.end < pages.start || pages.end < cached.start;
+        *cached = match apart {
             true => pages,
-            false => known.start.min(pages.start)..known.end.max(pages.end),
+            false => cached.start.min(pages.start)..cached.end.max(pages.end),
         };
         Ok(())
     }
 
-    /// The time at `at`.
+    /// Returns the time at `at`.
     #[inline]
-    pub(crate) fn timeout(&mut self, at: *const __kernel_timespec) -> Result<__kernel_timespec> {
+    pub(crate) fn read_timeout(
+        &mut self,
+        at: *const __kernel_timespec,
+    ) -> Result<__kernel_timespec> {
         let start = at as usize;
         let end = start
             .checked_add(size_of::<__kernel_timespec>())
             .ok_or(user::EFAULT)?;
-        if contains(&self.known().timeout, &(start..end)) {
-            // SAFETY: it could be read when it became known. Alignment is up to the caller.
+        if contains(&self.cached().timeout, &(start..end)) {
+            // SAFETY: the page was readable when it was put into the cache. The caller's pointer
+            // may be unaligned.
             return Ok(unsafe { at.read_unaligned() });
         }
         let time = user::read_timespec(at)?;
-        self.known().timeout = pages(&(start..end));
+        self.cached().timeout = page_range(&(start..end));
         Ok(time)
     }
 }

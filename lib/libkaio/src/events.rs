@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Takes events: from the ring, without a system call, if there are enough or nobody is to wait.
+//! Takes events from the ring. No system call is needed if there are enough events or the caller
+//! does not wait.
 //!
-//! Of a context that we know, events are only ever taken here, with its lock. Who must wait asks the
-//! kernel to wait without taking (`KAIO_GETEVENTS_PEEK`), then looks again: the kernel's own taking
-//! knows nothing of our lock, and both would take the same events.
+//! The events of a context in the table are taken only here, with the context's lock. A thread that
+//! must wait asks the kernel to wait without taking events (`KAIO_GETEVENTS_PEEK`), then looks into
+//! the ring again. The kernel itself takes events without this lock, so both could take the same
+//! event.
 //!
-//! The kernel is told when a wait ends, not how long it is. So it goes on after work for this thread
-//! that is no signal (io_uring's, of a ring that was closed), and so do we if another thread was
-//! faster.
+//! The kernel gets the time at which the wait ends, instead of its length. So the wait can be
+//! continued after the kernel had other work for this thread (such as for an io_uring that was
+//! closed), or if another thread has taken the events.
 //!
-//! Who asks for no event at least but gives a time gets the next event that comes in that time, if
-//! there are requests in flight. Natively it gets what is there; but there a buffered read or write is
-//! complete when it was submitted, and programs that count on it (libaio's own tests) ask just so.
+//! If the caller gives a minimum of 0 and a time, and requests are in flight, it gets the next
+//! event that comes within that time. Native AIO returns only the events that are there; but a
+//! buffered read or write is complete there when it was submitted, and programs that rely on that
+//! (libaio's own tests) make just this call.
 //!
-//! A program that moves `head` itself must not do so while another thread is in here, as it must
-//! not while one is in io_getevents(2).
+//! A program that moves `head` itself must not do so while another thread is in this module, just
+//! as it must not while a thread is in io_getevents(2).
 
 use core::ptr::{from_ref, null};
 
@@ -23,7 +26,7 @@ use kaio_sys::ioctl::{self, Wait};
 use kaio_sys::uapi::{__kernel_timespec, KAIO_GETEVENTS_ABSTIME, KAIO_GETEVENTS_PEEK};
 use kaio_sys::{Errno, Result};
 
-use crate::contexts::{Slot, Taker};
+use crate::contexts::{Consumer, Slot};
 use crate::process::{Device, Process};
 use crate::user;
 
@@ -31,8 +34,8 @@ const NSEC_PER_SEC: i64 = 1_000_000_000;
 
 const EINVAL: Errno = Errno::new(libc::EINVAL);
 
-/// io_getevents(2), and io_pgetevents(2) if there is a mask. `wait` is as the caller has it: bad
-/// pointers are allowed.
+/// Implements io_getevents(2), and io_pgetevents(2) if there is a mask. `wait` has the program's
+/// arguments, so pointers may be bad.
 #[inline]
 pub(crate) fn get_events(
     process: &Process,
@@ -41,18 +44,25 @@ pub(crate) fn get_events(
     wait: &Wait,
 ) -> Result<usize> {
     match process.contexts().find(ctx_id) {
-        // Of what is wrong with the numbers the kernel knows most.
+        // The kernel checks numbers that are wrong.
         Some(slot) if 0 <= wait.min_nr && wait.min_nr <= wait.nr => {
             match take_or_wait(process, device, ctx_id, wait, slot) {
-                Err(e) if e.get() == libc::ENOSYS => ask_kernel(process, device, ctx_id, wait),
+                Err(e) if e.get() == libc::ENOSYS => {
+                    get_events_by_kernel(process, device, ctx_id, wait)
+                }
                 result => result,
             }
         }
-        _ => ask_kernel(process, device, ctx_id, wait),
+        _ => get_events_by_kernel(process, device, ctx_id, wait),
     }
 }
 
-fn ask_kernel(process: &Process, device: Device, ctx_id: u64, wait: &Wait) -> Result<usize> {
+fn get_events_by_kernel(
+    process: &Process,
+    device: Device,
+    ctx_id: u64,
+    wait: &Wait,
+) -> Result<usize> {
     let end = match wait.timeout.is_null() {
         true => None,
         false => deadline(user::read_timespec(wait.timeout)?),
@@ -62,17 +72,21 @@ fn ask_kernel(process: &Process, device: Device, ctx_id: u64, wait: &Wait) -> Re
         flags: KAIO_GETEVENTS_ABSTIME,
         ..*wait
     };
-    // SAFETY: `events` are the caller's to write to. Nobody takes events of this ring in user space:
-    // it is not one that we know.
+    // SAFETY: the program lets the kernel write to `events`. This library takes no events of this
+    // ring, since it is not in the table or its format is unknown.
     let events = unsafe { ioctl::get_events(device.fd(), ctx_id, &until) };
-    lost_is_einval(process, device, events)
+    closed_device_is_einval(process, device, events)
 }
 
-/// If the program closed our descriptor, its contexts have ended.
-pub(crate) fn lost_is_einval<T>(process: &Process, device: Device, result: Result<T>) -> Result<T> {
+/// Returns `EINVAL` if the program has closed the descriptor, which has ended its contexts.
+pub(crate) fn closed_device_is_einval<T>(
+    process: &Process,
+    device: Device,
+    result: Result<T>,
+) -> Result<T> {
     match result {
         Err(e) if e.get() == libc::EBADF || e.get() == libc::ENOTTY => {
-            process.forget(device);
+            process.forget_device(device);
             Err(EINVAL)
         }
         result => result,
@@ -88,24 +102,28 @@ fn take_or_wait(
 ) -> Result<usize> {
     let (mut min, nr) = (wait.min_nr as u64, wait.nr as u64);
     let mut taken = 0;
-    let mut taker = slot.lock(ctx_id)?.ok_or(EINVAL)?;
-    // As natively, a time that cannot be read comes before everything.
+    let mut consumer = slot.lock(ctx_id)?.ok_or(EINVAL)?;
+    // Check whether the time can be read before anything else, as native AIO does.
     let time = match wait.timeout.is_null() {
         true => None,
-        false => Some(taker.timeout(wait.timeout)?),
+        false => Some(consumer.read_timeout(wait.timeout)?),
     };
-    if min == 0 && nr > 0 && time.is_some_and(|time| nanoseconds(time) > 0) && taker.is_busy() {
+    if min == 0
+        && nr > 0
+        && time.is_some_and(|time| nanoseconds(time) > 0)
+        && consumer.has_requests_in_flight()
+    {
         min = 1;
     }
-    // With a mask the kernel has to look at signals first.
+    // With a mask the kernel must look at pending signals first.
     let has_mask = !wait.sigmask.is_null();
     if !has_mask {
-        taken = take(&mut taker, wait, taken, nr)?;
+        taken = take(&mut consumer, wait, taken, nr)?;
         if taken >= min || time.is_some_and(|time| nanoseconds(time) <= 0) {
             return Ok(taken as usize);
         }
     }
-    drop(taker);
+    drop(consumer);
 
     let end = time.and_then(deadline);
     loop {
@@ -119,19 +137,19 @@ fn take_or_wait(
             sigsetsize: wait.sigsetsize,
             ..Wait::default()
         };
-        // SAFETY: takes nothing and writes nothing.
+        // SAFETY: with KAIO_GETEVENTS_PEEK the kernel takes no event and writes none.
         let woken = unsafe { ioctl::get_events(device.fd(), ctx_id, &peek) };
         match woken {
-            // Wrong arguments, or the context is gone, and its ring with it.
+            // The arguments are wrong, or the context has ended.
             Err(e) if e.get() != libc::EINTR && taken == 0 => {
-                return lost_is_einval(process, device, Err(e));
+                return closed_device_is_einval(process, device, Err(e));
             }
             Err(e) if e.get() != libc::EINTR => return Ok(taken as usize),
             _ => {}
         }
-        // Whether a signal woke us or events, take what is there, if the context is.
+        // Take the events that are there, after a signal too, if the context still exists.
         let now = match slot.lock(ctx_id) {
-            Ok(Some(mut taker)) => take(&mut taker, wait, taken, nr),
+            Ok(Some(mut consumer)) => take(&mut consumer, wait, taken, nr),
             Ok(None) => Err(EINVAL),
             Err(e) => Err(e),
         };
@@ -147,35 +165,37 @@ fn take_or_wait(
             Some(_) => return Ok(taken as usize),
             None => (),
         }
-        // Another thread may have been faster; and the ring may hold less than we want.
-        if taken >= min || end.is_some_and(|end| nanoseconds(end) <= clock()) {
+        // Another thread may have taken events, and the ring may hold fewer events than the caller
+        // waits for.
+        if taken >= min || end.is_some_and(|end| nanoseconds(end) <= monotonic_now()) {
             return Ok(taken as usize);
         }
     }
 }
 
-/// Takes events after the `taken` that were; returns how many there are then.
+/// Takes further events after the first `taken` ones. Returns the new number of events.
 #[inline]
-fn take(taker: &mut Taker<'_>, wait: &Wait, taken: u64, nr: u64) -> Result<u64> {
+fn take(consumer: &mut Consumer<'_>, wait: &Wait, taken: u64, nr: u64) -> Result<u64> {
     let to = wait.events.wrapping_add(taken as usize);
-    let more = taker.take(to, nr.saturating_sub(taken))?;
+    let more = consumer.take(to, nr.saturating_sub(taken))?;
     Ok(taken + u64::from(more))
 }
 
-/// Saturating, as the kernel's are. Programs pass absolute times, and worse.
+/// Converts a time to nanoseconds with saturation, as the kernel does. Programs pass absolute times
+/// and other large values here.
 fn nanoseconds(time: __kernel_timespec) -> i64 {
     time.tv_sec
         .saturating_mul(NSEC_PER_SEC)
         .saturating_add(time.tv_nsec)
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds; not negative.
-fn clock() -> i64 {
+/// Returns `CLOCK_MONOTONIC` in nanoseconds, which is never negative.
+fn monotonic_now() -> i64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    // SAFETY: writes there. It is always there, and needs no system call.
+    // SAFETY: `time` is a timespec that the call may write. This clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
     nanoseconds(__kernel_timespec {
         tv_sec: time.tv_sec,
@@ -183,9 +203,10 @@ fn clock() -> i64 {
     })
 }
 
-/// When a wait of that length that begins now ends, by [`clock`]; `None`: never.
+/// Returns when a wait of this length that begins now ends, by [`monotonic_now`], or `None` if it
+/// never ends.
 fn deadline(time: __kernel_timespec) -> Option<__kernel_timespec> {
-    match clock().saturating_add(nanoseconds(time)) {
+    match monotonic_now().saturating_add(nanoseconds(time)) {
         i64::MAX => None,
         end => Some(__kernel_timespec {
             tv_sec: end / NSEC_PER_SEC,

@@ -1,31 +1,56 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! What C programs already use, on `/dev/kaio`: libaio's ABI, raw AIO system calls, POSIX AIO.
+//! The C interfaces to AIO on `/dev/kaio`: libaio's ABI, raw AIO system calls and POSIX AIO.
 //!
 //! The crate becomes one archive, from which scripts/lib links the shared objects; lib/README.md
-//! says which. Nothing is done when one is loaded. From the ground up:
+//! lists them. The modules from the bottom up:
 //!
-//! - `user`: memory that a caller names; `lock`; `policy`: what happens without a device.
-//! - `contexts`, `process`: what this process has; a fork takes it away.
+//! - `user`: checked access to memory that a caller names; `futex`; `descriptor`; `lock`; `policy`:
+//!   what happens without a device.
+//! - `contexts`, `process`: the state of this process, which a fork clears.
 //! - `events`: taking events from the ring. `aio`: the six system calls.
-//! - `libaio`, `interpose`: the two ways to make them.
-//! - `posix`: stands beside them, with contexts of its own.
+//! - `libaio`, `interpose`: the two interfaces to these calls. `load`: runs when a library is
+//!   loaded.
+//! - `posix`: POSIX AIO, with contexts of its own. `unwind`: a function for the standard library.
 //!
-//! But in `posix` nothing panics, allocates or needs the standard library. Without the feature of
-//! that name the crate proves it: see `must_not_panic`.
+//! Outside of `posix` no code panics, allocates or needs the standard library. A build without the
+//! feature of that name proves that: see `must_not_panic`.
 
 #![cfg_attr(not(feature = "posix"), no_std)]
 
+/// Assembly code: an entry point that a program can jump to (`endbr64`), and a jump from there to
+/// `{function}`.
+#[cfg(target_arch = "x86_64")]
+macro_rules! jump {
+    () => {
+        "endbr64\njmp {function}"
+    };
+}
+
+/// Assembly code: an entry point that a program can jump to (`bti c`), and a jump from there to
+/// `{function}`.
+#[cfg(target_arch = "aarch64")]
+macro_rules! jump {
+    () => {
+        "hint #34\nb {function}"
+    };
+}
+
 mod aio;
 mod contexts;
+mod descriptor;
 mod events;
+mod futex;
 mod interpose;
 mod libaio;
+mod load;
 mod lock;
 #[cfg(not(feature = "posix"))]
 mod must_not_panic;
 mod policy;
 mod process;
+#[cfg(feature = "posix")]
+mod unwind;
 mod user;
 
 #[cfg(feature = "posix")]

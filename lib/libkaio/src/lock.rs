@@ -1,77 +1,90 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! A lock in memory that begins as zeroes and that a fork makes zeroes again.
+//! A lock in memory that initially contains zeroes and that a fork clears.
 //!
-//! It knows its owner: a signal handler that interrupts the owner must not wait for it. It stays with an
-//! owner that such a handler leaves for good by siglongjmp(), or that is cancelled asynchronously: to
-//! exclude that would cost two system calls each time. libkaio(3) says so.
+//! The lock knows its owner, since a signal handler that interrupts the owner must not wait for it.
+//! If such a handler leaves by siglongjmp(), or if the owner is cancelled asynchronously, the lock
+//! stays taken for ever. To exclude that would cost two system calls each time. libkaio(3)
+//! documents it.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use kaio_sys::syscall::syscall;
+use crate::futex;
 
-/// The owner, or 0. Bit 0, which an owner has not: somebody waits.
+/// The owner, or 0. Bit 0, which no owner has, is set if a thread waits.
 #[repr(transparent)]
 pub(crate) struct Lock(AtomicU64);
 
-const WAITERS: u64 = 1;
+const HAS_WAITERS: u64 = 1;
 
-/// Who we are: the thread pointer. The psABI keeps it at `%fs:0`; it is aligned and never 0.
+/// Returns the thread pointer, which identifies this thread. It is aligned and never 0. The psABI
+/// of x86-64 keeps it at `%fs:0`, and that of arm64 in a register.
 #[inline]
 fn this_thread() -> u64 {
     let tp;
-    // SAFETY: reads the word that every thread has there.
-    unsafe { asm!("mov {}, fs:0", out(reg) tp, options(nostack, readonly, preserves_flags)) };
+    // SAFETY: every thread has its thread pointer at this address, and the code only reads it.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        asm!("mov {}, fs:0", out(reg) tp, options(nostack, readonly, preserves_flags))
+    };
+    // SAFETY: reads a register of this thread and changes nothing.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!("mrs {}, tpidr_el0", out(reg) tp, options(nostack, nomem, preserves_flags))
+    };
     tp
 }
 
 impl Lock {
-    /// Takes the lock; `false` if this thread has it already: we are in a signal handler.
+    /// Takes the lock. Returns `false` if this thread has it already, that is, in a signal handler.
     #[inline]
     #[must_use]
     pub(crate) fn lock(&self) -> bool {
         let me = this_thread();
-        self.take(0, me).is_ok() || self.wait(me)
+        self.compare_exchange(0, me).is_ok() || self.lock_slow(me)
     }
 
     #[inline]
     pub(crate) fn unlock(&self) {
-        if self.0.swap(0, Ordering::Release) & WAITERS != 0 {
-            self.futex(libc::FUTEX_WAKE, 1);
+        if self.0.swap(0, Ordering::Release) & HAS_WAITERS != 0 {
+            futex::wake(self.word(), 1);
         }
     }
 
     #[inline]
-    fn take(&self, from: u64, to: u64) -> Result<u64, u64> {
+    fn compare_exchange(&self, from: u64, to: u64) -> Result<u64, u64> {
         self.0
             .compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed)
     }
 
     #[cold]
-    fn wait(&self, me: u64) -> bool {
+    fn lock_slow(&self, me: u64) -> bool {
         loop {
             let owner = self.0.load(Ordering::Relaxed);
-            if owner & !WAITERS == me {
+            if owner & !HAS_WAITERS == me {
                 return false;
             }
-            // Others may wait as well: who got it after a wait wakes one more than it must.
+            // After a wait, take the lock as if other threads waited too; at worst, the next unlock
+            // makes a needless wake-up.
             if owner == 0 {
-                if self.take(0, me | WAITERS).is_ok() {
+                if self.compare_exchange(0, me | HAS_WAITERS).is_ok() {
                     return true;
                 }
-            } else if owner & WAITERS != 0 || self.take(owner, owner | WAITERS).is_ok() {
-                self.futex(libc::FUTEX_WAIT, (owner | WAITERS) as u32);
+            } else if owner & HAS_WAITERS != 0
+                || self.compare_exchange(owner, owner | HAS_WAITERS).is_ok()
+            {
+                // The loop looks at the owner again, whatever ended the sleep.
+                let _ = futex::wait(self.word(), (owner | HAS_WAITERS) as u32, None);
             }
         }
     }
 
-    /// The futex is the lower half, which comes first. Two owners may be alike in it: then a sleeper
-    /// stays asleep although the owner changed, but the new one has the bit too, and wakes it.
-    fn futex(&self, op: i32, value: u32) {
-        let op = (op | libc::FUTEX_PRIVATE_FLAG) as usize;
-        let args = [self.0.as_ptr() as usize, op, value as usize, 0, 0, 0];
-        // SAFETY: waits without a time-out, or wakes; writes nothing.
-        let _ = unsafe { syscall(libc::SYS_futex, args) };
+    /// Returns the address of the futex word, which is the lower half of the owner and comes first
+    /// in memory. Two owners may have the same lower half. Then a sleeper does not notice that the
+    /// owner has changed, but the new owner has the bit of waiting threads too, and wakes the
+    /// sleeper.
+    fn word(&self) -> usize {
+        self.0.as_ptr() as usize
     }
 }

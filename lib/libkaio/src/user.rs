@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Memory that a caller names, looked at so that a bad pointer is `EFAULT` and no crash.
+//! Checked access to memory that a caller names: a bad pointer is `EFAULT` instead of a crash.
 //!
-//! The kernel is asked with rt_sigprocmask(2), which copies eight bytes from or to an address and
-//! has no other effect as it is called here; no sandbox forbids it. The answer holds until another
-//! thread unmaps the memory, which nothing in user space can exclude.
+//! The check is a call of rt_sigprocmask(2), which copies eight bytes from or to an address and has
+//! no other effect with these arguments; no sandbox forbids it. The result is valid until another
+//! thread unmaps the memory, which user space cannot exclude.
 
 use core::mem::{offset_of, size_of};
 use core::ptr;
@@ -13,50 +13,52 @@ use kaio_sys::syscall::syscall;
 use kaio_sys::uapi::__kernel_timespec;
 use kaio_sys::{Errno, Result};
 
-/// What one question covers: the kernel's sigset_t.
+/// The number of bytes that one check covers, the size of the kernel's sigset_t.
 pub(crate) const WORD: usize = 8;
 
 pub(crate) const EFAULT: Errno = Errno::new(libc::EFAULT);
 
-/// Whether the eight bytes at `addr` can be read.
+/// Returns whether the eight bytes at `addr` can be read.
 pub(crate) fn is_readable(addr: usize) -> bool {
-    // No such way to change the mask: the kernel reads the new one, then says EINVAL.
-    const NO_WAY: usize = usize::MAX;
-    let args = [NO_WAY, addr, 0, WORD, 0, 0];
-    // SAFETY: reads where it can, and changes nothing.
+    // With this operation, which does not exist, the kernel reads the new mask and then returns
+    // EINVAL.
+    const INVALID_HOW: usize = usize::MAX;
+    let args = [INVALID_HOW, addr, 0, WORD, 0, 0];
+    // SAFETY: the kernel checks the address, only reads, and changes nothing.
     let answer = unsafe { syscall(libc::SYS_rt_sigprocmask, args) };
-    // The null pointer is no mask: then there is nothing to refuse.
+    // With a null pointer there is no mask to read, and the call succeeds.
     answer == Err(Errno::new(libc::EINVAL))
 }
 
-/// Whether the eight bytes at `addr` can be written. They are, with something.
+/// Returns whether the eight bytes at `addr` can be written. The check overwrites them.
 pub(crate) fn is_writable(addr: usize) -> bool {
     let args = [libc::SIG_BLOCK as usize, 0, addr, WORD, 0, 0];
-    // SAFETY: no new mask; the old one is written where it can be, and the caller means to write
-    // there.
+    // SAFETY: there is no new mask. The kernel checks the address to which it writes the old one,
+    // and the caller is about to write there.
     addr != 0 && unsafe { syscall(libc::SYS_rt_sigprocmask, args) }.is_ok()
 }
 
-/// The `u64` at `at`, however aligned.
+/// Reads the `u64` at `at`, which may be unaligned.
 pub(crate) fn read_u64(at: *const u64) -> Result<u64> {
     if !is_readable(at as usize) {
         return Err(EFAULT);
     }
-    // SAFETY: it can be read, as was just seen.
+    // SAFETY: `is_readable` has just seen that these bytes can be read.
     Ok(unsafe { ptr::read_unaligned(at) })
 }
 
-/// Stores `value` at `at`, however aligned.
+/// Stores `value` at `at`, which may be unaligned.
 pub(crate) fn write_u64(at: *mut u64, value: u64) -> Result<()> {
     if !is_writable(at as usize) {
         return Err(EFAULT);
     }
-    // SAFETY: it can be written, as was just seen, and the caller of ours wants it to be.
+    // SAFETY: `is_writable` has just seen that these bytes can be written, and the caller wants
+    // them to be overwritten.
     unsafe { ptr::write_unaligned(at, value) };
     Ok(())
 }
 
-/// The time at `at`.
+/// Reads the time at `at`.
 pub(crate) fn read_timespec(at: *const __kernel_timespec) -> Result<__kernel_timespec> {
     const { assert!(size_of::<__kernel_timespec>() == 2 * WORD) }
     let field = |offset| read_u64((at as usize).wrapping_add(offset) as *const u64);

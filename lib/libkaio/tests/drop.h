@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
-/*
- * For programs that do not know that they use kaio: whether they did.
- */
+/* Shows whether programs that do not know of kaio have used it. */
 #ifndef KAIO_DROP_H
 #define KAIO_DROP_H
 
 #include <dirent.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kaio_stat.h"
+
+/*
+ * Forks without libc. These are macros because a function that calls vfork()
+ * must not return.
+ */
+#ifdef SYS_fork
+#define RAW_FORK()	syscall(SYS_fork)
+#define RAW_VFORK()	syscall(SYS_vfork)
+#else
+#define RAW_FORK()	syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0L)
+#define RAW_VFORK() \
+	syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0L)
+#endif
 
 /* Calls @each for every descriptor of the device that this process has. */
 static inline void kaio_each_fd(void (*each)(int fd, void *arg), void *arg)
@@ -48,7 +62,10 @@ static inline void kaio_add(int fd, void *arg)
 		sum->value += value;
 }
 
-/* A counter of the module (see its fdinfo), for all that this process has open. */
+/*
+ * Returns a counter of the module (see its fdinfo), summed over all descriptors
+ * of this process; with NULL, the number of descriptors.
+ */
 static inline long kaio_count(const char *name)
 {
 	struct kaio_sum sum = { .name = name };
@@ -62,13 +79,31 @@ static inline void kaio_keep_fd(int fd, void *arg)
 	*(int *)arg = fd;
 }
 
-/* A descriptor of the device, or -1. */
+/* Returns a descriptor of the device, or -1 if this process has none. */
 static inline int kaio_find_fd(void)
 {
 	int fd = -1;
 
 	kaio_each_fd(kaio_keep_fd, &fd);
 	return fd;
+}
+
+/*
+ * Runs this program anew in a child, with TEST_IN_CHROOT in its environment and
+ * KAIO_EARLY set to @early. Returns the child.
+ */
+static inline pid_t kaio_exec_in_chroot(const char *early)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		setenv("TEST_IN_CHROOT", "1", 1);
+		setenv("KAIO_EARLY", early, 1);
+		close(STDERR_FILENO);
+		execl("/proc/self/exe", "self", NULL);
+		_exit(1);
+	}
+	return pid;
 }
 
 #endif /* KAIO_DROP_H */

@@ -1,17 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: LGPL-2.1-or-later
 #
-# libaio's own tests, each as one test. harness.table says which not, and why.
-# Native AIO has no room for a context meanwhile: a case that passes used kaio.
+# Runs libaio's own tests, each as one test. harness.table lists the ones that are
+# skipped, and why. Native AIO has no room for a context meanwhile, so a case
+# that passes has used kaio.
 
 HERE=/droptests/harness
 LIMIT=90
 
-# Devices for file systems that have to be just so, and with them testdir.*.
-# Set up once: soname/ and preload/ run in one guest.
+# Makes devices with the file systems that some cases need, and mounts them on
+# testdir.*. The devices are made once: soname/ and preload/ run in one guest.
 set_up_disks() {
 	local all=/sys/kernel/config/nullb name
-	# Other tests may have been here before.
+	# Another test may have loaded the module before.
 	[ -e /sys/module/null_blk ] || insmod /null_blk.ko nr_devices=0 || return
 	[ -d $all ] || mount -t configfs configfs /sys/kernel/config || return
 	if [ ! -b /dev/enospc ]; then
@@ -27,7 +28,7 @@ set_up_disks() {
 		mount -t ext2 /dev/ext2 testdir.ext2
 }
 
-# What each case of the harness finds there.
+# Makes the files that each case of the harness needs.
 make_files() {
 	local mode
 	for mode in 400:rofile 200:wofile 600:rwfile; do
@@ -37,12 +38,12 @@ make_files() {
 	done
 }
 
-said() { awk -v which=$1 -v what=$2 '$1 == which && $2 == what { print $3; exit }' $HERE/harness.table; }
+setting() { awk -v which=$1 -v what=$2 '$1 == which && $2 == what { print $3; exit }' $HERE/harness.table; }
 reason() { sed -n "s/^$1 skip //p" $HERE/harness.table; }
 
 run() { # CASE
 	local status memory start=$(date +%s)
-	memory=$(said $1 memory)
+	memory=$(setting $1 memory)
 	if [ -n "$memory" ]; then
 		sed "s/^MemTotal:.*/MemTotal: $memory kB/" /proc/meminfo >/tmp/meminfo
 		mount --bind /tmp/meminfo /proc/meminfo

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * libaio's functions do what they do natively, and the module does it.
+ * libaio's functions behave as they do on native AIO, and the module does the
+ * work.
  */
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include "libaio_fixture.h"
 
-/* The old versions, as a program that was linked 20 years ago has them. */
+/* The old versions, which a program uses that was linked 20 years ago. */
 int io_cancel_0_1(io_context_t ctx, struct iocb *iocb);
 int io_getevents_0_1(io_context_t ctx, long nr, struct io_event *events,
 		     const struct timespec *timeout);
@@ -24,7 +28,7 @@ TEST(setup_of_no_requests_is_einval)
 	EXPECT_EQ(ctx, NULL);
 }
 
-TEST(setup_wants_an_empty_id)
+TEST(setup_needs_a_zero_id)
 {
 	io_context_t ctx = (io_context_t)1;
 
@@ -34,7 +38,7 @@ TEST(setup_wants_an_empty_id)
 
 TEST(setup_of_a_bad_pointer_is_efault)
 {
-	void *page = no_page();
+	void *page = inaccessible_page();
 
 	ASSERT_NE(page, NULL);
 	EXPECT_EQ(io_setup(1, NULL), -EFAULT);
@@ -87,7 +91,7 @@ TEST_F(aio, a_read_of_an_empty_pipe_does_not_block_submit)
 	EXPECT_EQ(self->events[0].res, 1);
 }
 
-TEST_F(aio, submit_says_what_was_wrong_with_the_first)
+TEST_F(aio, submit_returns_the_error_of_the_first_request)
 {
 	struct iocb *bad = KERNEL_POINTER, *iocb = &self->iocb;
 
@@ -100,7 +104,7 @@ TEST_F(aio, submit_says_what_was_wrong_with_the_first)
 	EXPECT_EQ(io_submit(self->ctx, 1, &iocb), -EBADF);
 }
 
-TEST_F(aio, submit_counts_those_before_a_bad_one)
+TEST_F(aio, submit_counts_requests_before_a_bad_one)
 {
 	struct iocb bad, *list[] = { &self->iocb, &bad };
 
@@ -109,7 +113,7 @@ TEST_F(aio, submit_counts_those_before_a_bad_one)
 	EXPECT_EQ(io_submit(self->ctx, 2, list), 1);
 }
 
-TEST_F(aio, errors_leave_errno_as_it_is)
+TEST_F(aio, errors_do_not_change_errno)
 {
 	errno = 4711;
 	EXPECT_EQ(io_setup(0, &self->ctx), -EINVAL);
@@ -120,7 +124,7 @@ TEST_F(aio, errors_leave_errno_as_it_is)
 	EXPECT_EQ(errno, 4711);
 }
 
-TEST_F(aio, cancel_is_in_progress_and_the_event_follows)
+TEST_F(aio, cancel_returns_einprogress_and_posts_an_event)
 {
 	struct io_event event;
 
@@ -145,7 +149,7 @@ TEST_F(aio, cancel_of_a_bad_iocb_is_efault)
 	EXPECT_EQ(io_cancel(self->ctx, KERNEL_POINTER, self->events), -EFAULT);
 }
 
-/* It has no min_nr: it waits for one event. */
+/* This version has no min_nr: it waits for one event. */
 TEST_F(aio, getevents_of_version_0_1_waits_for_one)
 {
 	struct iocb iocbs[3];
@@ -156,7 +160,7 @@ TEST_F(aio, getevents_of_version_0_1_waits_for_one)
 	EXPECT_EQ(io_getevents_0_1(self->ctx, 2, self->events, &no_time), 0);
 }
 
-TEST_F(aio, queue_wait_takes_nothing)
+TEST_F(aio, queue_wait_takes_no_event)
 {
 	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
 	EXPECT_EQ(io_queue_wait_0_1(self->ctx, &no_time), 0);
@@ -224,6 +228,37 @@ TEST_F(aio, a_program_that_moves_the_ring_keeps_its_context)
 	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
 	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &patience), 1);
 	EXPECT_EQ(io_submit(old, 0, NULL), -EINVAL);
+}
+
+/*
+ * Bytes that were written cannot be taken back: the event reports their number.
+ */
+TEST_F(aio, cancel_of_a_partial_write)
+{
+	const size_t size = 4 << 20;
+	struct iovec vec[2] = { { malloc(size / 2), size / 2 }, { malloc(size / 2), size / 2 } };
+	struct iocb *iocb = &self->iocb;
+	char *back = malloc(size);
+	size_t got = 0;
+	ssize_t n;
+	int fds[2];
+
+	memset(vec[0].iov_base, 'x', size / 2);
+	memset(vec[1].iov_base, 'y', size / 2);
+	ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	io_prep_pwritev(iocb, fds[0], vec, 2, 0);
+	ASSERT_EQ(io_submit(self->ctx, 1, &iocb), 1);
+	while (got < size / 8) {
+		n = read(fds[1], back + got, size / 8 - got);
+		ASSERT_GT(n, 0);
+		got += n;
+	}
+	EXPECT_EQ(io_cancel(self->ctx, iocb, self->events), -EINPROGRESS);
+	ASSERT_EQ(io_getevents(self->ctx, 1, 1, self->events, &patience), 1);
+	while ((n = recv(fds[1], back + got, size - got, MSG_DONTWAIT)) > 0)
+		got += n;
+	EXPECT_EQ((long)self->events[0].res, (long)got);
+	EXPECT_LT(got, size);
 }
 
 TEST_HARNESS_MAIN

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Taking events: from the ring without a system call, and never what is not ours.
+ * Taking events from the ring without a system call, and bad pointers, numbers
+ * and contexts.
  */
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -10,8 +11,8 @@
 #include "libaio_fixture.h"
 
 /*
- * From here on a system call other than read, write and exit kills the process.
- * A child that is asked to do that ends with stop().
+ * Makes each system call but read, write and exit kill the process from now on.
+ * A child that calls this ends with stop().
  */
 static void no_more_system_calls(void)
 {
@@ -24,9 +25,12 @@ static void __attribute__((noreturn)) stop(int status)
 		syscall(SYS_exit, status);
 }
 
-TEST_F(aio, events_that_are_there_need_no_system_call)
+TEST_F(aio, present_events_need_no_system_call)
 {
-	/* A page of its own: it becomes known as a whole. */
+	/*
+	 * The buffer has a page of its own, which the library caches as a
+	 * whole.
+	 */
 	static struct io_event events[8] __attribute__((aligned(PAGE)));
 	struct iocb iocbs[8];
 	pid_t pid;
@@ -39,7 +43,7 @@ TEST_F(aio, events_that_are_there_need_no_system_call)
 
 		if (io_setup(64, &self->ctx) || submit_ready(self->ctx, iocbs, 8, self->pipe[1]) != 8)
 			_exit(10);
-		/* The buffer gets known. */
+		/* This call puts the buffer into the library's cache. */
 		if (io_getevents(self->ctx, 1, 1, events, &patience) != 1)
 			_exit(11);
 		no_more_system_calls();
@@ -51,7 +55,7 @@ TEST_F(aio, events_that_are_there_need_no_system_call)
 	EXPECT_EQ(join(pid), 0);
 }
 
-TEST_F(aio, an_empty_ring_needs_no_system_call_if_there_is_no_time)
+TEST_F(aio, an_empty_ring_needs_no_system_call_with_zero_timeout)
 {
 	pid_t pid;
 
@@ -68,7 +72,7 @@ TEST_F(aio, an_empty_ring_needs_no_system_call_if_there_is_no_time)
 	EXPECT_EQ(join(pid), 0);
 }
 
-TEST_F(aio, the_end_of_the_ring_is_passed)
+TEST_F(aio, events_wrap_around_the_ring)
 {
 	struct iocb iocbs[64];
 	int round, i;
@@ -81,7 +85,7 @@ TEST_F(aio, the_end_of_the_ring_is_passed)
 	}
 }
 
-TEST_F(aio, no_more_than_were_asked_for)
+TEST_F(aio, no_more_events_than_asked_for)
 {
 	struct iocb iocbs[5];
 
@@ -92,7 +96,7 @@ TEST_F(aio, no_more_than_were_asked_for)
 	EXPECT_EQ(io_getevents(self->ctx, 1, 64, self->events, &patience), 3);
 }
 
-TEST_F(aio, a_time_that_is_over_gives_what_there_is)
+TEST_F(aio, an_expired_timeout_returns_present_events)
 {
 	struct timespec time = { .tv_nsec = 20000000 }, before, after;
 	struct iocb other;
@@ -106,7 +110,7 @@ TEST_F(aio, a_time_that_is_over_gives_what_there_is)
 		  20000000);
 }
 
-TEST_F(aio, strange_times_are_taken)
+TEST_F(aio, unusual_timeouts_are_accepted)
 {
 	struct timespec past = { .tv_sec = -1 }, end = { .tv_sec = INT64_MAX };
 	struct timespec carry = { .tv_nsec = 1000000000 };
@@ -118,8 +122,11 @@ TEST_F(aio, strange_times_are_taken)
 	EXPECT_EQ(io_getevents(self->ctx, 1, 1, self->events, &end), 1);
 }
 
-/* Natively the buffered write of such a program is complete when it was submitted. */
-TEST_F(aio, without_a_minimum_the_next_event_is_worth_the_time)
+/*
+ * A program may rely on its buffered write being complete when it was
+ * submitted, which is so with native AIO.
+ */
+TEST_F(aio, zero_minimum_waits_for_the_next_event)
 {
 	struct iocb *iocb = &self->iocb;
 	pid_t pid;
@@ -135,7 +142,7 @@ TEST_F(aio, without_a_minimum_the_next_event_is_worth_the_time)
 	EXPECT_EQ(join(pid), 0);
 }
 
-TEST_F(aio, without_a_minimum_or_a_request_nobody_waits)
+TEST_F(aio, zero_minimum_without_requests_does_not_wait)
 {
 	struct timespec before, after;
 
@@ -147,22 +154,22 @@ TEST_F(aio, without_a_minimum_or_a_request_nobody_waits)
 	EXPECT_LT(after.tv_sec - before.tv_sec, patience.tv_sec / 2);
 }
 
-TEST_F(aio, without_a_minimum_or_a_time_nobody_waits)
+TEST_F(aio, zero_minimum_without_timeout_does_not_wait)
 {
 	ASSERT_EQ(submit_poll(self->ctx, &self->iocb, self->pipe[0]), 1);
 	EXPECT_EQ(io_getevents(self->ctx, 0, 1, self->events, NULL), 0);
 }
 
-TEST_F(aio, numbers_that_make_no_sense)
+TEST_F(aio, invalid_numbers_are_einval)
 {
 	EXPECT_EQ(io_getevents(self->ctx, -1, 1, self->events, &no_time), -EINVAL);
 	EXPECT_EQ(io_getevents(self->ctx, 0, -1, self->events, &no_time), -EINVAL);
 	EXPECT_EQ(io_getevents(self->ctx, 2, 1, self->events, &no_time), -EINVAL);
 }
 
-TEST_F(aio, a_bad_time_comes_before_everything)
+TEST_F(aio, a_bad_timeout_is_checked_first)
 {
-	void *page = no_page();
+	void *page = inaccessible_page();
 
 	ASSERT_NE(page, NULL);
 	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
@@ -174,7 +181,7 @@ TEST_F(aio, a_bad_time_comes_before_everything)
 
 TEST_F(aio, a_bad_buffer_loses_no_event)
 {
-	char *page = no_page();
+	char *page = inaccessible_page();
 
 	ASSERT_NE(page, NULL);
 	ASSERT_EQ(submit_ready(self->ctx, &self->iocb, 1, self->pipe[1]), 1);
@@ -220,12 +227,12 @@ TEST_F(aio, an_event_across_two_pages)
 	EXPECT_EQ(events[3].data, &iocbs[3]);
 }
 
-/* Real libaio reads at such an address. */
-TEST_F(aio, garbage_is_no_context)
+/* libaio itself reads at such an address. */
+TEST_F(aio, an_invalid_context_is_einval)
 {
 	static char zeroes[2 * PAGE];
 	io_context_t garbage[] = {
-		NULL, (io_context_t)8, (io_context_t)-1, KERNEL_POINTER, no_page(),
+		NULL, (io_context_t)8, (io_context_t)-1, KERNEL_POINTER, inaccessible_page(),
 		(io_context_t)zeroes, (io_context_t)((char *)self->ctx + 32),
 		(io_context_t)((char *)self->ctx + PAGE),
 	};
@@ -240,7 +247,7 @@ TEST_F(aio, garbage_is_no_context)
 	}
 }
 
-TEST_F(aio, a_destroyed_context_is_none)
+TEST_F(aio, a_destroyed_context_is_einval)
 {
 	io_context_t ctx = self->ctx;
 
@@ -252,7 +259,7 @@ TEST_F(aio, a_destroyed_context_is_none)
 	EXPECT_EQ(io_destroy(ctx), -EINVAL);
 }
 
-TEST_F(aio, contexts_at_one_address_are_not_mixed_up)
+TEST_F(aio, contexts_at_one_address_are_distinct)
 {
 	int i;
 
@@ -267,7 +274,10 @@ TEST_F(aio, contexts_at_one_address_are_not_mixed_up)
 	}
 }
 
-/* More than our table has room for: the others work, too. */
+/*
+ * There are more contexts than the library's table has room for. The others
+ * work too.
+ */
 TEST(many_contexts)
 {
 	enum { MANY = 1500 };
@@ -300,7 +310,7 @@ static void catch(int sig)
 	sigaction(sig, &action, NULL);
 }
 
-/* How long the mapping at @start is. */
+/* Returns the length of the mapping at @start. */
 static size_t mapped(void *start)
 {
 	unsigned long from, to, length = 0;
@@ -314,8 +324,11 @@ static size_t mapped(void *start)
 	return length;
 }
 
-/* That ends it, which is seen when the kernel is asked for something. */
-TEST_F(aio, a_context_whose_ring_is_unmapped_is_none)
+/*
+ * Unmapping the ring ends the context. The library notices that when it calls
+ * the kernel.
+ */
+TEST_F(aio, a_context_with_an_unmapped_ring_is_einval)
 {
 	const size_t length = mapped(self->ctx);
 	io_context_t ctx = self->ctx;
@@ -327,7 +340,7 @@ TEST_F(aio, a_context_whose_ring_is_unmapped_is_none)
 	EXPECT_EQ(io_getevents(ctx, 0, 1, self->events, &no_time), -EINVAL);
 }
 
-TEST_F(aio, cancel_sees_that_the_ring_is_unmapped)
+TEST_F(aio, cancel_notices_an_unmapped_ring)
 {
 	const size_t length = mapped(self->ctx);
 	io_context_t ctx = self->ctx;
@@ -339,8 +352,8 @@ TEST_F(aio, cancel_sees_that_the_ring_is_unmapped)
 	EXPECT_EQ(io_getevents(ctx, 0, 1, self->events, &no_time), -EINVAL);
 }
 
-/* A request that is wrong does not make the context slower. */
-TEST_F(aio, a_bad_request_costs_no_system_calls_later)
+/* An invalid request does not make the context slower. */
+TEST_F(aio, a_bad_request_does_not_cause_later_system_calls)
 {
 	struct iocb *iocb = &self->iocb;
 	pid_t pid;
@@ -361,8 +374,11 @@ TEST_F(aio, a_bad_request_costs_no_system_calls_later)
 	EXPECT_EQ(join(pid), 0);
 }
 
-/* The ring is the program's memory too. What it writes there must not lead us out of it. */
-TEST_F(aio, a_size_that_the_program_wrote_is_not_believed)
+/*
+ * The ring is memory of the program. A number that the program writes there
+ * must not make the library access memory outside of the ring.
+ */
+TEST_F(aio, a_ring_size_from_the_program_is_ignored)
 {
 	struct iocb iocbs[50];
 	int round, i;
@@ -391,7 +407,7 @@ TEST_F(aio, a_signal_ends_a_wait)
 	timer_delete(timer);
 }
 
-TEST_F(aio, pgetevents_opens_the_mask_while_it_waits)
+TEST_F(aio, pgetevents_sets_the_mask_during_the_wait)
 {
 	sigset_t blocked, open, now;
 

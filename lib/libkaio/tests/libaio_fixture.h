@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the tests of libaio's ABI share: a context, a file, requests.
+ * The context, the file and the requests that the tests of libaio's ABI share.
  */
 #ifndef KAIO_LIBAIO_FIXTURE_H
 #define KAIO_LIBAIO_FIXTURE_H
@@ -20,22 +20,25 @@
 #include "kselftest_harness.h"
 
 #define PAGE	4096
-/* Kernel memory: no program's. */
+/* An address of the kernel, which no program can use. */
 #define KERNEL_POINTER	((void *)0xffffffff81000000)
 
-/* Nothing that is right takes so long. */
+/* The longest time that a correct operation may take. */
 static struct timespec __attribute__((unused)) patience = { .tv_sec = 20 };
 static struct timespec __attribute__((unused)) no_time;
 
-/* A page that can be neither read nor written. */
-static inline void *no_page(void)
+/* Returns a page that can be neither read nor written. */
+static inline void *inaccessible_page(void)
 {
 	void *page = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	return page == MAP_FAILED ? NULL : page;
 }
 
-/* A pipe, whose reads and polls wait until somebody writes. */
+/*
+ * A context, and a pipe that is empty: reads and polls of it wait until the
+ * test writes.
+ */
 FIXTURE(aio)
 {
 	io_context_t ctx;
@@ -65,7 +68,7 @@ static inline int submit_poll(io_context_t ctx, struct iocb *iocb, int fd)
 	return io_submit(ctx, 1, &iocb);
 }
 
-/* Requests that are complete at once: polls of a pipe that can be written. */
+/* Submits polls of a pipe that can be written; they are complete at once. */
 static inline int submit_ready(io_context_t ctx, struct iocb *iocb, int nr, int fd)
 {
 	struct iocb *list[64];
@@ -79,7 +82,10 @@ static inline int submit_ready(io_context_t ctx, struct iocb *iocb, int nr, int 
 	return io_submit(ctx, nr, list);
 }
 
-/* The context at its new address; NULL: the kernel refuses. */
+/*
+ * Moves the ring of a context. Returns the context's new address, or NULL if
+ * the kernel refuses.
+ */
 static inline io_context_t move_ring(io_context_t ctx)
 {
 	unsigned int nr = ((unsigned int *)ctx)[1];
@@ -90,7 +96,10 @@ static inline io_context_t move_ring(io_context_t ctx)
 	return ring == MAP_FAILED ? NULL : ring;
 }
 
-/* Status of a child: 0 if it exited with 0, else what waitpid() says. */
+/*
+ * Waits for a child. Returns 0 if it has exited with 0, otherwise its wait
+ * status.
+ */
 static inline int join(pid_t pid)
 {
 	int status = -1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * One context, several threads: each event is taken once, and nobody is left behind.
+ * Several threads use one context: each event is taken once, and every waiting
+ * thread is woken.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -19,8 +20,11 @@ static struct {
 	atomic_int errors;
 } shared;
 
-/* Some wait for several events, some for one, some look now and then. */
-static void *taker(void *arg)
+/*
+ * Some threads wait for several events, some for one, and some only look now
+ * and then.
+ */
+static void *event_taker(void *arg)
 {
 	long min = (long)arg;
 	struct timespec a_moment = { .tv_nsec = 5000000 };
@@ -51,7 +55,7 @@ TEST_F(aio, each_event_is_taken_once)
 
 	shared.ctx = self->ctx;
 	for (i = 0; i < TAKERS; i++)
-		ASSERT_EQ(pthread_create(&threads[i], NULL, taker, (void *)(i % 3)), 0);
+		ASSERT_EQ(pthread_create(&threads[i], NULL, event_taker, (void *)(i % 3)), 0);
 	for (i = 0; i < REQUESTS; i++) {
 		struct iocb *iocb = &iocbs[i];
 
@@ -77,7 +81,7 @@ static void *wait_for_ever(void *arg)
 	return (void *)(long)io_getevents(shared.ctx, 1, 1, &event, NULL);
 }
 
-/* Whether thread @tid sleeps. */
+/* Returns whether the thread @tid sleeps. */
 static bool sleeps(pid_t tid)
 {
 	char path[64], state = 0;
@@ -114,25 +118,36 @@ static void until_sleeping(void)
 	}
 }
 
-TEST_F(aio, destroy_wakes_who_waits)
+#define NR_WAITING	3
+
+/* Starts threads that wait for an event, and returns when all of them sleep. */
+static void start_waiting(struct __test_metadata *const _metadata, io_context_t ctx,
+			  pthread_t threads[NR_WAITING])
 {
-	pthread_t threads[3];
+	int i;
+
+	shared.ctx = ctx;
+	for (i = 0; i < NR_WAITING; i++)
+		ASSERT_EQ(pthread_create(&threads[i], NULL, wait_for_ever, NULL), 0);
+	until_sleeping();
+}
+
+TEST_F(aio, destroy_wakes_waiting_threads)
+{
+	pthread_t threads[NR_WAITING];
 	void *ret;
 	int i;
 
-	shared.ctx = self->ctx;
-	for (i = 0; i < 3; i++)
-		ASSERT_EQ(pthread_create(&threads[i], NULL, wait_for_ever, NULL), 0);
-	until_sleeping();
+	start_waiting(_metadata, self->ctx, threads);
 	ASSERT_EQ(io_destroy(self->ctx), 0);
 	self->ctx = NULL;
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < NR_WAITING; i++) {
 		ASSERT_EQ(pthread_join(threads[i], &ret), 0);
 		EXPECT_EQ((long)ret, -EINVAL);
 	}
 }
 
-/* What gives the thread @tid work to do, which is no signal, while it waits. */
+/* Gives the thread @tid work that is no signal while it waits. */
 #define URINGS	8
 
 struct disturber {
@@ -149,7 +164,10 @@ static void *disturb(void *arg)
 	for (i = 0; i < URINGS; i++) {
 		long before;
 
-		/* Until it sleeps; then until it has slept anew. */
+		/*
+		 * Wait until the thread sleeps, and then until it has slept
+		 * again.
+		 */
 		for (tries = 0; tries < 5000 && !sleeps(disturber->tid); tries++)
 			nanosleep(&a_moment, NULL);
 		before = sleeps_of(disturber->tid);
@@ -168,7 +186,7 @@ static long sleeps_of_this_thread(void)
 	return usage.ru_nvcsw;
 }
 
-/* A program that has closed its io_uring, as PyPI's caio does. */
+/* Waits in a program that has closed its io_uring, as PyPI's caio does. */
 static void wait_with_work(struct __test_metadata *const _metadata, FIXTURE_DATA(aio) *self)
 {
 	struct timespec time = { .tv_sec = 1 }, before, after;
@@ -190,38 +208,41 @@ static void wait_with_work(struct __test_metadata *const _metadata, FIXTURE_DATA
 	took = (after.tv_sec - before.tv_sec) * 1000000000LL + after.tv_nsec - before.tv_nsec;
 	EXPECT_GE(took, 1000000000);
 	EXPECT_LT(took, 1500000000);
-	/* It was disturbed. */
+	/* The work has interrupted the wait. */
 	EXPECT_GT(sleeps_of_this_thread() - slept, 1);
 	ASSERT_EQ(pthread_join(thread, NULL), 0);
 }
 
-TEST_F(aio, a_wait_has_its_length_whatever_work_there_is)
+TEST_F(aio, other_kernel_work_does_not_change_a_wait)
 {
 	wait_with_work(_metadata, self);
 }
 
-/* Of a context that only the kernel knows. */
-TEST_F(aio, so_has_one_for_a_ring_that_was_moved)
+/*
+ * The library does not know a context whose ring was moved, so the kernel takes
+ * its events.
+ */
+TEST_F(aio, other_kernel_work_does_not_change_a_wait_in_the_kernel)
 {
 	self->ctx = move_ring(self->ctx);
 	ASSERT_NE(self->ctx, NULL);
 	wait_with_work(_metadata, self);
 }
 
-/* Each of those that wait gets one; nobody takes two and lets another sleep. */
-TEST_F(aio, as_many_events_as_waiters)
+/*
+ * Each waiting thread gets one event; no thread takes two and lets another
+ * sleep.
+ */
+TEST_F(aio, one_event_for_each_waiting_thread)
 {
-	struct iocb iocbs[3];
-	pthread_t threads[3];
+	struct iocb iocbs[NR_WAITING];
+	pthread_t threads[NR_WAITING];
 	void *ret;
 	int i;
 
-	shared.ctx = self->ctx;
-	for (i = 0; i < 3; i++)
-		ASSERT_EQ(pthread_create(&threads[i], NULL, wait_for_ever, NULL), 0);
-	until_sleeping();
-	ASSERT_EQ(submit_ready(self->ctx, iocbs, 3, self->pipe[1]), 3);
-	for (i = 0; i < 3; i++) {
+	start_waiting(_metadata, self->ctx, threads);
+	ASSERT_EQ(submit_ready(self->ctx, iocbs, NR_WAITING, self->pipe[1]), NR_WAITING);
+	for (i = 0; i < NR_WAITING; i++) {
 		ASSERT_EQ(pthread_join(threads[i], &ret), 0);
 		EXPECT_EQ((long)ret, 1);
 	}
@@ -240,8 +261,8 @@ static void *take_until_the_end(void *arg)
 	return (void *)(long)got;
 }
 
-/* Whoever reads the ring while it is unmapped dies. */
-TEST_F(aio, destroy_while_others_reap)
+/* A thread that reads the ring after it was unmapped crashes. */
+TEST_F(aio, destroy_while_threads_take_events)
 {
 	pthread_t threads[2];
 	void *ret;
@@ -272,7 +293,7 @@ static void take_in_handler(int sig)
 	int ret = io_getevents(shared.ctx, 0, 1, &event, &no_time);
 
 	(void)sig;
-	/* EAGAIN: what it interrupted is taking events itself. */
+	/* EAGAIN means that the interrupted code is taking events itself. */
 	if (ret < 0 && ret != -EAGAIN)
 		atomic_fetch_add(&wrong, 1);
 	if (ret > 0)
@@ -280,7 +301,10 @@ static void take_in_handler(int sig)
 	atomic_fetch_add(&handled, 1);
 }
 
-/* A handler that takes events does not wait for what it interrupted. */
+/*
+ * A handler that takes events does not wait for the code that it has
+ * interrupted.
+ */
 TEST_F(aio, a_signal_handler_may_take_events)
 {
 	struct itimerspec often = { .it_value.tv_nsec = 200000, .it_interval.tv_nsec = 200000 };

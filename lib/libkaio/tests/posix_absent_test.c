@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Without /dev/kaio: ENOSYS, or libc's own functions if KAIO_FALLBACK=1 asks for
- * them; and what is said on stderr.
+ * Without /dev/kaio: ENOSYS, or libc's own functions if KAIO_FALLBACK=1 asks
+ * for them; and the report on stderr.
  */
 #include <sched.h>
 #include <sys/mount.h>
@@ -13,7 +13,7 @@ static char buf[PAGE];
 FIXTURE(absent)
 {
 	int fd;
-	int said[2];
+	int stderr_pipe[2];
 	int stderr_fd;
 	struct aiocb cb;
 };
@@ -21,7 +21,7 @@ FIXTURE(absent)
 FIXTURE_VARIANT(absent)
 {
 	bool fallback;
-	/* The node is there, but it is another device's. */
+	/* The node is there, but it belongs to another device. */
 	bool other;
 };
 
@@ -44,9 +44,9 @@ FIXTURE_SETUP(absent)
 			     mount("none", "/dev", "tmpfs", 0, NULL));
 	ASSERT_EQ(0, variant->fallback ? setenv("KAIO_FALLBACK", "1", 1) :
 					 unsetenv("KAIO_FALLBACK"));
-	ASSERT_EQ(0, pipe2(self->said, O_CLOEXEC | O_NONBLOCK));
+	ASSERT_EQ(0, pipe2(self->stderr_pipe, O_CLOEXEC | O_NONBLOCK));
 	self->stderr_fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
-	ASSERT_EQ(STDERR_FILENO, dup2(self->said[1], STDERR_FILENO));
+	ASSERT_EQ(STDERR_FILENO, dup2(self->stderr_pipe[1], STDERR_FILENO));
 }
 
 FIXTURE_TEARDOWN(absent)
@@ -94,7 +94,7 @@ TEST_F(absent, list)
 	expect_answer(lio_listio(LIO_WAIT, list, 1, NULL));
 }
 
-/* What the program said before that was known is known to libc. */
+/* libc gets the arguments of an aio_init() that came before the decision. */
 TEST_F(absent, init)
 {
 	const struct aioinit init = { .aio_threads = 1, .aio_num = 1, .aio_idle_time = 20 };
@@ -112,7 +112,7 @@ TEST_F(absent, init)
 	other = block_of(fds[1][0], buf + 5, 5, 0);
 	ASSERT_EQ(0, aio_read(&self->cb));
 	ASSERT_EQ(0, aio_read(&other));
-	/* Of its own it would have made one for each. */
+	/* Without aio_init(), libc would have made a thread for each. */
 	EXPECT_EQ(2, threads());
 	ASSERT_EQ(5, write(fds[0][1], "hello", 5));
 	ASSERT_EQ(5, write(fds[1][1], "world", 5));
@@ -120,7 +120,7 @@ TEST_F(absent, init)
 	EXPECT_EQ(5, result_of(&other));
 }
 
-/* The others know of the decision as well. */
+/* The other functions follow the decision as well. */
 TEST_F(absent, suspend_and_cancel)
 {
 	const struct aiocb *list[] = { &self->cb };
@@ -139,8 +139,8 @@ TEST_F(absent, suspend_and_cancel)
 	EXPECT_EQ(AIO_ALLDONE, aio_cancel(fds[0], &self->cb));
 }
 
-/* Once, with the remedy. */
-TEST_F(absent, said_once)
+/* The report comes once and names the remedy. */
+TEST_F(absent, reported_once)
 {
 	char text[2 * PAGE];
 	ssize_t n;
@@ -148,7 +148,7 @@ TEST_F(absent, said_once)
 
 	for (i = 0; i < 3; i++)
 		expect_answer(aio_write(&self->cb));
-	n = read(self->said[0], text, sizeof(text) - 1);
+	n = read(self->stderr_pipe[0], text, sizeof(text) - 1);
 	ASSERT_LT(0, n);
 	text[n] = 0;
 	for (i = 0; i < n; i++)

@@ -3,6 +3,7 @@
  * aio_cancel.
  */
 #include <sched.h>
+#include <sys/socket.h>
 
 #include "posix_common.h"
 
@@ -11,7 +12,7 @@
 
 static char buf[NR][PAGE];
 
-/* Reads that wait for an empty pipe. */
+/* Reads of an empty pipe, which wait. */
 FIXTURE(cancel)
 {
 	int fds[2];
@@ -41,10 +42,10 @@ TEST_F(cancel, one)
 	EXPECT_EQ(AIO_CANCELED, aio_cancel(self->fds[0], &self->cb[0]));
 	EXPECT_EQ(ECANCELED, aio_error(&self->cb[0]));
 	EXPECT_EQ(-1, aio_return(&self->cb[0]));
-	EXPECT_EQ(0, through_kaio("inflight"));
+	EXPECT_EQ(0, module_counter("inflight"));
 }
 
-/* Others of the descriptor are not touched, whichever it is. */
+/* Other requests of the descriptor go on, whichever request is cancelled. */
 TEST_F(cancel, one_of_many)
 {
 	int i;
@@ -74,11 +75,11 @@ TEST_F(cancel, all_of_descriptor)
 	for (i = 0; i < NR - 1; i++)
 		EXPECT_EQ(ECANCELED, aio_error(&self->cb[i]));
 	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[NR - 1]));
-	EXPECT_EQ(1, through_kaio("inflight"));
+	EXPECT_EQ(1, module_counter("inflight"));
 }
 
-/* 256 descriptors apart: the library looks them up modulo that. */
-TEST_F(cancel, not_of_like_descriptor)
+/* The descriptors are 256 apart: the library might look them up modulo 256. */
+TEST_F(cancel, not_of_other_descriptor)
 {
 	const int like = fcntl(self->fds[0], F_DUPFD_CLOEXEC, self->fds[0] + 256);
 
@@ -100,7 +101,7 @@ TEST_F(cancel, write_of_full_pipe)
 	EXPECT_EQ(ECANCELED, aio_error(&self->cb[0]));
 }
 
-/* One that is held back in the library. */
+/* The library holds this fsync. */
 TEST_F(cancel, fsync_that_waits)
 {
 	read_waits(_metadata, &self->cb[0]);
@@ -129,9 +130,7 @@ TEST_F(cancel, signal_for_each)
 	__u32 told = 0;
 	int i;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGNAL);
-	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	set = block_signal(_metadata, SIGNAL);
 	for (i = 0; i < NR; i++) {
 		self->cb[i].aio_sigevent.sigev_notify = SIGEV_SIGNAL;
 		read_waits(_metadata, &self->cb[i]);
@@ -160,8 +159,8 @@ TEST_F(cancel, wakes_suspend)
 	EXPECT_EQ(0, woken(&sleeper));
 }
 
-/* The block can be used again at once. */
-TEST_F(cancel, and_again)
+/* The control block can be used again at once. */
+TEST_F(cancel, reuse_of_block)
 {
 	int i;
 
@@ -175,9 +174,7 @@ TEST_F(cancel, and_again)
 	EXPECT_EQ(5, result_of(&self->cb[0]));
 }
 
-/*
- * What is not cancelled.
- */
+/* Requests that are not cancelled. */
 TEST_F(cancel, complete)
 {
 	read_waits(_metadata, &self->cb[0]);
@@ -189,7 +186,7 @@ TEST_F(cancel, complete)
 	EXPECT_EQ(5, aio_return(&self->cb[0]));
 }
 
-TEST_F(cancel, nothing_there)
+TEST_F(cancel, no_request)
 {
 	EXPECT_EQ(AIO_ALLDONE, aio_cancel(self->fds[0], NULL));
 }
@@ -213,10 +210,11 @@ TEST_F(cancel, in_hardware)
 }
 
 /*
- * Another one's end as cancelled, which is seen in the same call, says nothing of
- * this one. The helper must not see it first: it gets no CPU.
+ * aio_cancel() of one request also takes the event of another one that has ended
+ * as cancelled, which must not count for the first request. The helper must not
+ * see the events first, so it gets no CPU.
  */
-TEST_F(cancel, complete_beside_a_cancelled_one)
+TEST_F(cancel, complete_beside_cancelled)
 {
 	const struct sched_param first = { .sched_priority = 50 }, last = {};
 	const int file = open_mock(_metadata, KAIO_MOCK_DISK);
@@ -249,7 +247,9 @@ TEST_F(cancel, complete_beside_a_cancelled_one)
 	EXPECT_EQ(ECANCELED, error_of(&other));
 }
 
-/* A thread that is to end does so, but not with the library's lock. */
+/*
+ * A thread that is cancelled ends, but not while it holds the library's lock.
+ */
 static int came_back;
 
 static void *cancel_and_end(void *arg)
@@ -263,7 +263,7 @@ static void *cancel_and_end(void *arg)
 	return arg;
 }
 
-TEST_F(cancel, by_thread_that_is_to_end)
+TEST_F(cancel, by_cancelled_thread)
 {
 	const int file = open_mock(_metadata, KAIO_MOCK);
 	struct aiocb cb = block_of(file, buf[0], 5, 0);
@@ -275,7 +275,10 @@ TEST_F(cancel, by_thread_that_is_to_end)
 	ASSERT_EQ(0, mock_program(file, 1, 0, NOT_NOW));
 	ASSERT_EQ(0, aio_read(&cb));
 	ASSERT_EQ(1, mock_waiters(file));
-	/* It is being tried just now, for so long that its end is waited for. */
+	/*
+	 * The kernel is trying the request, for so long that aio_cancel() waits
+	 * for its end.
+	 */
 	ASSERT_EQ(0, mock_program(file, 1, 0,
 				  { .attempts = 1, .result = -EAGAIN,
 				    .sleep = KAIO_MOCK_KILLABLE },
@@ -290,13 +293,46 @@ TEST_F(cancel, by_thread_that_is_to_end)
 	EXPECT_EQ(ECANCELED, error_of(&cb));
 }
 
+/*
+ * Bytes that were written cannot be taken back: a cancelled request ends with
+ * their number, as write(2) does when a signal comes, and the program can look
+ * at the result.
+ */
+TEST_F(cancel, partial_write)
+{
+	const size_t size = 4 << 20;
+	char *data = malloc(size), *back = malloc(size);
+	size_t got = 0;
+	ssize_t n;
+	int fds[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds));
+	fill_pattern(data, size, 3, 0);
+	self->cb[0] = block_of(fds[0], data, size, 0);
+	ASSERT_EQ(0, aio_write(&self->cb[0]));
+	while (got < size / 8) {
+		n = read(fds[1], back + got, size / 8 - got);
+		ASSERT_LT(0, n);
+		got += n;
+	}
+	ASSERT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
+	EXPECT_EQ(AIO_ALLDONE, aio_cancel(fds[0], &self->cb[0]));
+	EXPECT_EQ(0, aio_error(&self->cb[0]));
+	EXPECT_LT((ssize_t)got, aio_return(&self->cb[0]));
+	EXPECT_GT((ssize_t)size, aio_return(&self->cb[0]));
+	while ((n = recv(fds[1], back + got, size - got, MSG_DONTWAIT)) > 0)
+		got += n;
+	EXPECT_EQ((ssize_t)got, aio_return(&self->cb[0]));
+	EXPECT_TRUE(is_pattern(back, got, 3, 0));
+}
+
 TEST_F(cancel, bad_descriptor)
 {
 	EXPECT_EQ(-1, aio_cancel(-1, NULL));
 	EXPECT_EQ(EBADF, errno);
 }
 
-TEST_F(cancel, descriptor_of_another)
+TEST_F(cancel, block_of_other_descriptor)
 {
 	read_waits(_metadata, &self->cb[0]);
 	EXPECT_EQ(-1, aio_cancel(self->fds[1], &self->cb[0]));
@@ -304,7 +340,10 @@ TEST_F(cancel, descriptor_of_another)
 	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
 }
 
-/* Both ways at once, many times: each request ends once, one way. */
+/*
+ * Cancellations and completions race many times: each request ends once, in one
+ * of the two ways.
+ */
 static int cancelled;
 
 static int times_cancelled(void)
@@ -318,7 +357,10 @@ static void *write_all(void *arg)
 	int i, left, before;
 
 	for (i = 0; i < 300; i++) {
-		/* However slow the other thread is, it has its way sometimes. */
+		/*
+		 * However slow the other thread is, some of its cancellations
+		 * succeed.
+		 */
 		before = times_cancelled();
 		if (i % 50 == 0 && !wait_until(times_cancelled() > before))
 			return arg;
@@ -358,7 +400,7 @@ TEST_F(cancel, races_with_completion)
 	ASSERT_EQ(0, pthread_join(thread, &ret));
 	EXPECT_EQ(NULL, ret);
 	EXPECT_LT(0, times_cancelled());
-	EXPECT_EQ(0, through_kaio("inflight"));
+	EXPECT_EQ(0, module_counter("inflight"));
 }
 
 TEST_HARNESS_MAIN

@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /*
- * What the tests of POSIX AIO share. The programs know nothing of kaio but what
- * proves that it did the work: the counters of the descriptor that the library
- * keeps, and files that do what a test tells them.
+ * Functions that the tests of POSIX AIO share. The programs use kaio only in
+ * order to prove that it did the work: they read the counters of the library's
+ * descriptor, and files of the mock driver that do what a test tells them.
  */
 #ifndef POSIX_COMMON_H
 #define POSIX_COMMON_H
 
 #include <aio.h>
 #include <dirent.h>
+#include <linux/userfaultfd.h>
 
+#include "drop.h"
 #include "mock_fixture.h"
 
-/* A request of SIGEV_NONE. */
+/* Returns a control block without notification. */
 static inline struct aiocb block_of(int fd, void *buf, size_t nbytes, off_t offset)
 {
 	struct aiocb cb = {
@@ -26,50 +28,30 @@ static inline struct aiocb block_of(int fd, void *buf, size_t nbytes, off_t offs
 	return cb;
 }
 
-/* The library's descriptor; -1 if it has none. */
-static inline int kaio_fd(void)
+/*
+ * Returns a counter of the library's descriptor: what went through the module.
+ */
+static inline long module_counter(const char *name)
 {
-	char path[300], link[64];
-	struct dirent *entry;
-	int found = -1;
-	ssize_t n;
-	DIR *dir = opendir("/proc/self/fd");
-
-	if (!dir)
-		return -1;
-	while (found < 0 && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
-		n = readlink(path, link, sizeof(link) - 1);
-		if (n > 0) {
-			link[n] = 0;
-			if (!strcmp(link, KAIO_DEVICE))
-				found = atoi(entry->d_name);
-		}
-	}
-	closedir(dir);
-	return found;
+	return kaio_stat(kaio_find_fd(), name);
 }
 
-/* What went through the module so far: a counter of the library's descriptor. */
-static inline long through_kaio(const char *name)
-{
-	return kaio_stat(kaio_fd(), name);
-}
-
-/* Whether the request was completed in time. */
+/* Returns whether the request is complete within the time limit. */
 static inline bool completes(const struct aiocb *cb)
 {
 	return wait_until(aio_error(cb) != EINPROGRESS);
 }
 
-/* The errno of a request, 0, or EINPROGRESS if patience ended. */
+/*
+ * Returns the errno of a request, 0, or EINPROGRESS if the time limit is over.
+ */
 static inline int error_of(const struct aiocb *cb)
 {
 	completes(cb);
 	return aio_error(cb);
 }
 
-/* What read(2) or write(2) would have returned, or -errno. */
+/* Returns the value that read(2) or write(2) would have returned, or -errno. */
 static inline ssize_t result_of(struct aiocb *cb)
 {
 	const int error = error_of(cb);
@@ -77,7 +59,7 @@ static inline ssize_t result_of(struct aiocb *cb)
 	return error ? -error : aio_return(cb);
 }
 
-/* Threads of this process. */
+/* Returns the number of threads of this process. */
 static inline int threads(void)
 {
 	struct dirent *entry;
@@ -92,7 +74,10 @@ static inline int threads(void)
 	return count;
 }
 
-/* Another thread of this process: the library's, if there are two. */
+/*
+ * Returns another thread of this process: the library's, if there are two
+ * threads.
+ */
 static inline pid_t helper(void)
 {
 	struct dirent *entry;
@@ -108,8 +93,8 @@ static inline pid_t helper(void)
 	return tid;
 }
 
-/* The request is not complete, for a while. */
-static inline bool goes_on(const struct aiocb *cb)
+/* Returns whether the request stays in progress for a while. */
+static inline bool stays_in_progress(const struct aiocb *cb)
 {
 	const __s64 end = now_ns() + 200 * NSEC_PER_MSEC;
 
@@ -119,24 +104,52 @@ static inline bool goes_on(const struct aiocb *cb)
 	return true;
 }
 
-/* A pipe with nothing in it. */
+/* Makes an empty pipe. */
 static inline void empty_pipe(struct __test_metadata *const _metadata, int fds[2])
 {
 	ASSERT_EQ(0, pipe2(fds, O_CLOEXEC));
 }
 
-/* A request that waits in the module: the read of an empty pipe. */
+/* Makes a read of an empty pipe, which waits in the module. */
 static inline void read_waits(struct __test_metadata *const _metadata,
 			      struct aiocb *cb)
 {
 	ASSERT_EQ(0, aio_read(cb));
 	ASSERT_EQ(EINPROGRESS, aio_error(cb));
-	ASSERT_LT(0, through_kaio("inflight"));
+	ASSERT_LT(0, module_counter("inflight"));
 }
 
 /*
- * Signals that a handler has seen.
+ * Makes writes to the page at @page wait. Returns a descriptor that becomes
+ * readable when a write waits.
  */
+static inline int trap_writes(struct __test_metadata *const _metadata, void *page)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
+	};
+	struct uffdio_writeprotect protect = {
+		.range = { .start = (uintptr_t)page, .len = PAGE },
+		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
+	};
+	struct uffdio_register area = {
+		.range = protect.range,
+		.mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	const int traps = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	ASSERT_LE(0, traps);
+	ASSERT_EQ(0, ioctl(traps, UFFDIO_API, &api));
+	ASSERT_EQ(0, ioctl(traps, UFFDIO_REGISTER, &area));
+	ASSERT_EQ(0, ioctl(traps, UFFDIO_WRITEPROTECT, &protect));
+	return traps;
+}
+
+/* The number of requests that the library's first context holds. */
+#define ROOM	127
+
+/* The signals that a handler has received. */
 struct seen {
 	int count;
 	siginfo_t info;
@@ -164,12 +177,23 @@ static inline void see_signals(struct __test_metadata *const _metadata, int sign
 	ASSERT_EQ(0, sigaction(signo, &action, NULL));
 }
 
+/* Blocks a signal in this thread, and returns the set of this signal. */
+static inline sigset_t block_signal(struct __test_metadata *const _metadata, int signo)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, signo);
+	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &set, NULL));
+	return set;
+}
+
 static inline int times_seen(void)
 {
 	return __atomic_load_n(&seen.count, __ATOMIC_ACQUIRE);
 }
 
-/* None comes for a while. */
+/* Returns whether no further signal comes for a while. */
 static inline bool no_more_signals(int than)
 {
 	const __s64 end = now_ns() + 20 * NSEC_PER_MSEC;
@@ -181,8 +205,9 @@ static inline bool no_more_signals(int than)
 }
 
 /*
- * What a call says that is interrupted. More than one signal: the first may come
- * while it sleeps for a lock, where no signal is let in.
+ * Interrupts a call and returns its result. The function sends more than one
+ * signal, since the first may come while the thread sleeps for a lock, with its
+ * signals blocked.
  */
 static inline long interrupt(struct sleeper *sleeper, int signo)
 {

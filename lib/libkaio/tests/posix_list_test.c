@@ -9,7 +9,7 @@
 
 static char buf[NR][PAGE];
 
-/* Reads of a file, page by page. */
+/* Reads of a file, one for each page. */
 FIXTURE(list)
 {
 	int file;
@@ -51,7 +51,7 @@ TEST_F(list, wait)
 		EXPECT_EQ((ssize_t)PAGE, aio_return(&self->cb[i]));
 		EXPECT_TRUE(is_pattern(buf[i], PAGE, 4, i * PAGE));
 	}
-	EXPECT_EQ(NR, through_kaio("submitted"));
+	EXPECT_EQ(NR, module_counter("submitted"));
 }
 
 TEST_F(list, name_of_64_bits)
@@ -59,10 +59,10 @@ TEST_F(list, name_of_64_bits)
 	ASSERT_EQ(0, lio_listio64(LIO_WAIT, (struct aiocb64 **)self->list, NR,
 				  NULL));
 	EXPECT_EQ((ssize_t)PAGE, aio_return(&self->cb[NR - 1]));
-	EXPECT_EQ(NR, through_kaio("submitted"));
+	EXPECT_EQ(NR, module_counter("submitted"));
 }
 
-/* Of a list that is waited for `sig` is not looked at. */
+/* A list that is waited for ignores `sig`. */
 TEST_F(list, wait_has_no_notification)
 {
 	ASSERT_EQ(0, lio_listio(LIO_WAIT, self->list, NR, &self->event));
@@ -78,7 +78,7 @@ TEST_F(list, nowait)
 		EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb[i]));
 }
 
-/* Once all are complete, and not before. */
+/* The notification comes when all requests are complete, and not before. */
 TEST_F(list, nowait_notification)
 {
 	int fds[2], i;
@@ -115,16 +115,14 @@ TEST_F(list, nowait_thread)
 	EXPECT_TRUE(wait_until(__atomic_load_n(&calls, __ATOMIC_ACQUIRE) == 1));
 }
 
-/* Each request has its own notification besides. */
+/* In addition, each request has its own notification. */
 TEST_F(list, each_notification)
 {
 	sigset_t set;
 	siginfo_t info;
 	int i, of_requests = 0, of_list = 0;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGNAL);
-	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	set = block_signal(_metadata, SIGNAL);
 	for (i = 0; i < NR; i++) {
 		self->cb[i].aio_sigevent = self->event;
 		self->cb[i].aio_sigevent.sigev_value.sival_int = i;
@@ -141,14 +139,14 @@ TEST_F(list, each_notification)
 	EXPECT_EQ(1, of_list);
 }
 
-TEST_F(list, nothing_to_do)
+TEST_F(list, empty_list)
 {
 	EXPECT_EQ(0, lio_listio(LIO_WAIT, self->list, 0, NULL));
 	EXPECT_EQ(0, lio_listio(LIO_NOWAIT, self->list, 0, NULL));
 }
 
-/* That nothing is to be done is done at once. */
-TEST_F(list, nothing_to_do_notification)
+/* A list without requests is complete at once. */
+TEST_F(list, empty_list_notification)
 {
 	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, self->list, 0, &self->event));
 	ASSERT_TRUE(wait_until(times_seen() == 1));
@@ -163,7 +161,7 @@ TEST_F(list, skipped)
 	ASSERT_EQ(0, lio_listio(LIO_WAIT, self->list, 3, NULL));
 	EXPECT_EQ((ssize_t)PAGE, aio_return(&self->cb[2]));
 	EXPECT_EQ(0, aio_error(&self->cb[1]));
-	EXPECT_EQ(1, through_kaio("submitted"));
+	EXPECT_EQ(1, module_counter("submitted"));
 }
 
 TEST_F(list, only_skipped_notification)
@@ -186,14 +184,12 @@ TEST_F(list, reads_and_writes)
 	EXPECT_EQ(5, pread(fd, buf, sizeof(buf), 0));
 }
 
-/*
- * What can go wrong.
- */
+/* Errors. */
 TEST_F(list, bad_mode)
 {
 	EXPECT_EQ(-1, lio_listio(2, self->list, NR, NULL));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(-1, kaio_fd());
+	EXPECT_EQ(-1, kaio_find_fd());
 }
 
 TEST_F(list, negative_number)
@@ -202,8 +198,8 @@ TEST_F(list, negative_number)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* As with glibc, nobody is told. */
-TEST_F(list, notification_of_no_kind)
+/* As with glibc, there is no notification. */
+TEST_F(list, unknown_notification)
 {
 	self->event.sigev_notify = 77;
 	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, self->list, 1, &self->event));
@@ -211,15 +207,15 @@ TEST_F(list, notification_of_no_kind)
 	EXPECT_TRUE(no_more_signals(0));
 }
 
-/* As with glibc, the requests do not suffer. */
-TEST_F(list, notification_by_no_signal)
+/* As with glibc, the requests are not affected. */
+TEST_F(list, invalid_signal)
 {
 	self->event.sigev_signo = SIGRTMAX + 1;
 	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, self->list, 1, &self->event));
 	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb[0]));
 }
 
-TEST_F(list, notification_of_one_by_no_signal)
+TEST_F(list, invalid_signal_of_one)
 {
 	self->cb[1].aio_sigevent = self->event;
 	self->cb[1].aio_sigevent.sigev_signo = SIGRTMAX + 1;
@@ -235,10 +231,10 @@ TEST_F(list, notification_without_function)
 	self->event.sigev_notify_function = NULL;
 	EXPECT_EQ(-1, lio_listio(LIO_NOWAIT, self->list, NR, &self->event));
 	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(-1, kaio_fd());
+	EXPECT_EQ(-1, kaio_find_fd());
 }
 
-/* The others are done, and the call says that one failed. */
+/* The other requests are done, and the call reports that one has failed. */
 TEST_F(list, one_fails)
 {
 	self->cb[1].aio_fildes = -1;
@@ -258,7 +254,9 @@ TEST_F(list, bad_opcode)
 	EXPECT_EQ(0, aio_error(&self->cb[0]));
 }
 
-/* The other one is done, so it cannot be EINVAL: see lio_listio(3). */
+/*
+ * The other request is done, so the error cannot be EINVAL: see lio_listio(3).
+ */
 TEST_F(list, bad_priority)
 {
 	self->cb[1].aio_reqprio = 21;
@@ -268,7 +266,7 @@ TEST_F(list, bad_priority)
 	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb[0]));
 }
 
-/* Nothing can be queued, and who looks at the requests sees that too. */
+/* No request can be queued, and the control blocks contain that error too. */
 TEST_F(list, no_descriptors)
 {
 	const struct rlimit none = { 3, 3 };
@@ -287,7 +285,7 @@ TEST_F(list, no_descriptors)
 	EXPECT_EQ(EAGAIN, aio_error(&self->cb[4]));
 }
 
-/* One that was queued and fails later is not the call's affair. */
+/* The call does not report a request that was queued and fails later. */
 TEST_F(list, one_fails_later)
 {
 	self->cb[1].aio_fildes = -1;
@@ -311,7 +309,7 @@ TEST_F(list, interrupted)
 	self->cb[1].aio_fildes = fds[0];
 	ASSERT_TRUE(fall_asleep(&sleeper, list_and_wait, self->list));
 	EXPECT_EQ(-EINTR, interrupt(&sleeper, SIGUSR1));
-	/* They go on. */
+	/* The requests go on. */
 	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[1]));
 	ASSERT_EQ(5, write(fds[1], "hello", 5));
 	EXPECT_EQ(5, result_of(&self->cb[1]));
@@ -331,7 +329,8 @@ TEST_F(list, one_is_cancelled)
 }
 
 /*
- * As long as you like: no AIO_LISTIO_MAX, and more than any one context holds.
+ * A list may have any length: there is no AIO_LISTIO_MAX, and a list may be
+ * longer than a context.
  */
 #define MANY 5000
 
@@ -350,12 +349,15 @@ TEST(many)
 		list[i] = &cb[i];
 	}
 	ASSERT_EQ(0, lio_listio(LIO_WAIT, list, MANY, NULL));
-	EXPECT_EQ(MANY, through_kaio("submitted"));
+	EXPECT_EQ(MANY, module_counter("submitted"));
 	ASSERT_EQ(MANY, pread(fd, back, MANY, 0));
 	EXPECT_EQ(0, memcmp(byte, back, MANY));
 }
 
-/* There is none for so many. Those that could not be queued say so, and the others are done. */
+/*
+ * There is no memory for so many requests. The control blocks of those that
+ * could not be queued contain that error, and the other requests are done.
+ */
 TEST(many_without_memory)
 {
 	static struct aiocb cb[MANY];
@@ -403,7 +405,7 @@ TEST(many_wait)
 	ASSERT_EQ(MANY, write(fds[1], data, MANY));
 	for (i = 0; i < MANY; i++)
 		ASSERT_EQ(1, result_of(&cb[i]));
-	/* First come, first served. */
+	/* The requests are served in their order. */
 	EXPECT_EQ(0, memcmp(byte, data, MANY));
 }
 

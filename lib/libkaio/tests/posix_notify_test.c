@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/*
- * aio_sigevent: how a program is told that a request is complete.
- */
+/* aio_sigevent: the notification of a program that a request is complete. */
 #include "posix_common.h"
 
 #ifndef sigev_notify_thread_id
@@ -27,7 +25,7 @@ FIXTURE_SETUP(notify)
 
 FIXTURE_TEARDOWN(notify)
 {
-	EXPECT_LT(0, through_kaio("submitted"));
+	EXPECT_LT(0, module_counter("submitted"));
 }
 
 TEST_F(notify, none)
@@ -49,16 +47,17 @@ TEST_F(notify, signal)
 	EXPECT_EQ(&self->cb, seen.info.si_value.sival_ptr);
 	EXPECT_EQ(getpid(), seen.info.si_pid);
 	EXPECT_EQ(getuid(), seen.info.si_uid);
-	/* The helper of the library takes no signals. */
+	/* The library's helper receives no signals. */
 	EXPECT_EQ(getpid(), seen.tid);
 	EXPECT_TRUE(no_more_signals(1));
 }
 
 /*
- * What is wrong with it is as with glibc: the request is done.
+ * Invalid notifications have the same effect as with glibc: the request is
+ * done.
  */
 
-/* A block that is all zero asks for signal 0, which is none. */
+/* A control block that is all zero asks for signal 0, which does not exist. */
 TEST_F(notify, signal_0)
 {
 	memset(&self->cb.aio_sigevent, 0, sizeof(self->cb.aio_sigevent));
@@ -66,8 +65,8 @@ TEST_F(notify, signal_0)
 	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
 }
 
-/* Programs that want to be told nothing may not have filled it in. */
-TEST_F(notify, no_such_kind)
+/* Programs that want no notification may not have filled the struct in. */
+TEST_F(notify, unknown_kind)
 {
 	const int kinds[] = { 3, 5, 77, -1 };
 	unsigned int i;
@@ -80,8 +79,8 @@ TEST_F(notify, no_such_kind)
 	EXPECT_TRUE(no_more_signals(0));
 }
 
-/* That the signal could not be sent is found out when all is done. */
-static void expect_no_such_signal(struct __test_metadata *const _metadata,
+/* The error of the signal is reported when the request has ended. */
+static void expect_invalid_signal(struct __test_metadata *const _metadata,
 				  struct aiocb *cb, int signo)
 {
 	char back[PAGE] = { 0 };
@@ -98,12 +97,12 @@ static void expect_no_such_signal(struct __test_metadata *const _metadata,
 
 TEST_F(notify, signal_above)
 {
-	expect_no_such_signal(_metadata, &self->cb, SIGRTMAX + 1);
+	expect_invalid_signal(_metadata, &self->cb, SIGRTMAX + 1);
 }
 
 TEST_F(notify, signal_below)
 {
-	expect_no_such_signal(_metadata, &self->cb, -1);
+	expect_invalid_signal(_metadata, &self->cb, -1);
 }
 
 TEST_F(notify, last_signal)
@@ -116,7 +115,7 @@ TEST_F(notify, last_signal)
 	EXPECT_TRUE(wait_until(times_seen() == 1));
 }
 
-TEST_F(notify, no_such_signal_of_one_that_is_cancelled)
+TEST_F(notify, invalid_signal_of_cancelled_request)
 {
 	int fds[2];
 
@@ -129,7 +128,7 @@ TEST_F(notify, no_such_signal_of_one_that_is_cancelled)
 	EXPECT_EQ(EINVAL, error_of(&self->cb));
 }
 
-/* When the signal comes the result is there. */
+/* The result is there when the signal comes. */
 static struct aiocb *finished;
 static int error_seen = -1;
 static ssize_t value_seen;
@@ -160,7 +159,10 @@ TEST_F(notify, signal_of_failure)
 	ASSERT_EQ(0, aio_write(&self->cb));
 	ASSERT_TRUE(wait_until(times_seen() == 1));
 	EXPECT_EQ(EINVAL, aio_error(&self->cb));
-	/* It failed within the call: something must go through for the fixture. */
+	/*
+	 * The request fails within the call; one must go through the module for
+	 * the fixture.
+	 */
 	self->cb.aio_offset = 0;
 	ASSERT_EQ(0, aio_write(&self->cb));
 	ASSERT_TRUE(wait_until(times_seen() == 2));
@@ -174,7 +176,7 @@ TEST_F(notify, signal_of_fsync)
 	EXPECT_EQ(0, aio_error(&self->cb));
 }
 
-/* Real-time signals queue: one for each request. */
+/* Real-time signals queue, so there is one for each request. */
 TEST_F(notify, signal_for_each)
 {
 	struct aiocb cbs[50];
@@ -183,9 +185,7 @@ TEST_F(notify, signal_for_each)
 	bool told[50] = {};
 	int i;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGNAL);
-	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	set = block_signal(_metadata, SIGNAL);
 	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
 	for (i = 0; i < 50; i++) {
 		cbs[i] = self->cb;
@@ -199,7 +199,7 @@ TEST_F(notify, signal_for_each)
 	}
 }
 
-/* More than may be queued: they come later, with their values. */
+/* More signals than may be queued come later, with their values. */
 TEST_F(notify, no_signal_is_lost)
 {
 	const struct rlimit limit = { 3, 3 };
@@ -209,9 +209,7 @@ TEST_F(notify, no_signal_is_lost)
 	__u32 told = 0;
 	int i;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGNAL);
-	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	set = block_signal(_metadata, SIGNAL);
 	ASSERT_EQ(0, setrlimit(RLIMIT_SIGPENDING, &limit));
 	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
 	for (i = 0; i < 20; i++) {
@@ -253,12 +251,9 @@ static void *listen_for(void *arg)
 TEST_F(notify, signal_to_thread)
 {
 	struct listener listeners[2] = {};
-	sigset_t set;
 	int i;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGNAL);
-	ASSERT_EQ(0, pthread_sigmask(SIG_BLOCK, &set, NULL));
+	block_signal(_metadata, SIGNAL);
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, pthread_create(&listeners[i].thread, NULL, listen_for,
 					    &listeners[i]));
@@ -274,15 +269,18 @@ TEST_F(notify, signal_to_thread)
 	EXPECT_EQ(SIGNAL, listeners[1].got);
 	EXPECT_EQ(SI_ASYNCIO, listeners[1].info.si_code);
 	EXPECT_EQ(17, listeners[1].info.si_value.sival_int);
-	/* The other one still waits: give it its signal. */
+	/* The other thread still waits. Send it its signal. */
 	EXPECT_TRUE(task_sleeps(getpid(), listeners[0].tid));
 	ASSERT_EQ(0, pthread_kill(listeners[0].thread, SIGNAL));
 	ASSERT_EQ(0, pthread_join(listeners[0].thread, NULL));
 	EXPECT_NE(SI_ASYNCIO, listeners[0].info.si_code);
 }
 
-/* A thread that is gone is told nothing, and nobody else is. */
-TEST_F(notify, signal_to_no_thread)
+/*
+ * There is no notification for a thread that has ended, and none for any other
+ * thread.
+ */
+TEST_F(notify, signal_to_ended_thread)
 {
 	self->cb.aio_sigevent.sigev_notify = SIGEV_THREAD_ID;
 	self->cb.aio_sigevent.sigev_notify_thread_id = 0x3fffffff;
@@ -293,8 +291,8 @@ TEST_F(notify, signal_to_no_thread)
 	EXPECT_EQ((ssize_t)PAGE, result_of(&self->cb));
 }
 
-/* glibc does not know the kind, so it says nothing of the signal. */
-TEST_F(notify, no_such_signal_to_thread)
+/* glibc does not support this kind, so there is no error for the signal. */
+TEST_F(notify, invalid_signal_to_thread)
 {
 	self->cb.aio_sigevent.sigev_notify = SIGEV_THREAD_ID;
 	self->cb.aio_sigevent.sigev_notify_thread_id = syscall(SYS_gettid);
@@ -359,11 +357,11 @@ TEST_F(notify, thread)
 	EXPECT_NE(getpid(), call.tid);
 	EXPECT_TRUE(call.detached);
 	EXPECT_TRUE(call.signals);
-	/* It ends; what is left is the helper at most. */
+	/* The thread of the call ends; at most the helper is left. */
 	EXPECT_TRUE(wait_until(threads() <= 2));
 }
 
-/* Each call has a thread of its own: one that sleeps holds up nothing. */
+/* Each call has a thread of its own: one that sleeps delays no other. */
 static int pipe_to_sleep_on;
 
 static void sleep_on(union sigval value)
@@ -374,7 +372,7 @@ static void sleep_on(union sigval value)
 		called(value);
 }
 
-TEST_F(notify, thread_that_sleeps)
+TEST_F(notify, sleeping_thread)
 {
 	struct aiocb cb = self->cb;
 	int fds[2];
@@ -403,7 +401,7 @@ TEST_F(notify, thread_with_attributes)
 	ASSERT_EQ(0, aio_write(&self->cb));
 	ASSERT_TRUE(wait_until(calls() == 1));
 	EXPECT_EQ(3U << 20, call.stack);
-	/* Nobody could join it. */
+	/* No thread could join this one. */
 	EXPECT_TRUE(call.detached);
 }
 
@@ -418,7 +416,7 @@ TEST_F(notify, thread_without_function)
 	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
 }
 
-/* No thread can be made for a while: the call comes when one can. */
+/* No thread can be made for a while. The call comes when one can be made. */
 TEST_F(notify, no_call_is_lost)
 {
 	struct rlimit limit;
@@ -427,7 +425,7 @@ TEST_F(notify, no_call_is_lost)
 	self->cb.aio_sigevent.sigev_notify = SIGEV_NONE;
 	ASSERT_EQ(0, aio_write(&self->cb)); /* the helper is there */
 	ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
-	/* Room for no stack. */
+	/* There is no address space for another stack. */
 	ASSERT_EQ(0, getrlimit(RLIMIT_AS, &limit));
 	limit.rlim_cur = PAGE;
 	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &limit));
@@ -439,6 +437,46 @@ TEST_F(notify, no_call_is_lost)
 	limit.rlim_cur = limit.rlim_max;
 	ASSERT_EQ(0, setrlimit(RLIMIT_AS, &limit));
 	EXPECT_TRUE(wait_until(calls() == 1));
+}
+
+/*
+ * Signals that cannot be queued, however many, delay neither calls nor standard
+ * signals.
+ */
+TEST_F(notify, full_signal_queue)
+{
+	struct aiocb cb = self->cb;
+	struct rlimit limit, none;
+	sigset_t set;
+	int i;
+
+	see_signals(_metadata, SIGUSR2);
+	sigemptyset(&set);
+	sigaddset(&set, SIGNAL);
+	ASSERT_EQ(0, getrlimit(RLIMIT_SIGPENDING, &limit));
+	none = limit;
+	none.rlim_cur = 0;
+	ASSERT_EQ(0, setrlimit(RLIMIT_SIGPENDING, &none));
+	/* The kernel lets root queue more signals than the limit. */
+	ASSERT_EQ(0, setresuid(1000, 1000, 1000));
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	self->cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	for (i = 0; i < 100; i++) {
+		ASSERT_EQ(0, aio_write(&self->cb));
+		ASSERT_EQ((ssize_t)PAGE, result_of(&self->cb));
+	}
+	ask_for_call(&cb, NULL);
+	ASSERT_EQ(0, aio_write(&cb));
+	EXPECT_TRUE(wait_until(calls() == 1));
+	ASSERT_EQ((ssize_t)PAGE, result_of(&cb));
+	cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+	cb.aio_sigevent.sigev_signo = SIGUSR2;
+	ASSERT_EQ(0, aio_write(&cb));
+	EXPECT_TRUE(wait_until(times_seen() == 1));
+	/* When the limit is gone, all of the signals come. */
+	ASSERT_EQ(0, setrlimit(RLIMIT_SIGPENDING, &limit));
+	ASSERT_EQ(0, sigprocmask(SIG_UNBLOCK, &set, NULL));
+	EXPECT_TRUE(wait_until(times_seen() == 101));
 }
 
 TEST_HARNESS_MAIN

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/*
- * What runs side by side, and what in order.
- */
+/* Requests that run at the same time, and requests that run in order. */
 #include "posix_common.h"
 
 #define NR	32
@@ -10,7 +8,7 @@ static char buf[NR][PAGE];
 static struct aiocb cb[NR];
 
 /*
- * Side by side: none of these reads is complete before all of them are in the
+ * At the same time: none of these reads completes before all of them are in the
  * device.
  */
 TEST(reads_of_one_descriptor)
@@ -27,15 +25,18 @@ TEST(reads_of_one_descriptor)
 		ASSERT_EQ(0, aio_read(&cb[i]));
 	}
 	EXPECT_TRUE(wait_until(mock_info(file).queued == NR));
-	EXPECT_EQ(NR, through_kaio("inflight"));
+	EXPECT_EQ(NR, module_counter("inflight"));
 	for (i = 0; i < NR; i++)
 		ASSERT_EQ(0, mock_complete(file, 5));
 	for (i = 0; i < NR; i++)
 		EXPECT_EQ(5, result_of(&cb[i]));
 }
 
-/* One that never comes to an end holds up nothing on its descriptor. */
-TEST(others_pass)
+/*
+ * A request that never completes does not delay other requests of its
+ * descriptor.
+ */
+TEST(others_overtake)
 {
 	const int file = open_mock(_metadata, KAIO_MOCK_DISK);
 
@@ -56,7 +57,9 @@ TEST(others_pass)
 	EXPECT_EQ(5, result_of(&cb[0]));
 }
 
-/* Not one thread for each descriptor, or for each request. */
+/*
+ * There is one thread, instead of one for each descriptor or for each request.
+ */
 TEST(one_thread)
 {
 	int fds[NR][2];
@@ -75,9 +78,7 @@ TEST(one_thread)
 	EXPECT_EQ(2, threads());
 }
 
-/*
- * In order: appends.
- */
+/* In order: appends. */
 FIXTURE(append)
 {
 	int file;
@@ -135,10 +136,10 @@ TEST_F(append, in_order)
 		ASSERT_EQ((ssize_t)PAGE, result_of(&cbs[i]));
 	ASSERT_EQ(APPENDS * (ssize_t)PAGE, pread(self->file, back, APPENDS * PAGE, 0));
 	EXPECT_EQ(0, memcmp(pages, back, APPENDS * PAGE));
-	EXPECT_EQ(APPENDS, through_kaio("submitted"));
+	EXPECT_EQ(APPENDS, module_counter("submitted"));
 }
 
-/* In order: who waits for one pipe, or one socket. */
+/* In order: requests that wait for one pipe or one socket. */
 FIXTURE(stream)
 {
 	int fds[2];
@@ -165,7 +166,7 @@ FIXTURE_TEARDOWN(stream)
 {
 }
 
-/* As many bytes as that, or fewer at the end. */
+/* Receives @len bytes, or fewer at the end. */
 static ssize_t recv_all(int fd, char *to, size_t len)
 {
 	size_t done;
@@ -219,7 +220,10 @@ TEST_F(stream, writes)
 		EXPECT_EQ(i, got[i]);
 }
 
-/* An offset is nothing to a socket; its reads come in order with and without. */
+/*
+ * A socket ignores an offset; its reads are served in order with and without
+ * one.
+ */
 TEST_F(stream, reads_with_offset)
 {
 	struct aiocb *list[] = { &cb[0], &cb[1] };
@@ -237,9 +241,7 @@ TEST_F(stream, reads_with_offset)
 	}
 }
 
-/*
- * fsync is for all that was asked for before it.
- */
+/* fsync covers all requests that were made before it. */
 FIXTURE(syncing)
 {
 	int file;
@@ -254,7 +256,10 @@ FIXTURE_SETUP(syncing)
 		return;
 	self->write = block_of(self->file, buf[0], 5, 0);
 	self->sync = block_of(self->file, NULL, 0, 0);
-	/* The first attempt is told when to complete; the next give a number. */
+	/*
+	 * The test decides when the first attempt completes; the next ones
+	 * return a number.
+	 */
 	ASSERT_EQ(0, mock_program(self->file, 1, IN | OUT,
 				  { .attempts = 1, .complete = KAIO_MOCK_TOLD,
 				    .result = 5 },
@@ -266,8 +271,8 @@ FIXTURE_TEARDOWN(syncing)
 }
 
 /*
- * A write in hardware, which the module does not wait for; and what is asked for
- * later passes both.
+ * The module does not wait for a write in hardware. Later requests overtake the
+ * write and the fsync.
  */
 TEST_F(syncing, after_write_in_hardware)
 {
@@ -298,7 +303,10 @@ TEST_F(syncing, not_of_other_descriptors)
 	EXPECT_EQ(5, result_of(&self->write));
 }
 
-/* The descriptor's number was another file's, whose requests go on. */
+/*
+ * The descriptor's number belonged to another file before, whose requests go
+ * on.
+ */
 TEST_F(syncing, not_of_file_before)
 {
 	const int file = open_temp(DISK_DIR, 0);
@@ -330,7 +338,7 @@ TEST_F(syncing, after_sync)
 	EXPECT_EQ(0, aio_error(&self->sync));
 }
 
-/* The write fails within the call: nothing is waited for. */
+/* The write fails within the call, so the fsync waits for nothing. */
 TEST_F(syncing, after_write_that_fails)
 {
 	self->write.aio_offset = -1;

@@ -2,7 +2,7 @@
 /*
  * POSIX AIO and the rest of the process: fork, exec, threads, descriptors.
  */
-#include <linux/userfaultfd.h>
+#include <sys/prctl.h>
 
 #include "posix_common.h"
 
@@ -15,8 +15,8 @@ static bool can_write(void)
 	return !aio_write(&cb) && result_of(&cb) == (ssize_t)PAGE;
 }
 
-/* What the child says of itself: 0 if all is well. */
-static int child_says(pid_t child)
+/* Returns the exit status of the child: 0 if it found no error. */
+static int child_status(pid_t child)
 {
 	int status = -1;
 
@@ -34,13 +34,13 @@ TEST(child_of_user)
 	ASSERT_TRUE(can_write());
 	child = fork();
 	if (!child)
-		_exit(can_write() && through_kaio("submitted") == 1 ? 0 : 1);
-	EXPECT_EQ(0, child_says(child));
+		_exit(can_write() && module_counter("submitted") == 1 ? 0 : 1);
+	EXPECT_EQ(0, child_status(child));
 	EXPECT_TRUE(can_write());
-	EXPECT_EQ(2, through_kaio("submitted"));
+	EXPECT_EQ(2, module_counter("submitted"));
 }
 
-/* The parent's requests are its own, also those that are under way. */
+/* The child does not get the parent's requests, including those in progress. */
 TEST(child_while_requests_wait)
 {
 	struct aiocb cb;
@@ -53,7 +53,7 @@ TEST(child_while_requests_wait)
 	child = fork();
 	if (!child)
 		_exit(aio_cancel(fds[0], NULL) == AIO_ALLDONE && can_write() ? 0 : 1);
-	EXPECT_EQ(0, child_says(child));
+	EXPECT_EQ(0, child_status(child));
 	EXPECT_EQ(EINPROGRESS, aio_error(&cb));
 	ASSERT_EQ(5, write(fds[1], "hello", 5));
 	EXPECT_EQ(5, result_of(&cb));
@@ -71,9 +71,9 @@ TEST(grandchild)
 		child = fork();
 		if (!child)
 			_exit(can_write() ? 0 : 3);
-		_exit(child_says(child) || !can_write() ? 4 : 0);
+		_exit(child_status(child) || !can_write() ? 4 : 0);
 	}
-	EXPECT_EQ(0, child_says(child));
+	EXPECT_EQ(0, child_status(child));
 }
 
 /* The child does not keep the parent's contexts. */
@@ -84,11 +84,14 @@ TEST(child_has_no_descriptor)
 	ASSERT_TRUE(can_write());
 	child = fork();
 	if (!child)
-		_exit(kaio_fd() == -1 ? 0 : 1);
-	EXPECT_EQ(0, child_says(child));
+		_exit(kaio_find_fd() == -1 ? 0 : 1);
+	EXPECT_EQ(0, child_status(child));
 }
 
-/* While other threads start requests: what they hold is not held in the child. */
+/*
+ * Other threads start requests meanwhile: a lock that they hold is free in the
+ * child.
+ */
 static bool stop;
 
 static void *write_often(void *arg)
@@ -117,13 +120,54 @@ TEST(fork_while_threads_work)
 			alarm(PATIENCE_SECONDS);
 			_exit(can_write() ? 0 : 1);
 		}
-		ASSERT_EQ(0, child_says(child));
+		ASSERT_EQ(0, child_status(child));
 	}
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, pthread_join(thread[i], &ret));
 		EXPECT_EQ(NULL, ret);
 	}
+}
+
+/*
+ * A program that cannot find the device's node after chroot() uses AIO, and so
+ * do its children, which daemons have.
+ */
+static int in_chroot(void)
+{
+	struct aiocb cb = block_of(open_temp(MEM_DIR, 0), buf, PAGE, 0);
+	char dir[] = MEM_DIR "/emptyXXXXXX";
+	int generation;
+	pid_t child;
+
+	if (!mkdtemp(dir) || chroot(dir) || chdir("/"))
+		return 10;
+	for (generation = 0; generation < 3; generation++) {
+		if (aio_write(&cb))
+			return errno == ENOSYS ? 11 : 12;
+		if (result_of(&cb) != (ssize_t)PAGE)
+			return 13;
+		child = fork();
+		if (child)
+			return child_status(child);
+	}
+	return 0;
+}
+
+static void __attribute__((constructor)) start_in_chroot(void)
+{
+	if (getenv("TEST_IN_CHROOT"))
+		_exit(in_chroot());
+}
+
+TEST(early_open_works_in_a_chroot)
+{
+	EXPECT_EQ(0, child_status(kaio_exec_in_chroot("1")));
+}
+
+TEST(late_open_fails_in_a_chroot)
+{
+	EXPECT_EQ(11, child_status(kaio_exec_in_chroot("0")));
 }
 
 /*
@@ -168,11 +212,11 @@ TEST(many_threads)
 		ASSERT_EQ(0, pthread_join(thread[i], &ret));
 		EXPECT_EQ(NULL, ret);
 	}
-	EXPECT_EQ(2 * NR_THREADS * NR_EACH, through_kaio("submitted"));
-	EXPECT_EQ(0, through_kaio("inflight"));
+	EXPECT_EQ(2 * NR_THREADS * NR_EACH, module_counter("submitted"));
+	EXPECT_EQ(0, module_counter("inflight"));
 }
 
-/* The thread that asked for it may end. */
+/* The thread that made a request may end. */
 static void *ask(void *arg)
 {
 	return aio_read(arg) ? arg : NULL;
@@ -195,7 +239,7 @@ TEST(thread_ends)
 	EXPECT_EQ(5, result_of(&cb));
 }
 
-/* libc tells every thread of it, the helper too, and waits. */
+/* libc signals every thread, the helper too, and waits. */
 TEST(change_of_user)
 {
 	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
@@ -207,14 +251,14 @@ TEST(change_of_user)
 	EXPECT_EQ((ssize_t)PAGE, result_of(&cb));
 }
 
-/* A program that uses no AIO has nothing of ours. */
+/* A program that uses no AIO has no thread and no descriptor of the library. */
 TEST(nothing_at_load)
 {
 	EXPECT_EQ(1, threads());
-	EXPECT_EQ(-1, kaio_fd());
+	EXPECT_EQ(-1, kaio_find_fd());
 }
 
-/* When there is nothing to do for a while, there is no thread either. */
+/* When there are no requests for a while, there is no thread either. */
 TEST(idle)
 {
 	const struct aioinit init = { .aio_threads = 1, .aio_num = 1,
@@ -225,10 +269,10 @@ TEST(idle)
 	EXPECT_EQ(2, threads());
 	EXPECT_TRUE(wait_until(threads() == 1));
 	EXPECT_TRUE(can_write());
-	EXPECT_EQ(2, through_kaio("submitted"));
+	EXPECT_EQ(2, module_counter("submitted"));
 }
 
-/* A request under way keeps it. */
+/* A request in progress keeps the helper. */
 TEST(not_idle)
 {
 	const struct aioinit init = { .aio_idle_time = 1 };
@@ -245,8 +289,8 @@ TEST(not_idle)
 	EXPECT_EQ(5, result_of(&cb));
 }
 
-/* How much is asked for at once is only a hint. */
-TEST(init_of_anything)
+/* The number of requests in aio_init() is only a hint. */
+TEST(init_with_unusual_values)
 {
 	struct aioinit init;
 
@@ -259,15 +303,48 @@ TEST(init_of_anything)
 }
 
 /*
- * A program closes descriptors that are not its own.
+ * The program is stopped and continued: none of its requests ends because of
+ * that.
  */
+TEST(stopped_and_continued)
+{
+	const int fd = open_temp(MEM_DIR, 0);
+	struct aiocb cb = block_of(fd, buf, PAGE, 0);
+	const pid_t program = getpid();
+	int status, device, i;
+	pid_t child;
+
+	ASSERT_TRUE(can_write());
+	device = kaio_find_fd();
+	child = fork();
+	if (!child) {
+		for (i = 0; i < 3000; i++) {
+			kill(program, SIGSTOP);
+			kill(program, SIGCONT);
+			usleep(100);
+		}
+		_exit(0);
+	}
+	while (!waitpid(child, &status, WNOHANG)) {
+		ASSERT_EQ(0, aio_write(&cb));
+		/* aio_cancel() takes events. */
+		ASSERT_EQ(AIO_ALLDONE, aio_cancel(STDIN_FILENO, NULL));
+		ASSERT_EQ((ssize_t)PAGE, result_of(&cb));
+	}
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(device, kaio_find_fd());
+	close(device);
+	EXPECT_EQ(-1, kaio_find_fd());
+}
+
+/* A program closes descriptors that it did not open. */
 TEST(all_closed)
 {
 	ASSERT_TRUE(can_write());
 	ASSERT_EQ(0, close_range(3, ~0U, 0));
-	ASSERT_EQ(-1, kaio_fd());
+	ASSERT_EQ(-1, kaio_find_fd());
 	EXPECT_TRUE(can_write());
-	EXPECT_EQ(1, through_kaio("submitted"));
+	EXPECT_EQ(1, module_counter("submitted"));
 }
 
 TEST(all_closed_and_used)
@@ -275,14 +352,14 @@ TEST(all_closed_and_used)
 	int fd;
 
 	ASSERT_TRUE(can_write());
-	fd = kaio_fd();
+	fd = kaio_find_fd();
 	ASSERT_EQ(fd, dup2(open_temp(MEM_DIR, 0), fd));
 	EXPECT_TRUE(can_write());
-	EXPECT_NE(fd, kaio_fd());
-	EXPECT_EQ(1, through_kaio("submitted"));
+	EXPECT_NE(fd, kaio_find_fd());
+	EXPECT_EQ(1, module_counter("submitted"));
 }
 
-/* What was under way ends: nobody waits for ever. */
+/* Requests in progress end, so that no thread waits for ever. */
 TEST(all_closed_while_requests_wait)
 {
 	struct aiocb cb;
@@ -291,17 +368,20 @@ TEST(all_closed_while_requests_wait)
 	empty_pipe(_metadata, fds);
 	cb = block_of(fds[0], buf, 5, 0);
 	read_waits(_metadata, &cb);
-	close(kaio_fd());
+	close(kaio_find_fd());
 	EXPECT_TRUE(can_write());
 	EXPECT_EQ(ECANCELED, error_of(&cb));
 }
 
-/* Reads that a device has in hand when the program closes the library's descriptor. */
+/*
+ * Reads that a device has begun when the program closes the library's
+ * descriptor.
+ */
 FIXTURE(in_hardware)
 {
 	int file;
 	int fd;
-	/* On a page of their own. */
+	/* The control blocks are on a page of their own. */
 	struct aiocb *cb;
 };
 
@@ -323,9 +403,9 @@ FIXTURE_SETUP(in_hardware)
 		ASSERT_EQ(0, aio_read(&self->cb[i]));
 	}
 	ASSERT_TRUE(wait_until(mock_info(self->file).queued == 2));
-	self->fd = kaio_fd();
+	self->fd = kaio_find_fd();
 	ASSERT_LE(0, self->fd);
-	/* It holds the device. */
+	/* The helper holds a reference to the device. */
 	ASSERT_TRUE(wait_until(task_sleeps(getpid(), helper())));
 }
 
@@ -335,12 +415,15 @@ FIXTURE_TEARDOWN(in_hardware)
 		;
 }
 
-/* The end of the first one tells the library; the second one still has its buffer. */
+/*
+ * The end of the first request makes the library notice; the second one still
+ * uses its buffer.
+ */
 TEST_F(in_hardware, all_closed)
 {
 	ASSERT_EQ(0, close(self->fd));
 	ASSERT_EQ(0, mock_complete(self->file, 5));
-	EXPECT_TRUE(goes_on(&self->cb[1]));
+	EXPECT_TRUE(stays_in_progress(&self->cb[1]));
 	ASSERT_EQ(0, mock_complete(self->file, 5));
 	EXPECT_EQ(ECANCELED, error_of(&self->cb[0]));
 	EXPECT_EQ(ECANCELED, error_of(&self->cb[1]));
@@ -350,7 +433,7 @@ TEST_F(in_hardware, all_closed)
 TEST_F(in_hardware, all_closed_and_cancelled)
 {
 	ASSERT_EQ(0, close(self->fd));
-	/* The library knows. */
+	/* The library has noticed that the descriptor is closed. */
 	ASSERT_TRUE(can_write());
 	EXPECT_EQ(AIO_NOTCANCELED, aio_cancel(self->file, &self->cb[0]));
 	EXPECT_EQ(AIO_NOTCANCELED, aio_cancel(self->file, NULL));
@@ -360,33 +443,9 @@ TEST_F(in_hardware, all_closed_and_cancelled)
 	EXPECT_EQ(ECANCELED, error_of(&self->cb[0]));
 }
 
-/* Writes to the page at @page wait; returns a descriptor that can be read when one does. */
-static int trap_writes(struct __test_metadata *const _metadata, void *page)
-{
-	struct uffdio_api api = {
-		.api = UFFD_API,
-		.features = UFFD_FEATURE_PAGEFAULT_FLAG_WP,
-	};
-	struct uffdio_writeprotect protect = {
-		.range = { .start = (uintptr_t)page, .len = PAGE },
-		.mode = UFFDIO_WRITEPROTECT_MODE_WP,
-	};
-	struct uffdio_register area = {
-		.range = protect.range,
-		.mode = UFFDIO_REGISTER_MODE_WP,
-	};
-	const int traps = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	ASSERT_LE(0, traps);
-	ASSERT_EQ(0, ioctl(traps, UFFDIO_API, &api));
-	ASSERT_EQ(0, ioctl(traps, UFFDIO_REGISTER, &area));
-	ASSERT_EQ(0, ioctl(traps, UFFDIO_WRITEPROTECT, &protect));
-	return traps;
-}
-
 /*
- * The helper is busy, and does not hold the device: close(2) is what waits, and the
- * helper finds the descriptor gone before that is through.
+ * The helper is busy and holds no reference to the device: close(2) waits, and
+ * the helper finds the descriptor gone before close(2) returns.
  */
 TEST_F(in_hardware, all_closed_while_helper_is_busy)
 {
@@ -398,10 +457,10 @@ TEST_F(in_hardware, all_closed_while_helper_is_busy)
 	ASSERT_EQ(1, poll(&trapped, 1, PATIENCE_SECONDS * 1000));
 	ASSERT_TRUE(start_closing(&closer, &self->fd));
 	EXPECT_TRUE(close_waits(&closer));
-	/* It writes its result, and goes on. */
+	/* The helper writes its result, and goes on. */
 	close(traps);
 	EXPECT_EQ(5, result_of(&self->cb[0]));
-	EXPECT_TRUE(goes_on(&self->cb[1]));
+	EXPECT_TRUE(stays_in_progress(&self->cb[1]));
 	ASSERT_EQ(0, mock_complete(self->file, 5));
 	EXPECT_EQ(ECANCELED, error_of(&self->cb[1]));
 	EXPECT_EQ(0, mock_info(self->file).queued);
@@ -409,14 +468,11 @@ TEST_F(in_hardware, all_closed_while_helper_is_busy)
 	EXPECT_TRUE(can_write());
 }
 
-/* As many as the first context holds. */
-#define ROOM	127
-
-/* So many reads that wait, each of a pipe of its own. */
+/* Makes @nr reads that wait, each of a pipe of its own. */
 static void many_wait(struct __test_metadata *const _metadata, struct aiocb *cb,
 		      int (*fds)[2], int nr)
 {
-	static char into[ROOM + 1][8];
+	static char into[4 * ROOM][8];
 	int i;
 
 	for (i = 0; i < nr; i++) {
@@ -426,21 +482,126 @@ static void many_wait(struct __test_metadata *const _metadata, struct aiocb *cb,
 	}
 }
 
-/* Another context would be needed. */
+/*
+ * The library does not submit a request that it held behind a lost one if no
+ * thread can be made that would see its end.
+ */
+TEST(all_closed_and_no_thread)
+{
+	static char into[2][PAGE];
+	struct aiocb first[2], sync[2];
+	struct rlimit limit, none;
+	int file[2], i;
+
+	for (i = 0; i < 2; i++) {
+		file[i] = open_mock(_metadata, KAIO_MOCK_DISK);
+		if (file[i] < 0)
+			return;
+		ASSERT_EQ(0, mock_program(file[i], 1, IN | OUT,
+					  { .complete = KAIO_MOCK_TOLD, .result = 5 }));
+	}
+	/* The kernel lets root have more threads than the limit. */
+	ASSERT_EQ(0, setresuid(1000, 1000, 1000));
+	ASSERT_EQ(0, prctl(PR_SET_DUMPABLE, 1));
+	/*
+	 * The second request goes to the device that the library opens after
+	 * the first one's was closed.
+	 */
+	for (i = 0; i < 2; i++) {
+		first[i] = block_of(file[i], into[i], 5, 0);
+		sync[i] = block_of(file[i], NULL, 0, 0);
+		ASSERT_EQ(0, aio_read(&first[i]));
+		ASSERT_TRUE(wait_until(mock_info(file[i]).queued == 1));
+		ASSERT_EQ(0, aio_fsync(O_SYNC, &sync[i]));
+		/*
+		 * The helper of this device, the last thread, holds a reference
+		 * to the device.
+		 */
+		ASSERT_TRUE(wait_until(task_sleeps(getpid(), helper())));
+		ASSERT_EQ(0, close(kaio_find_fd()));
+	}
+	ASSERT_EQ(0, getrlimit(RLIMIT_NPROC, &limit));
+	none = limit;
+	none.rlim_cur = 0;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NPROC, &none));
+	for (i = 1; i >= 0; i--) {
+		ASSERT_EQ(0, mock_complete(file[i], 5));
+		EXPECT_EQ(ECANCELED, error_of(&first[i]));
+		EXPECT_EQ(EAGAIN, error_of(&sync[i]));
+	}
+	ASSERT_EQ(0, setrlimit(RLIMIT_NPROC, &limit));
+	first[0] = block_of(open_temp(MEM_DIR, 0), buf, PAGE, 0);
+	ASSERT_EQ(0, aio_write(&first[0]));
+	EXPECT_EQ((ssize_t)PAGE, result_of(&first[0]));
+}
+
+/* After chroot() the library cannot open the device again. */
+TEST_F(in_hardware, all_closed_in_a_chroot)
+{
+	struct aiocb sync = block_of(self->file, NULL, 0, 0);
+
+	ASSERT_EQ(0, aio_fsync(O_SYNC, &sync));
+	ASSERT_EQ(0, close(self->fd));
+	ASSERT_EQ(0, chroot(MEM_DIR));
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	ASSERT_EQ(0, mock_complete(self->file, 5));
+	EXPECT_EQ(ECANCELED, error_of(&self->cb[1]));
+	EXPECT_EQ(ENOSYS, error_of(&sync));
+}
+
+/* The library destroys contexts that it needed only for a burst. */
+TEST(burst)
+{
+	static struct aiocb cb[4 * ROOM], last;
+	static int fds[4 * ROOM][2];
+	struct rlimit limit;
+	int i;
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = limit.rlim_max;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &limit));
+	many_wait(_metadata, cb, fds, 4 * ROOM);
+	ASSERT_LT(2, kaio_stat(kaio_find_fd(), "contexts"));
+	for (i = 1; i < 4 * ROOM; i++)
+		ASSERT_EQ(5, write(fds[i][1], "hello", 5));
+	for (i = 1; i < 4 * ROOM; i++)
+		ASSERT_EQ(5, result_of(&cb[i]));
+	/* The contexts are destroyed while one request is still waiting. */
+	EXPECT_TRUE(wait_until(kaio_stat(kaio_find_fd(), "contexts") == 1));
+	EXPECT_EQ(EINPROGRESS, aio_error(&cb[0]));
+	last = block_of(fds[1][0], buf, 5, 0);
+	ASSERT_EQ(0, aio_read(&last));
+	ASSERT_EQ(5, write(fds[1][1], "hello", 5));
+	EXPECT_EQ(5, result_of(&last));
+	/* They are also destroyed after the last request has ended. */
+	for (i = 1; i < 4 * ROOM; i++)
+		ASSERT_EQ(0, aio_read(&cb[i]));
+	ASSERT_LT(2, kaio_stat(kaio_find_fd(), "contexts"));
+	EXPECT_EQ(AIO_CANCELED, aio_cancel(fds[0][0], NULL));
+	for (i = 1; i < 4 * ROOM; i++)
+		ASSERT_EQ(5, write(fds[i][1], "hello", 5));
+	for (i = 1; i < 4 * ROOM; i++)
+		ASSERT_EQ(5, result_of(&cb[i]));
+	EXPECT_TRUE(wait_until(kaio_stat(kaio_find_fd(), "contexts") == 1));
+	EXPECT_TRUE(wait_until(threads() == 1));
+	EXPECT_TRUE(can_write());
+}
+
+/* The next request needs another context. */
 TEST(all_closed_and_full)
 {
 	static struct aiocb cb[ROOM];
 	static int fds[ROOM][2];
 
 	many_wait(_metadata, cb, fds, ROOM);
-	ASSERT_EQ(1, kaio_stat(kaio_fd(), "contexts"));
-	close(kaio_fd());
+	ASSERT_EQ(1, kaio_stat(kaio_find_fd(), "contexts"));
+	close(kaio_find_fd());
 	EXPECT_TRUE(can_write());
 }
 
 /*
- * A list of which one goes into a context and the next into another: that the
- * device is gone is found out with the first.
+ * One request of a list goes into a context and the next one into another. The
+ * library notices with the first one that the device is gone.
  */
 TEST(all_closed_between_two_contexts)
 {
@@ -451,36 +612,42 @@ TEST(all_closed_between_two_contexts)
 	struct aiocb *list[] = { &first, &second };
 
 	many_wait(_metadata, cb, fds, ROOM + 1);
-	ASSERT_EQ(2, kaio_stat(kaio_fd(), "contexts"));
-	/* One place in the first context, for who waits for the same pipe as another there. */
+	ASSERT_EQ(2, kaio_stat(kaio_find_fd(), "contexts"));
+	/*
+	 * Make room for one request in the first context, for a request that
+	 * waits for the same pipe as another one there.
+	 */
 	ASSERT_EQ(5, write(fds[1][1], "hello", 5));
 	ASSERT_EQ(5, result_of(&cb[1]));
 	first = block_of(fds[0][0], buf, 5, 0);
 	second = block_of(open_pattern(DISK_DIR, 4, PAGE), into, PAGE, 0);
 	first.aio_lio_opcode = LIO_READ;
 	second.aio_lio_opcode = LIO_READ;
-	close(kaio_fd());
+	close(kaio_find_fd());
 	ASSERT_EQ(0, lio_listio(LIO_NOWAIT, list, 2, NULL));
 	EXPECT_EQ((ssize_t)PAGE, result_of(&second));
 	EXPECT_TRUE(is_pattern(into, PAGE, 4, 0));
-	/* The one before it ends with its context. */
+	/* The request before it ends with its context. */
 	EXPECT_EQ(ECANCELED, error_of(&cb[0]));
 	ASSERT_EQ(5, write(fds[0][1], "hello", 5));
 	EXPECT_EQ(5, result_of(&first));
 }
 
-/* What replaces system calls must not take the other half's new descriptor for its own. */
+/*
+ * The half that replaces system calls must not take the other half's new
+ * descriptor for its own.
+ */
 TEST(all_closed_of_both_halves)
 {
 	aio_context_t ctx = 0;
 	int fd;
 
 	ASSERT_EQ(0, syscall(SYS_io_setup, 1, &ctx));
-	fd = kaio_fd();
+	fd = kaio_find_fd();
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, close_range(3, ~0U, 0));
 	ASSERT_TRUE(can_write());
-	EXPECT_NE(fd, kaio_fd());
+	EXPECT_NE(fd, kaio_find_fd());
 	EXPECT_EQ(-1, syscall(SYS_io_submit, ctx, 0L, NULL));
 	EXPECT_EQ(EINVAL, errno);
 	EXPECT_TRUE(can_write());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * Many at the same time, and requests that are made where others end.
+ * Many threads at the same time, and requests that are made where others end.
  */
 #include "posix_common.h"
 
@@ -9,8 +9,8 @@
 #define NR_BYTES	3000
 
 /*
- * Readers of one pipe, a writer, and one who cancels them all the time. A byte
- * that was written is read once, whatever is cancelled.
+ * Readers of one pipe, a writer, and a thread that cancels the reads all the
+ * time. A byte that was written is read once, whichever read is cancelled.
  */
 static int pipe_fds[2];
 static int bytes_read, cancellations, failures;
@@ -79,12 +79,10 @@ TEST(readers_and_cancellations)
 		ASSERT_EQ(0, pthread_join(readers[i], NULL));
 	EXPECT_EQ(NR_BYTES, bytes_read);
 	EXPECT_EQ(0, failures);
-	EXPECT_EQ(0, through_kaio("inflight"));
+	EXPECT_EQ(0, module_counter("inflight"));
 }
 
-/*
- * The next request is made where the program is told of the last one.
- */
+/* The next request is made where the program is notified of the last one. */
 #define NR_ROUNDS 200
 
 static struct aiocb chain;
@@ -129,7 +127,7 @@ FIXTURE_TEARDOWN(chain)
 	EXPECT_TRUE(wait_until(__atomic_load_n(&rounds, __ATOMIC_ACQUIRE) ==
 			       NR_ROUNDS));
 	EXPECT_EQ(0, failures);
-	EXPECT_EQ(NR_ROUNDS, through_kaio("submitted"));
+	EXPECT_EQ(NR_ROUNDS, module_counter("submitted"));
 }
 
 TEST_F(chain, of_threads)
@@ -149,7 +147,7 @@ TEST_F(chain, of_signals)
 	ASSERT_EQ(0, aio_write(&chain));
 }
 
-/* Everybody waits in another way for the same requests. */
+/* Each thread waits in another way for the same requests. */
 static struct aiocb shared[8];
 static char bytes[8];
 
@@ -169,7 +167,7 @@ static void *wait_for_all(void *arg)
 	return NULL;
 }
 
-TEST(many_wait_for_the_same)
+TEST(many_wait_for_the_same_requests)
 {
 	pthread_t threads[4];
 	int round, fds[2], i;

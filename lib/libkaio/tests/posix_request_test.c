@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * aio_read, aio_write, aio_fsync, aio_error, aio_return: one request at a time.
+ * aio_read, aio_write, aio_fsync, aio_error and aio_return, with one request at
+ * a time.
  */
 #include "posix_common.h"
 
@@ -66,29 +67,29 @@ TEST(names_of_64_bits)
 	ASSERT_EQ(0, aio_fsync64(O_SYNC, &cb));
 	ASSERT_EQ(0, aio_suspend64(list, 1, &patience));
 	EXPECT_EQ(0, aio_return64(&cb));
-	EXPECT_EQ(2, through_kaio("submitted"));
+	EXPECT_EQ(2, module_counter("submitted"));
 }
 
-/* Each goes through the module: that is what all of this is for. */
+/* Each request goes through the module. */
 TEST(through_the_module)
 {
 	const int fd = open_temp(DISK_DIR, 0);
 	struct aiocb cb = block_of(fd, buf, PAGE, 0);
 
-	EXPECT_EQ(-1, kaio_fd());
+	EXPECT_EQ(-1, kaio_find_fd());
 	ASSERT_EQ(0, aio_write(&cb));
 	ASSERT_EQ((ssize_t)PAGE, result_of(&cb));
-	EXPECT_EQ(1, through_kaio("submitted"));
+	EXPECT_EQ(1, module_counter("submitted"));
 	ASSERT_EQ(0, aio_read(&cb));
 	ASSERT_EQ((ssize_t)PAGE, result_of(&cb));
-	EXPECT_EQ(2, through_kaio("submitted"));
+	EXPECT_EQ(2, module_counter("submitted"));
 	ASSERT_EQ(0, aio_fsync(O_SYNC, &cb));
 	ASSERT_EQ(0, result_of(&cb));
-	EXPECT_EQ(3, through_kaio("submitted"));
-	EXPECT_EQ(3, through_kaio("completed"));
+	EXPECT_EQ(3, module_counter("submitted"));
+	EXPECT_EQ(3, module_counter("completed"));
 }
 
-/* Programs close 0 to 2, count on the lowest numbers, and exec others. */
+/* Programs close 0 to 2, expect the lowest numbers, and exec others. */
 TEST(own_descriptor)
 {
 	const int fd = open_temp(DISK_DIR, 0);
@@ -96,8 +97,8 @@ TEST(own_descriptor)
 
 	ASSERT_EQ(0, aio_write(&cb));
 	ASSERT_EQ((ssize_t)PAGE, result_of(&cb));
-	EXPECT_LT(100, kaio_fd());
-	EXPECT_EQ(FD_CLOEXEC, fcntl(kaio_fd(), F_GETFD));
+	EXPECT_LT(100, kaio_find_fd());
+	EXPECT_EQ(FD_CLOEXEC, fcntl(kaio_find_fd(), F_GETFD));
 	EXPECT_EQ(fd + 1, open_temp(DISK_DIR, 0));
 }
 
@@ -115,7 +116,7 @@ TEST(in_progress)
 	EXPECT_EQ(0, memcmp(buf, "hello", 5));
 }
 
-/* The buffer is as it will be once aio_error() has said so. */
+/* The buffer has its final contents when aio_error() returns the result. */
 TEST(buffer_before_error)
 {
 	const int fd = open_pattern(DISK_DIR, 3, PAGE);
@@ -132,7 +133,7 @@ TEST(buffer_before_error)
 	}
 }
 
-TEST(return_again)
+TEST(return_twice)
 {
 	const int fd = open_temp(DISK_DIR, 0);
 	struct aiocb cb = block_of(fd, buf, 7, 0);
@@ -152,9 +153,7 @@ TEST(return_of_failure)
 	EXPECT_EQ(-1, aio_return(&cb));
 }
 
-/*
- * What is wrong with the request itself: the call fails.
- */
+/* Invalid requests: the call fails. */
 TEST(priority_below)
 {
 	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);
@@ -184,9 +183,7 @@ TEST(priority_within)
 	EXPECT_EQ((ssize_t)PAGE, result_of(&cb));
 }
 
-/*
- * What the kernel refuses: the request was queued, and fails.
- */
+/* Requests that the kernel refuses: the request was queued, and fails. */
 TEST(bad_descriptor)
 {
 	struct aiocb cb = block_of(-1, buf, PAGE, 0);
@@ -205,7 +202,7 @@ TEST(closed_descriptor)
 	EXPECT_EQ(EBADF, error_of(&cb));
 }
 
-TEST(read_of_what_is_written)
+TEST(read_of_write_only_file)
 {
 	const int fd = reopen(open_temp(DISK_DIR, 0), O_WRONLY);
 	struct aiocb cb = block_of(fd, buf, PAGE, 0);
@@ -214,7 +211,7 @@ TEST(read_of_what_is_written)
 	EXPECT_EQ(EBADF, error_of(&cb));
 }
 
-TEST(write_of_what_is_read)
+TEST(write_of_read_only_file)
 {
 	const int fd = reopen(open_temp(DISK_DIR, 0), O_RDONLY);
 	struct aiocb cb = block_of(fd, buf, PAGE, 0);
@@ -286,31 +283,30 @@ TEST(nonblocking)
 	EXPECT_EQ(EAGAIN, error_of(&cb));
 }
 
-/*
- * Where there are no offsets they do not matter.
- */
-TEST(offset_of_pipe)
+/* Files without offsets ignore the offset. */
+static void read_with_offset(struct __test_metadata *const _metadata, const int fds[2])
 {
-	struct aiocb cb;
-	int fds[2];
+	struct aiocb cb = block_of(fds[0], buf, 5, 12345);
 
-	empty_pipe(_metadata, fds);
-	cb = block_of(fds[0], buf, 5, 12345);
 	ASSERT_EQ(0, aio_read(&cb));
 	ASSERT_EQ(5, write(fds[1], "hello", 5));
 	EXPECT_EQ(5, result_of(&cb));
 }
 
+TEST(offset_of_pipe)
+{
+	int fds[2];
+
+	empty_pipe(_metadata, fds);
+	read_with_offset(_metadata, fds);
+}
+
 TEST(offset_of_socket)
 {
-	struct aiocb cb;
 	int fds[2];
 
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
-	cb = block_of(fds[0], buf, 5, 12345);
-	ASSERT_EQ(0, aio_read(&cb));
-	ASSERT_EQ(5, write(fds[1], "hello", 5));
-	EXPECT_EQ(5, result_of(&cb));
+	read_with_offset(_metadata, fds);
 }
 
 TEST(offset_of_socket_written)
@@ -349,18 +345,18 @@ TEST_F(syncing, all)
 {
 	ASSERT_EQ(0, aio_fsync(O_SYNC, &self->cb));
 	EXPECT_EQ(0, result_of(&self->cb));
-	EXPECT_EQ(1, through_kaio("submitted"));
+	EXPECT_EQ(1, module_counter("submitted"));
 }
 
 TEST_F(syncing, data_only)
 {
 	ASSERT_EQ(0, aio_fsync(O_DSYNC, &self->cb));
 	EXPECT_EQ(0, result_of(&self->cb));
-	EXPECT_EQ(1, through_kaio("submitted"));
+	EXPECT_EQ(1, module_counter("submitted"));
 }
 
-/* What is in the block for a read or write does not matter. */
-TEST_F(syncing, of_a_block_in_use)
+/* The fields for a read or write are ignored. */
+TEST_F(syncing, of_used_block)
 {
 	self->cb.aio_buf = buf;
 	self->cb.aio_nbytes = PAGE;
@@ -370,7 +366,7 @@ TEST_F(syncing, of_a_block_in_use)
 	EXPECT_EQ(0, result_of(&self->cb));
 }
 
-TEST_F(syncing, no_such_operation)
+TEST_F(syncing, invalid_operation)
 {
 	EXPECT_EQ(-1, aio_fsync(O_RDWR, &self->cb));
 	EXPECT_EQ(EINVAL, errno);
@@ -383,7 +379,7 @@ TEST_F(syncing, bad_descriptor)
 	EXPECT_EQ(EBADF, errno);
 }
 
-TEST_F(syncing, what_cannot_be_synced)
+TEST_F(syncing, file_that_cannot_be_synced)
 {
 	int fds[2];
 
@@ -393,9 +389,7 @@ TEST_F(syncing, what_cannot_be_synced)
 	EXPECT_EQ(EINVAL, error_of(&self->cb));
 }
 
-/*
- * EAGAIN is the kernel's word.
- */
+/* The kernel decides when there is EAGAIN. */
 TEST(no_room_in_the_kernel)
 {
 	struct aiocb cb = block_of(open_temp(DISK_DIR, 0), buf, PAGE, 0);

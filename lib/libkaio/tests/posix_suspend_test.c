@@ -48,7 +48,7 @@ TEST_F(suspend, woken)
 	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
 }
 
-TEST_F(suspend, all_who_wait)
+TEST_F(suspend, all_waiting_threads)
 {
 	struct sleeper sleepers[3];
 	int i;
@@ -60,7 +60,7 @@ TEST_F(suspend, all_who_wait)
 		EXPECT_EQ(0, woken(&sleepers[i]));
 }
 
-/* What is not on the list does not end it. */
+/* The end of a request that is not on the list does not end the wait. */
 TEST_F(suspend, not_by_others)
 {
 	const struct aiocb *list[2] = { &self->cb[0], NULL };
@@ -97,7 +97,7 @@ TEST_F(suspend, no_time)
 	EXPECT_EQ(EAGAIN, errno);
 }
 
-TEST_F(suspend, bad_time)
+TEST_F(suspend, bad_timeout)
 {
 	const struct timespec time = { .tv_nsec = NSEC_PER_SEC };
 
@@ -129,7 +129,45 @@ TEST_F(suspend, interrupted)
 	EXPECT_EQ(EINPROGRESS, aio_error(&self->cb[0]));
 }
 
-/* A cancellation point, in which nothing is held. */
+/*
+ * A signal ends aio_suspend() with a time limit, even if its handler has
+ * SA_RESTART.
+ */
+#define NR_MOST	200
+
+static struct {
+	const struct aiocb *list[NR_MOST];
+	int nr;
+} timed;
+
+static long suspend_for_a_time(void *arg)
+{
+	(void)arg;
+	return aio_suspend(timed.list, timed.nr, &patience) ? -errno : 0;
+}
+
+TEST_F(suspend, interrupted_by_a_handler_that_restarts)
+{
+	const struct sigaction action = {
+		.sa_sigaction = see,
+		.sa_flags = SA_SIGINFO | SA_RESTART,
+	};
+	const int nrs[] = { 1, 2, 17, NR_MOST };
+	struct sleeper sleeper;
+	unsigned int i;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	for (i = 0; i < NR_MOST; i++)
+		timed.list[i] = &self->cb[i % 2];
+	for (i = 0; i < ARRAY_SIZE(nrs); i++) {
+		timed.nr = nrs[i];
+		ASSERT_TRUE(fall_asleep(&sleeper, suspend_for_a_time, NULL));
+		ASSERT_EQ(0, pthread_kill(sleeper.thread, SIGUSR1));
+		EXPECT_EQ(-EINTR, woken(&sleeper));
+	}
+}
+
+/* aio_suspend() is a cancellation point, at which the thread holds no lock. */
 TEST_F(suspend, cancelled)
 {
 	struct sleeper sleeper;
@@ -144,8 +182,8 @@ TEST_F(suspend, cancelled)
 }
 
 /*
- * In a signal handler, whatever the signal interrupts: here mostly calls of
- * aio_read and aio_write, which take a lock.
+ * aio_suspend() in a signal handler, whatever the signal interrupts: here
+ * mostly calls of aio_read and aio_write, which take a lock.
  */
 static struct aiocb *handled;
 static int handler_errors;
@@ -185,7 +223,7 @@ TEST_F(suspend, in_handler)
 	EXPECT_EQ(0, handler_errors);
 }
 
-/* A handler may leave aio_suspend by siglongjmp. */
+/* A handler may leave aio_suspend() by siglongjmp(). */
 static sigjmp_buf out;
 
 static void leave(int signo)
@@ -208,7 +246,7 @@ TEST_F(suspend, left_by_handler)
 	EXPECT_EQ(0, aio_suspend(self->list, 2, &patience));
 }
 
-/* A request made in a handler, where the signal came within another. */
+/* A handler makes a request while the signal has interrupted another call. */
 static struct aiocb from_handler;
 
 static void read_in_handler(int signo)

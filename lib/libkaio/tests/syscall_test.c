@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /*
- * syscall(): AIO's numbers go to the module, all others to the kernel as they are.
+ * syscall(): AIO's numbers go to the module, all others unchanged to the
+ * kernel.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -21,7 +23,7 @@
 
 static struct timespec patience = { .tv_sec = 20 };
 
-/* What io_pgetevents(2) wants as its last argument. */
+/* The last argument of io_pgetevents(2). */
 struct sig {
 	const sigset_t *mask;
 	size_t size;
@@ -69,7 +71,7 @@ TEST_F(raw, requests_reach_the_module)
 	EXPECT_EQ(kaio_count("submitted"), 1);
 }
 
-TEST_F(raw, pgetevents_reads_where_the_mask_is)
+TEST_F(raw, pgetevents_reads_the_mask_pointer)
 {
 	sigset_t open;
 	struct sig sig = { &open, 8 };
@@ -97,7 +99,7 @@ TEST_F(raw, pgetevents_of_a_bad_mask)
 	EXPECT_EQ(errno, EINVAL);
 }
 
-/* As natively: what is wrong is said, and no event is taken. */
+/* As with native AIO, the call returns the error and takes no event. */
 TEST_F(raw, pgetevents_of_a_bad_mask_takes_nothing)
 {
 	struct sig bad = { (void *)8, 8 };
@@ -124,7 +126,7 @@ TEST_F(raw, pgetevents_of_a_mask_of_bad_size_takes_nothing)
 	EXPECT_EQ(syscall(SYS_io_getevents, self->ctx, 1L, 1L, &self->event, &patience), 1);
 }
 
-TEST_F(raw, cancel_is_in_progress)
+TEST_F(raw, cancel_returns_einprogress)
 {
 	self->iocb = poll_of(self->pipe[0], POLLIN);
 	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
@@ -162,15 +164,15 @@ TEST(other_calls_go_to_the_kernel)
 	EXPECT_EQ(syscall(SYS_read, fds[0], buf, 4), 3);
 }
 
-TEST(success_leaves_errno_as_it_is)
+TEST(success_does_not_change_errno)
 {
 	errno = 4711;
 	EXPECT_EQ(syscall(SYS_getpid), getpid());
 	EXPECT_EQ(errno, 4711);
 }
 
-/* Of a file with four pages the third one: the sixth argument arrives. */
-TEST(all_six_arguments_arrive)
+/* The sixth argument selects the third page of a file with four pages. */
+TEST(all_six_arguments_are_passed)
 {
 	char path[] = "six.XXXXXX", *page;
 	int fd = mkstemp(path), i;
@@ -184,7 +186,10 @@ TEST(all_six_arguments_arrive)
 	unlink(path);
 }
 
-/* An address with all bits set in its upper half is no error: only -4095 to -1 are. */
+/*
+ * An address with all bits set in its upper half is no error: only -4095 to -1
+ * are.
+ */
 TEST(large_results_are_no_errors)
 {
 	int fd = memfd_create("large", 0);
@@ -203,7 +208,7 @@ static int join(pid_t pid)
 
 TEST(fork_returns_twice)
 {
-	pid_t pid = syscall(SYS_fork);
+	pid_t pid = RAW_FORK();
 
 	if (!pid)
 		_exit(0);
@@ -212,7 +217,7 @@ TEST(fork_returns_twice)
 }
 
 /* Overwrites the stack below its caller's frame. */
-static void __attribute__((noinline)) trample(void)
+static void __attribute__((noinline)) overwrite_stack(void)
 {
 	volatile char waste[2048];
 	size_t i;
@@ -224,10 +229,10 @@ static void __attribute__((noinline)) trample(void)
 /* The child returns first, on its parent's stack, and calls other functions. */
 TEST(vfork_returns_twice_on_one_stack)
 {
-	pid_t pid = syscall(SYS_vfork);
+	pid_t pid = RAW_VFORK();
 
 	if (!pid) {
-		trample();
+		overwrite_stack();
 		syscall(SYS_exit, 3);
 	}
 	ASSERT_GT(pid, 0);
@@ -239,14 +244,14 @@ TEST(clone_that_shares_the_stack_returns_twice)
 	pid_t pid = syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0L);
 
 	if (!pid) {
-		trample();
+		overwrite_stack();
 		syscall(SYS_exit, 4);
 	}
 	ASSERT_GT(pid, 0);
 	EXPECT_EQ(join(pid), 4 << 8);
 }
 
-TEST(a_vfork_that_fails_says_so)
+TEST(a_clone_that_fails_sets_errno)
 {
 	pid_t pid = syscall(SYS_clone, CLONE_THREAD | SIGCHLD, NULL, NULL, NULL, 0L);
 
@@ -254,9 +259,56 @@ TEST(a_vfork_that_fails_says_so)
 	EXPECT_EQ(errno, EINVAL);
 }
 
+/*
+ * Uses syscall() in a program in which another library's syscall() is preloaded
+ * after libkaio's.
+ */
+static int use_next_syscall(void)
+{
+	aio_context_t ctx = 0;
+	long *calls = dlsym(RTLD_DEFAULT, "next_calls");
+
+	if (!calls)
+		return 10;
+	if (syscall(SYS_getpid) != getpid() || *calls != 1)
+		return 11;
+	if (syscall(SYS_close, -1) != -1 || errno != EBADF || *calls != 2)
+		return 12;
+	/* AIO's numbers do not reach the other syscall(). */
+	if (syscall(SYS_io_setup, 1, &ctx) || kaio_count("contexts") != 1)
+		return 13;
+	return *calls != 2;
+}
+
+static void __attribute__((constructor)) start_with_next_syscall(void)
+{
+	if (getenv("TEST_WITH_NEXT_SYSCALL"))
+		_exit(use_next_syscall());
+}
+
+TEST(the_next_syscall_gets_other_numbers)
+{
+	const char *ours = getenv("LD_PRELOAD");
+	char both[256], folder[200];
+	pid_t pid;
+
+	ASSERT_NE(ours, NULL);
+	snprintf(folder, sizeof(folder), "%s", ours);
+	*strrchr(folder, '/') = 0;
+	snprintf(both, sizeof(both), "%s:%s/next_syscall.so", ours, folder);
+	pid = fork();
+	if (!pid) {
+		setenv("LD_PRELOAD", both, 1);
+		setenv("TEST_WITH_NEXT_SYSCALL", "1", 1);
+		execl("/proc/self/exe", "self", NULL);
+		_exit(1);
+	}
+	EXPECT_EQ(join(pid), 0);
+}
+
 TEST_F(raw, a_child_of_vfork_shares_the_contexts)
 {
-	pid_t pid = syscall(SYS_vfork);
+	pid_t pid = RAW_VFORK();
 
 	if (!pid)
 		syscall(SYS_exit, syscall(SYS_io_submit, self->ctx, 0L, self->list) != 0);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! Memory that can be lent to the kernel.
+//! Memory that a request lends to the kernel.
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
 use std::fmt;
@@ -10,22 +10,22 @@ use std::sync::Arc;
 
 /// Owned memory from which a request can write.
 ///
-/// It is `'static`: a borrow could end while the request is in flight, since nothing in Rust
-/// makes sure that a destructor runs.
+/// The type is `'static`: a borrow could end while the request is in flight, since Rust does not
+/// guarantee that a destructor runs.
 ///
 /// # Safety
 ///
-/// `as_ptr` and `len` name initialised memory, always the same as long as the value is not
-/// accessed through `&mut`. That memory is no part of the value itself: it stays valid, and
-/// nobody writes to it, when the value is moved. Who owns it can be dropped in any thread.
+/// `as_ptr` and `len` name initialised memory, and the same memory as long as the value is not
+/// accessed through `&mut`. That memory lies outside of the value itself: it stays valid when the
+/// value is moved, and no code writes to it meanwhile. The value can be dropped in any thread.
 pub unsafe trait IoBuf: Send + 'static {
-    /// Where the memory begins. Anything if `len` is 0.
+    /// Returns the address of the memory. It may be any address if `len` is 0.
     fn as_ptr(&self) -> *const u8;
 
-    /// How many bytes there are.
+    /// Returns the number of bytes.
     fn len(&self) -> usize;
 
-    /// Whether there are none.
+    /// Returns whether there are no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -33,22 +33,22 @@ pub unsafe trait IoBuf: Send + 'static {
 
 /// Owned memory into which a request can read.
 ///
-/// A read fills it from the beginning, and touches no more than `len` bytes: give a `Vec` the
-/// length that is to be read (`vec![0; n]`), not only the capacity.
+/// A read fills the memory from its beginning and writes at most `len` bytes. A `Vec` therefore
+/// needs the length that is to be read (`vec![0; n]`); its capacity does not count.
 ///
 /// # Safety
 ///
-/// As [`IoBuf`]; `as_mut_ptr` names the same memory, may be written through, and nobody but the
-/// value's owner reads or writes there.
+/// The type keeps the promises of [`IoBuf`]. `as_mut_ptr` names the same memory and may be written
+/// through, and only the owner of the value reads or writes that memory.
 pub unsafe trait IoBufMut: IoBuf {
-    /// Where the memory begins.
+    /// Returns the address of the memory.
     fn as_mut_ptr(&mut self) -> *mut u8;
 }
 
 macro_rules! buffers {
     ($($type:ty: $why:literal;)*) => {$(
         #[doc = concat!("SAFETY: ", $why)]
-        // SAFETY: the line above.
+        // SAFETY: the macro's caller gives the reason, which is in the documentation of this impl.
         unsafe impl IoBuf for $type {
             fn as_ptr(&self) -> *const u8 {
                 <[u8]>::as_ptr(self.as_ref())
@@ -62,37 +62,38 @@ macro_rules! buffers {
 }
 
 buffers! {
-    Vec<u8>: "heap memory of its own, which moves only through `&mut`.";
-    Box<[u8]>: "heap memory of its own.";
-    String: "as `Vec<u8>`.";
-    Arc<[u8]>: "heap memory that is shared and therefore never written.";
-    &'static [u8]: "memory that is never written and stays for ever.";
-    &'static str: "as `&'static [u8]`.";
-    AlignedBuf: "heap memory of its own.";
+    Vec<u8>: "the vector owns its heap memory, which moves only through `&mut`.";
+    Box<[u8]>: "the box owns its heap memory.";
+    String: "the string owns its heap memory, which moves only through `&mut`.";
+    Arc<[u8]>: "the heap memory is shared and therefore never written.";
+    &'static [u8]: "the memory is never written and stays for ever.";
+    &'static str: "the memory is never written and stays for ever.";
+    AlignedBuf: "the buffer owns its heap memory.";
 }
 
-// SAFETY: its own heap memory, `len` bytes of which are initialised.
+// SAFETY: a vector owns its heap memory, of which `len` bytes are initialised, and only its owner
+// can reach that memory.
 unsafe impl IoBufMut for Vec<u8> {
     fn as_mut_ptr(&mut self) -> *mut u8 {
         Vec::as_mut_ptr(self)
     }
 }
 
-// SAFETY: its own heap memory.
+// SAFETY: a boxed slice owns its heap memory, and only its owner can reach that memory.
 unsafe impl IoBufMut for Box<[u8]> {
     fn as_mut_ptr(&mut self) -> *mut u8 {
         <[u8]>::as_mut_ptr(self)
     }
 }
 
-// SAFETY: its own heap memory.
+// SAFETY: `AlignedBuf` owns its heap memory, and only its owner can reach that memory.
 unsafe impl IoBufMut for AlignedBuf {
     fn as_mut_ptr(&mut self) -> *mut u8 {
         self.memory.as_ptr()
     }
 }
 
-/// Zeroed bytes at an alignment that `O_DIRECT` asks for.
+/// Zeroed bytes with the alignment that `O_DIRECT` requires.
 ///
 /// ```
 /// let mut buf = kaio::AlignedBuf::new(8192, 4096);
@@ -105,22 +106,22 @@ pub struct AlignedBuf {
     layout: Layout,
 }
 
-// SAFETY: it owns its memory, as a `Vec<u8>` does.
+// SAFETY: the value owns its memory, which is not tied to a thread.
 unsafe impl Send for AlignedBuf {}
-// SAFETY: as above.
+// SAFETY: a shared reference only allows reading the memory (`Deref`), which any thread may do.
 unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {
-    /// `len` zero bytes at a multiple of `align`.
+    /// Allocates `len` zero bytes at a multiple of `align`.
     ///
     /// # Panics
     ///
-    /// If `len` is 0, `align` is no power of two, or no memory can be so large.
+    /// Panics if `len` is 0, if `align` is not a power of two, or if memory cannot be that large.
     pub fn new(len: usize, align: usize) -> Self {
         assert!(len > 0, "a buffer of no bytes");
         let layout =
             Layout::from_size_align(len, align).expect("an alignment that is a power of two");
-        // SAFETY: the layout is not empty.
+        // SAFETY: `len` is not 0, so the size of the layout is not 0.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(memory) = NonNull::new(memory) else {
             handle_alloc_error(layout);
@@ -131,7 +132,7 @@ impl AlignedBuf {
 
 impl Drop for AlignedBuf {
     fn drop(&mut self) {
-        // SAFETY: `new` allocated it with this layout.
+        // SAFETY: `new` has allocated `memory` with this layout, and only this drop frees it.
         unsafe { dealloc(self.memory.as_ptr(), self.layout) };
     }
 }
@@ -140,14 +141,16 @@ impl Deref for AlignedBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: so many bytes are there, zeroed by `new`, and are ours.
+        // SAFETY: `new` has allocated and zeroed `layout.size()` bytes, which stay until `drop`,
+        // and writing to them takes `&mut self`.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), self.layout.size()) }
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above, and `&mut self` is the only way to them.
+        // SAFETY: `new` has allocated and zeroed `layout.size()` bytes, which stay until `drop`,
+        // and `&mut self` excludes other references to them.
         unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), self.layout.size()) }
     }
 }

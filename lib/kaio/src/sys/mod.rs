@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! The boundary: all that memory safety rests on, and all `unsafe` of this crate.
+//! All `unsafe` code of this crate, and the invariant on which its memory safety rests.
 //!
-//! The one promise: **memory that a request names stays where it is, and nobody touches it, until
-//! the event of the request was taken or the context was destroyed.** It is kept by ownership. A
-//! [`Request`](request::Request) owns its buffer and never shows it before it is complete; from
-//! before its submission until its event was taken the table of its [`Flight`](flight::Flight)
-//! holds a reference to it. Handles hold others, but no promise rests on their destructors: to
-//! forget a handle leaks, and no more.
+//! The invariant: **memory that a request names stays at its address, and no code accesses it,
+//! until the event of the request was taken or the context was destroyed.** Ownership keeps it. A
+//! [`Request`](request::Request) owns its buffer and gives it out only when the request is
+//! complete. The table of its [`SharedContext`](shared_context::SharedContext) holds a reference to
+//! the request from before its submission until its event was taken. The handles of the program
+//! hold further references, but the invariant does not depend on their destructors: a forgotten
+//! handle leaks memory, and nothing worse.
 
 pub(crate) mod buffer;
-pub(crate) mod flight;
-mod kernel;
+mod process;
+mod raw_context;
 pub(crate) mod request;
+pub(crate) mod shared_context;

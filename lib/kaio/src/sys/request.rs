@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! A request: what it is to do, its buffer, its result.
+//! A request: its operation, its buffer and its result.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -15,16 +15,18 @@ use kaio_sys::uapi::{self, iocb};
 
 use super::buffer::{IoBuf, IoBufMut};
 
-/// What a request brings back: bytes transferred (of a poll: events), or why not, and its buffer.
+/// The result of a request and its buffer. The result is the number of bytes that were transferred,
+/// or the events of a poll, or the error.
 pub type Completion<B> = (io::Result<usize>, B);
 
-/// A buffer as the kernel is told of it.
+/// The address and length of a buffer, in the form that the kernel reads.
 #[repr(transparent)]
 struct IoVec(#[allow(dead_code, reason = "the kernel reads it")] libc::iovec);
 
-// SAFETY: an address and a length, of memory that its request owns.
+// SAFETY: an address and a length are numbers. The memory belongs to the request, whose owner may
+// change from thread to thread (`B: Send`).
 unsafe impl Send for IoVec {}
-// SAFETY: as above.
+// SAFETY: a shared reference gives no access to the memory that the address names.
 unsafe impl Sync for IoVec {}
 
 impl IoVec {
@@ -36,17 +38,17 @@ impl IoVec {
     }
 }
 
-/// Where the memory of a request is.
-enum Place {
+/// The memory of a request.
+enum Memory {
     None,
-    One(*mut u8, usize),
-    Many(Box<[IoVec]>),
+    Single(*mut u8, usize),
+    Vectored(Box<[IoVec]>),
 }
 
-/// An operation that was not submitted: on which file, with which buffer.
+/// An operation that has not been submitted: what to do, the file and the buffer.
 ///
-/// It borrows the file until it is submitted; from then on the kernel keeps the file open. The
-/// buffer it owns, and gives back with the result.
+/// The operation borrows the file until it is submitted; from then on the kernel keeps the file
+/// open. It owns the buffer and returns it with the result.
 ///
 /// ```compile_fail,E0382
 /// # let file = std::fs::File::open("/dev/null").unwrap();
@@ -55,7 +57,7 @@ enum Place {
 /// println!("{}", buf[0]); // the request has it
 /// ```
 ///
-/// What is borrowed cannot be lent to the kernel:
+/// A buffer that is only borrowed cannot be lent to the kernel:
 ///
 /// ```compile_fail,E0277
 /// # let file = std::fs::File::open("/dev/null").unwrap();
@@ -72,8 +74,8 @@ enum Place {
 pub struct Op<'fd, B> {
     iocb: iocb,
     buffer: B,
-    /// Says where the memory of this buffer is, for this opcode.
-    locate: fn(&mut B) -> Place,
+    /// Returns the memory of this buffer for this opcode.
+    memory_of: fn(&mut B) -> Memory,
     file: PhantomData<BorrowedFd<'fd>>,
 }
 
@@ -83,34 +85,37 @@ impl<'fd, B> Op<'fd, B> {
         file: &'fd (impl AsFd + ?Sized),
         buffer: B,
         offset: u64,
-        locate: fn(&mut B) -> Place,
+        memory_of: fn(&mut B) -> Memory,
     ) -> Self {
         let iocb = iocb {
             aio_lio_opcode: opcode as u16,
             aio_fildes: file.as_fd().as_raw_fd() as u32,
-            // More than an i64 is negative there, and refused.
+            // An offset that does not fit into an i64 becomes negative, and the kernel refuses it.
             aio_offset: offset as i64,
             ..iocb::default()
         };
         Self {
             iocb,
             buffer,
-            locate,
+            memory_of,
             file: PhantomData,
         }
     }
 
-    /// Sets `RWF_*` flags of [`crate::flags`], as `preadv2(2)` has them. Replaces earlier ones.
+    /// Sets the `RWF_*` flags of [`crate::flags`], which `preadv2(2)` describes. They replace
+    /// earlier ones.
     ///
-    /// `EOPNOTSUPP`, as the result: the kernel or the file does not know one.
+    /// The request's result is `EOPNOTSUPP` if the kernel or the file does not support one of the
+    /// flags.
     pub fn flags(mut self, rwf: i32) -> Self {
         self.iocb.aio_rw_flags = rwf;
         self
     }
 
-    /// Sets the I/O priority, as `ioprio_set(2)` has it.
+    /// Sets the I/O priority, which `ioprio_set(2)` describes.
     ///
-    /// `EPERM`, as the result: the caller may not use it. `EINVAL`: there is no such priority.
+    /// The request's result is `EPERM` if the caller may not use this priority, and `EINVAL` if
+    /// there is no such priority.
     pub fn priority(mut self, ioprio: u16) -> Self {
         self.iocb.aio_flags |= uapi::IOCB_FLAG_IOPRIO;
         self.iocb.aio_reqprio = ioprio as i16;
@@ -119,72 +124,73 @@ impl<'fd, B> Op<'fd, B> {
 }
 
 impl<'fd, B: IoBufMut> Op<'fd, B> {
-    /// `pread(2)`: reads into all of `buf`. The offset counts in files that have one; with a
+    /// Makes a `pread(2)` into all of `buf`. A file without an offset ignores `offset`; with a
     /// socket it must be 0.
     pub fn read(file: &'fd (impl AsFd + ?Sized), buf: B, offset: u64) -> Self {
         Self::new(uapi::IOCB_CMD_PREAD, file, buf, offset, |buf| {
-            Place::One(buf.as_mut_ptr(), buf.len())
+            Memory::Single(buf.as_mut_ptr(), buf.len())
         })
     }
 }
 
 impl<'fd, B: IoBuf> Op<'fd, B> {
-    /// `pwrite(2)`: writes all of `buf`.
+    /// Makes a `pwrite(2)` of all of `buf`.
     pub fn write(file: &'fd (impl AsFd + ?Sized), buf: B, offset: u64) -> Self {
         Self::new(uapi::IOCB_CMD_PWRITE, file, buf, offset, |buf| {
-            Place::One(buf.as_ptr().cast_mut(), buf.len())
+            Memory::Single(buf.as_ptr().cast_mut(), buf.len())
         })
     }
 }
 
 impl<'fd, B: IoBufMut> Op<'fd, Vec<B>> {
-    /// `preadv(2)`: fills one buffer after the other.
+    /// Makes a `preadv(2)`, which fills one buffer after the other.
     pub fn read_vectored(file: &'fd (impl AsFd + ?Sized), bufs: Vec<B>, offset: u64) -> Self {
         Self::new(uapi::IOCB_CMD_PREADV, file, bufs, offset, |bufs| {
             let place = bufs.iter_mut().map(|buf| {
                 let len = buf.len();
                 IoVec::new(buf.as_mut_ptr(), len)
             });
-            Place::Many(place.collect())
+            Memory::Vectored(place.collect())
         })
     }
 }
 
 impl<'fd, B: IoBuf> Op<'fd, Vec<B>> {
-    /// `pwritev(2)`: writes one buffer after the other.
+    /// Makes a `pwritev(2)`, which writes one buffer after the other.
     pub fn write_vectored(file: &'fd (impl AsFd + ?Sized), bufs: Vec<B>, offset: u64) -> Self {
         Self::new(uapi::IOCB_CMD_PWRITEV, file, bufs, offset, |bufs| {
             let place = bufs
                 .iter()
                 .map(|buf| IoVec::new(buf.as_ptr().cast_mut(), buf.len()));
-            Place::Many(place.collect())
+            Memory::Vectored(place.collect())
         })
     }
 }
 
 impl<'fd> Op<'fd, ()> {
-    /// `fsync(2)`: what was written through the page cache before it is covered; a write that goes
-    /// past it must be complete.
+    /// Makes an `fsync(2)`. It covers writes through the page cache that were submitted before it.
+    /// It covers a write that bypasses the page cache only if that write is complete.
     pub fn fsync(file: &'fd (impl AsFd + ?Sized)) -> Self {
-        Self::new(uapi::IOCB_CMD_FSYNC, file, (), 0, |()| Place::None)
+        Self::new(uapi::IOCB_CMD_FSYNC, file, (), 0, |()| Memory::None)
     }
 
-    /// `fdatasync(2)`.
+    /// Makes an `fdatasync(2)`, which covers the same writes as [`Op::fsync`].
     pub fn fdatasync(file: &'fd (impl AsFd + ?Sized)) -> Self {
-        Self::new(uapi::IOCB_CMD_FDSYNC, file, (), 0, |()| Place::None)
+        Self::new(uapi::IOCB_CMD_FDSYNC, file, (), 0, |()| Memory::None)
     }
 
-    /// Waits for `events` of `poll(2)` (`libc::POLLIN` and so on), once. The result is the events
-    /// that there are; a cancelled one has 0.
+    /// Makes a request that waits once for `events` of `poll(2)` (`libc::POLLIN` and so on). Its
+    /// result is the events that have occurred, or 0 if the request was cancelled.
     pub fn poll(file: &'fd (impl AsFd + ?Sized), events: u16) -> Self {
-        let mut op = Self::new(uapi::IOCB_CMD_POLL, file, (), 0, |()| Place::None);
+        let mut op = Self::new(uapi::IOCB_CMD_POLL, file, (), 0, |()| Memory::None);
         op.iocb.aio_buf = events.into();
         op
     }
 
-    /// Completes with 0. It shows what the machinery costs.
+    /// Makes a request that does nothing and completes with 0. It shows the cost of a request
+    /// itself.
     pub fn noop(file: &'fd (impl AsFd + ?Sized)) -> Self {
-        Self::new(uapi::IOCB_CMD_NOOP, file, (), 0, |()| Place::None)
+        Self::new(uapi::IOCB_CMD_NOOP, file, (), 0, |()| Memory::None)
     }
 }
 
@@ -198,40 +204,41 @@ impl<B> fmt::Debug for Op<'_, B> {
     }
 }
 
-/// Where a request is.
+/// The progress of a request.
 #[derive(Debug)]
 enum State {
-    /// Not submitted yet.
+    /// The request has not been submitted.
     Queued,
-    /// It is being submitted: the kernel may have it. `left`: nobody wants it any more.
-    Launching { left: bool },
-    /// The kernel has it.
+    /// A thread is submitting the request, so the kernel may have it already. If `cancel` is set,
+    /// its handle was dropped, and the submitting thread cancels the request afterwards.
+    Submitting { cancel: bool },
+    /// The kernel has the request.
     InFlight,
-    /// Its event was taken: `res`.
+    /// The request is complete with this result.
     Complete(i64),
 }
 
 #[derive(Debug)]
 struct Progress {
     state: State,
-    /// Who wants to know when it is complete.
+    /// The task that is woken when the request is complete.
     waker: Option<Waker>,
 }
 
-/// A request, and what it owns.
+/// A request and the memory that it owns.
 pub(crate) struct Request<B> {
-    /// At this address the kernel knows it. The kernel writes `aio_key` while it is submitted; we
-    /// write before that.
+    /// The kernel knows the request by the address of this struct. The kernel writes `aio_key`
+    /// within the submit call; this crate writes only before that call.
     iocb: UnsafeCell<iocb>,
     iovecs: OnceLock<Box<[IoVec]>>,
-    /// Nobody looks at it but `new`, before submission, and `take`, when it is complete.
+    /// Only `new`, before the submission, and `take`, after the completion, access the buffer.
     buffer: Mutex<Option<B>>,
     progress: Mutex<Progress>,
 }
 
-// SAFETY: of its parts only `iocb` is not `Sync` by itself. That is written by `new` and by `launch`,
-// whose caller has it alone, and by the kernel within the submit call; its address is all that is
-// used later.
+// SAFETY: only `iocb` is not `Sync` by itself. `new` and `begin_submit` write it while no other
+// thread has the request (the caller of `begin_submit` promises that), and the kernel writes it
+// within the submit call. After that, threads use only its address.
 unsafe impl<B: Send> Sync for Request<B> {}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -239,8 +246,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<B: Send + 'static> Request<B> {
-    /// The request, at the place where it stays: only now it is known where its memory is.
-    pub(crate) fn new(op: Op<'_, B>) -> (Arc<Self>, Queued) {
+    /// Puts the operation at its final address and returns the request with the right to submit it.
+    /// The addresses in the iocb are computed only there.
+    pub(crate) fn new(op: Op<'_, B>) -> (Arc<Self>, QueuedRequest) {
         let mut request = Arc::new(Self {
             iocb: UnsafeCell::new(op.iocb),
             iovecs: OnceLock::new(),
@@ -250,14 +258,14 @@ impl<B: Send + 'static> Request<B> {
                 waker: None,
             }),
         });
-        let place = match lock(&request.buffer).as_mut() {
-            Some(buffer) => (op.locate)(buffer),
-            None => Place::None,
+        let memory = match lock(&request.buffer).as_mut() {
+            Some(buffer) => (op.memory_of)(buffer),
+            None => Memory::None,
         };
-        let (address, len) = match place {
-            Place::None => (op.iocb.aio_buf, 0),
-            Place::One(address, len) => (address as u64, len),
-            Place::Many(iovecs) => {
+        let (address, len) = match memory {
+            Memory::None => (op.iocb.aio_buf, 0),
+            Memory::Single(address, len) => (address as u64, len),
+            Memory::Vectored(iovecs) => {
                 let iovecs = request.iovecs.get_or_init(|| iovecs);
                 (iovecs.as_ptr() as u64, iovecs.len())
             }
@@ -267,11 +275,11 @@ impl<B: Send + 'static> Request<B> {
             iocb.aio_buf = address;
             iocb.aio_nbytes = len as u64;
         }
-        let queued = Queued(Some(request.clone()));
+        let queued = QueuedRequest(Some(request.clone()));
         (request, queued)
     }
 
-    /// The result and the buffer, once, if it is complete.
+    /// Returns the result and the buffer if the request is complete and they were not taken before.
     pub(crate) fn take(&self) -> Option<Completion<B>> {
         let State::Complete(res) = lock(&self.progress).state else {
             return None;
@@ -283,64 +291,67 @@ impl<B: Send + 'static> Request<B> {
         Some((result, lock(&self.buffer).take()?))
     }
 
-    /// Has `waker` woken when it is complete.
-    pub(crate) fn wake_by(&self, waker: &Waker) {
-        // Code of the waker's, and so not under the lock.
+    /// Sets the waker that is woken when the request is complete.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        // Clone and drop wakers without the lock, since both run code of the executor.
         let waker = waker.clone();
         let old = lock(&self.progress).waker.replace(waker);
         drop(old);
     }
 }
 
-/// A request, whatever its buffer is.
-pub(crate) trait InFlight: Send + Sync {
-    /// Its address in the kernel's eyes.
+/// A request of any buffer type.
+pub(crate) trait AnyRequest: Send + Sync {
+    /// Returns the address by which the kernel knows the request.
     fn iocb(&self) -> *mut iocb;
 
-    /// It is about to be submitted: what its event is to carry, and the eventfd that counts it.
+    /// Prepares the request for its submission: its event will carry `data`, and `eventfd` counts
+    /// that event.
     ///
     /// # Safety
     ///
-    /// It was not submitted, and nobody else does so.
-    unsafe fn launch(&self, data: u64, eventfd: Option<BorrowedFd<'_>>);
+    /// The request was not submitted, and no other thread is submitting it.
+    unsafe fn begin_submit(&self, data: u64, eventfd: Option<BorrowedFd<'_>>);
 
-    /// Its event was taken, or there will be none. Returns who is to be woken.
+    /// Records the result and returns the waker that the caller must wake.
     ///
     /// # Safety
     ///
-    /// The kernel does not use its memory any more.
+    /// The kernel does not use the memory of the request any more.
     unsafe fn complete(&self, res: i64) -> Option<Waker>;
 
-    /// The kernel has it now, or has refused it. Whether somebody left it meanwhile.
-    fn launched(&self) -> bool;
+    /// Records that the kernel has the request or has refused it. Returns whether the caller must
+    /// cancel the request, because [`AnyRequest::cancel_when_submitted`] was called meanwhile.
+    fn end_submit(&self) -> bool;
 
-    /// Whether it is being submitted just now.
-    fn is_launching(&self) -> bool;
+    /// Returns whether a thread is submitting the request.
+    fn is_submitting(&self) -> bool;
 
-    /// Has who submits it just now cancel it. `false`: that is over.
-    fn leave(&self) -> bool;
+    /// Makes the thread that is submitting the request cancel it afterwards. Returns `false` if no
+    /// thread is submitting it any more.
+    fn cancel_when_submitted(&self) -> bool;
 
-    /// Whether it was not submitted yet.
+    /// Returns whether the request has not been submitted.
     fn is_queued(&self) -> bool;
 
-    /// Whether it is complete.
+    /// Returns whether the request is complete.
     fn is_complete(&self) -> bool;
 }
 
-impl<B: Send + 'static> InFlight for Request<B> {
+impl<B: Send + 'static> AnyRequest for Request<B> {
     fn iocb(&self) -> *mut iocb {
         self.iocb.get()
     }
 
-    unsafe fn launch(&self, data: u64, eventfd: Option<BorrowedFd<'_>>) {
-        // SAFETY: the caller has it alone.
+    unsafe fn begin_submit(&self, data: u64, eventfd: Option<BorrowedFd<'_>>) {
+        // SAFETY: the caller promises that no other thread has the request yet.
         let iocb = unsafe { &mut *self.iocb.get() };
         iocb.aio_data = data;
         if let Some(eventfd) = eventfd {
             iocb.aio_flags |= uapi::IOCB_FLAG_RESFD;
             iocb.aio_resfd = eventfd.as_raw_fd() as u32;
         }
-        lock(&self.progress).state = State::Launching { left: false };
+        lock(&self.progress).state = State::Submitting { cancel: false };
     }
 
     unsafe fn complete(&self, res: i64) -> Option<Waker> {
@@ -349,23 +360,23 @@ impl<B: Send + 'static> InFlight for Request<B> {
         mem::take(&mut progress.waker)
     }
 
-    fn launched(&self) -> bool {
+    fn end_submit(&self) -> bool {
         let mut progress = lock(&self.progress);
-        let State::Launching { left } = progress.state else {
+        let State::Submitting { cancel } = progress.state else {
             return false;
         };
         progress.state = State::InFlight;
-        left
+        cancel
     }
 
-    fn is_launching(&self) -> bool {
-        matches!(lock(&self.progress).state, State::Launching { .. })
+    fn is_submitting(&self) -> bool {
+        matches!(lock(&self.progress).state, State::Submitting { .. })
     }
 
-    fn leave(&self) -> bool {
+    fn cancel_when_submitted(&self) -> bool {
         match &mut lock(&self.progress).state {
-            State::Launching { left } => {
-                *left = true;
+            State::Submitting { cancel } => {
+                *cancel = true;
                 true
             }
             _ => false,
@@ -382,24 +393,25 @@ impl<B: Send + 'static> InFlight for Request<B> {
 }
 
 /// The right to submit a request. Dropping it completes the request with `ECANCELED`.
-pub(crate) struct Queued(Option<Arc<dyn InFlight>>);
+pub(crate) struct QueuedRequest(Option<Arc<dyn AnyRequest>>);
 
-impl Queued {
-    /// Uses it: the caller puts the request into its table and then submits it.
-    pub(super) fn launch(
+impl QueuedRequest {
+    /// Uses the right up. The caller puts the request into its table and then submits it.
+    pub(super) fn begin_submit(
         mut self,
         data: u64,
         eventfd: Option<BorrowedFd<'_>>,
-    ) -> Arc<dyn InFlight> {
+    ) -> Arc<dyn AnyRequest> {
         let Some(request) = self.0.take() else {
             unreachable!("only this function and the destructor take it");
         };
-        // SAFETY: there is one `Queued` for each request, and it is gone with this.
-        unsafe { request.launch(data, eventfd) };
+        // SAFETY: each request has one `QueuedRequest`, which this call consumes, so the request
+        // was not submitted before.
+        unsafe { request.begin_submit(data, eventfd) };
         request
     }
 
-    /// Completes the request with this errno instead.
+    /// Completes the request with this errno instead of submitting it.
     pub(crate) fn refuse(mut self, errno: i32) {
         self.end(errno);
     }
@@ -408,7 +420,8 @@ impl Queued {
         let Some(request) = self.0.take() else {
             return;
         };
-        // SAFETY: it never was submitted.
+        // SAFETY: the request was never submitted, since `begin_submit` has not consumed this
+        // right.
         let waker = unsafe { request.complete(-i64::from(errno)) };
         if let Some(waker) = waker {
             waker.wake();
@@ -416,7 +429,7 @@ impl Queued {
     }
 }
 
-impl Drop for Queued {
+impl Drop for QueuedRequest {
     fn drop(&mut self) {
         self.end(libc::ECANCELED);
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! What the tests share: they print TAP, and no test hangs the others. The guest has no libtest.
+//! Functions that the tests share. The guest has no libtest: the tests print TAP themselves, and a
+//! test that hangs ends its program.
 
-// Each program uses a part of it.
+// Each test program uses some of these functions.
 #![allow(dead_code)]
 
 use std::fs::{self, File};
@@ -14,10 +15,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Nothing that is right takes so long, even emulated and with KASAN.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The longest time that a correct operation may take, even in an emulated guest with KASAN.
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs the tests, and prints a line for each.
+/// Runs the tests and prints a line for each.
 pub fn run(tests: &[(&str, fn())]) -> ExitCode {
     println!("TAP version 13\n1..{}", tests.len());
     let mut status = ExitCode::SUCCESS;
@@ -28,14 +29,14 @@ pub fn run(tests: &[(&str, fn())]) -> ExitCode {
             let result = panic::catch_unwind(test);
             let _ = send.send(result.is_ok());
         });
-        match over.recv_timeout(2 * PATIENCE) {
+        match over.recv_timeout(2 * TIMEOUT) {
             Ok(true) => println!("ok {number} {name}"),
             Ok(false) => {
                 println!("not ok {number} {name}");
                 status = ExitCode::FAILURE;
             }
             Err(_) => {
-                // Its thread cannot be ended, and may hold what the next test needs.
+                // The thread of the test cannot be ended, and may hold what the next test needs.
                 println!("not ok {number} {name}\n# it hangs");
                 process::exit(1);
             }
@@ -44,7 +45,7 @@ pub fn run(tests: &[(&str, fn())]) -> ExitCode {
     status
 }
 
-/// `main` that runs these functions.
+/// Defines a `main` that runs these functions.
 #[macro_export]
 macro_rules! tests {
     ($($test:ident,)*) => {
@@ -54,9 +55,9 @@ macro_rules! tests {
     };
 }
 
-/// Whether `ready` became true in time.
+/// Calls `ready` until it returns true. Returns `false` if the time is over first.
 pub fn wait_until(mut ready: impl FnMut() -> bool) -> bool {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     while !ready() {
         if Instant::now() > end {
             return false;
@@ -66,7 +67,7 @@ pub fn wait_until(mut ready: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// A counter of an open file of the device, from its fdinfo.
+/// Returns a counter of an open file of the device, from its fdinfo.
 pub fn stat(device: &impl AsFd, name: &str) -> u64 {
     let path = format!("/proc/self/fdinfo/{}", device.as_fd().as_raw_fd());
     let text = fs::read_to_string(path).expect("fdinfo");
@@ -76,14 +77,14 @@ pub fn stat(device: &impl AsFd, name: &str) -> u64 {
     value.trim().parse().expect("a number")
 }
 
-/// A file of this test alone; it has gone when the value has.
+/// A file that only this test uses. It is removed when the value is dropped.
 pub struct Scratch {
     pub path: PathBuf,
     pub file: File,
 }
 
 impl Scratch {
-    /// On the disk, where `O_DIRECT` works. It holds `content`.
+    /// Makes a file that contains `content`, on the disk, where `O_DIRECT` works.
     pub fn new(name: &str, content: &[u8]) -> Self {
         let path = PathBuf::from(format!("/mnt/{name}.{}", process::id()));
         fs::write(&path, content).expect("a file on the disk");
@@ -99,24 +100,24 @@ impl Drop for Scratch {
     }
 }
 
-/// A pipe. (`std::io::pipe` is newer than our oldest compiler.)
+/// Makes a pipe. (`std::io::pipe` is newer than the oldest supported compiler.)
 pub fn pipe() -> (File, File) {
     let mut ends = [-1; 2];
-    // SAFETY: there is room for both.
+    // SAFETY: `ends` has room for two descriptors.
     let failed = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
     assert_eq!(failed, 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: they were made for us.
+    // SAFETY: pipe2() has returned these descriptors, and no other code owns them.
     ends.map(|fd| unsafe { File::from_raw_fd(fd) }).into()
 }
 
-/// Whether the descriptor becomes readable within the time.
+/// Returns whether the descriptor becomes readable within `timeout`.
 pub fn readable(fd: &impl AsFd, timeout: Duration) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.as_fd().as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
-    // SAFETY: one pollfd, which lives until the call returns.
+    // SAFETY: `poll` is one pollfd, which lives until the call returns.
     let count = unsafe { libc::poll(&mut poll, 1, timeout.as_millis() as i32) };
     assert!(count >= 0, "{}", std::io::Error::last_os_error());
     count == 1 && poll.revents & libc::POLLIN != 0

@@ -1,121 +1,162 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 
-//! What this library knows, under its one lock: the device, its contexts, the requests.
+//! The state of this library, guarded by its one lock: the device, its contexts and the requests.
+//!
+//! The engine gives each request a slot, and a [`Ticket`] names that slot. The thread that has the
+//! ticket then submits the request to the kernel without the lock ([`super::submit`]). The engine
+//! holds a request that must wait for others, and its stream is in a queue; the helper or the
+//! releaser ([`super::releaser`]) submits the request when its turn has come.
+
+mod cancel;
+mod held;
+mod lost;
 
 use core::ffi::c_int;
-use core::ptr;
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-use kaio_sys::ioctl::{self, Wait};
-use kaio_sys::syscall::syscall;
-use kaio_sys::uapi::{self, __kernel_timespec, io_event, iocb};
+use kaio_sys::ioctl;
+use kaio_sys::uapi::{self, io_event, iocb};
 use kaio_sys::{device, Errno, Result};
 
 use super::c::aioinit;
+use super::contexts::{Context, Contexts, MAX_ROOM};
 use super::control::Control;
-use super::helper;
-use super::lists::Group;
-use super::notify::{Notice, Outbox};
-use super::requests::{Index, Place, Request, Requests};
-use super::wait;
+use super::device::{may_mean_lost_device, take_events};
+use super::file::File;
+use super::group::Group;
+use super::list::{Index, List};
+use super::notification::{Kind, Notification, Outbox};
+use super::requests::{Location, Request, Requests};
+use super::streams::{StreamId, Streams};
+use super::thread::{self, Mains};
+use super::tickets::Ticket;
+use super::wait::WakeList;
+use crate::descriptor::is_device;
+use crate::{futex, policy};
 
-/// What the first context holds, unless `aio_init()` says more; each later one holds twice as many.
-const FIRST_ROOM: u32 = 127;
-/// No context is larger, whatever a program says.
-const MOST_ROOM: u32 = 1 << 16;
+const NO_ROOM: Errno = Errno::new(libc::EAGAIN);
 
-/// Where our descriptor is: apart from that of libaio's half. When a program has closed both, neither
-/// half is to take the other's new one for its own.
-const LOWEST: usize = 768;
+/// The lowest number of this half's descriptor, far from that of libaio's half. If a program closes
+/// both descriptors, neither half must take the other's new descriptor for its own.
+const LOWEST_FD: usize = 768;
 
-/// [`Engine::device`] once more, or -1: what a child can read of it whatever a thread was doing.
+/// A copy of [`Engine::device`], or -1. The child of a fork reads it without the lock, in whatever
+/// state a thread of the parent has left the engine.
 static DEVICE: AtomicI32 = AtomicI32::new(-1);
 
-/// Its ring is not looked at: if the program closes our descriptor it is unmapped under us.
-struct Context {
-    id: u64,
-    /// How many requests it may hold; in truth one more, for [`Engine::wake`].
-    room: u32,
-    inside: u32,
-}
+/// The descriptor that this process inherited by a fork, or -1: see
+/// [`Engine::close_parents_device`].
+static INHERITED: AtomicI32 = AtomicI32::new(-1);
 
-impl Context {
-    fn left(&self) -> u32 {
-        self.room.saturating_sub(self.inside)
-    }
-}
+/// The word on which the releaser sleeps. It changes when there are requests to release.
+pub(super) static RELEASER_KICKS: AtomicU32 = AtomicU32::new(0);
 
-/// A request, before it has a place.
-pub(super) struct New {
+/// A request that has no slot yet.
+pub(super) struct NewRequest {
     pub(super) control: Control,
-    /// `IOCB_CMD_*`; 0xffff is one that there is not.
+    /// `IOCB_CMD_*`, or 0xffff, which is the number of no command.
     pub(super) command: u32,
-    pub(super) notice: Notice,
+    pub(super) file: File,
+    pub(super) notification: Notification,
     pub(super) group: Option<Group>,
 }
 
-/// Ways in which a cancellation ends.
+/// The state of one call of `aio_cancel()`.
+struct CancelSession {
+    /// Never 0.
+    number: u64,
+    /// The stream that the call looks at next; the call goes from the request `next` towards older
+    /// ones.
+    stream: Option<StreamId>,
+    next: Option<Index>,
+    found: bool,
+    /// The number of requests that were found and have not ended.
+    remaining: usize,
+    /// The number of the remaining requests that are expected to end soon.
+    pending: usize,
+    /// The number of requests that were found and have ended with -ECANCELED.
+    cancelled: usize,
+}
+
+/// The result of a cancellation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cancelled {
-    /// All that there was is cancelled, or at least one and the others are complete.
+    /// All requests were cancelled, or at least one was and the others are complete.
     Yes,
-    /// Something goes on.
+    /// At least one request goes on.
     No,
-    /// There was nothing, or it completed by itself.
+    /// There was no request, or all completed by themselves.
     AllDone,
-    /// The one that was asked for is not known.
+    /// The engine does not know the request that the program named.
     Unknown,
 }
 
 pub(super) struct Engine {
     device: Option<c_int>,
-    contexts: Vec<Context>,
+    contexts: Contexts,
     requests: Requests,
-    /// Those of them that are held, in the order they were made.
-    held: Vec<Index>,
-    /// Requests have been completed, and those who wait do not know yet.
-    completed: bool,
-    /// A no-op is on its way to wake the helper.
+    streams: Streams,
+    /// Streams whose first request is a held fsync that can be released.
+    sync_queue: List,
+    /// Streams of which other held requests can be released.
+    ready_queue: List,
+    /// The futex words whose sleepers are woken when the lock is given back.
+    pub(super) wakes: WakeList,
+    /// Set while a no-op that wakes the helper is submitted and not complete.
     waking: bool,
-    /// There is a helper, and it is the one of this number: others end.
+    /// The number of the current helper, if there is one. A helper with another number ends.
     pub(super) helper: Option<usize>,
     helpers: usize,
-    /// What `aio_init()` was told last.
+    /// Set while the releaser is running.
+    pub(super) releaser: bool,
+    /// The functions of the threads, which are known since the first request.
+    mains: Option<Mains>,
+    /// The last argument of `aio_init()`.
     pub(super) init: Option<aioinit>,
-    /// During a cancellation: what is meant, and how many of those have ended with -ECANCELED.
-    cancelling: Option<(c_int, Option<Control>)>,
-    cancelled: usize,
-    pointers: Vec<*mut iocb>,
+    sessions: Vec<CancelSession>,
+    last_session: u64,
 }
 
-// SAFETY: the pointers are addresses in `requests`, used while the kernel is told of them.
+// SAFETY: the engine's pointers lead to its own tables, to control blocks that the program keeps
+// until their requests are complete, and to data that any thread may use. The lock gives the engine
+// to one thread at a time.
 unsafe impl Send for Engine {}
 
 impl Engine {
     pub(super) const fn new() -> Self {
         Self {
             device: None,
-            contexts: Vec::new(),
+            contexts: Contexts::new(),
             requests: Requests::new(),
-            held: Vec::new(),
-            completed: false,
+            streams: Streams::new(),
+            sync_queue: List::new(),
+            ready_queue: List::new(),
+            wakes: WakeList::new(),
             waking: false,
             helper: None,
             helpers: 0,
+            releaser: false,
+            mains: None,
             init: None,
-            cancelling: None,
-            cancelled: 0,
-            pointers: Vec::new(),
+            sessions: Vec::new(),
+            last_session: 0,
         }
     }
 
-    /// In the child of a fork: the device is the parent's.
-    pub(super) fn close_of_parent() {
+    /// Closes the descriptor that the child of a fork has inherited; runs in the child. If the user
+    /// has the device opened early, the child may not be able to open it again (chroot); then the
+    /// child keeps the inherited descriptor until it opens the device itself.
+    pub(super) fn close_parents_device() {
         let fd = DEVICE.swap(-1, Ordering::Relaxed);
-        // The program may have put a file of its own there.
-        // SAFETY: it was ours, or an ioctl that no other file knows tells.
-        if fd >= 0 && unsafe { ioctl::query(fd) }.is_ok() {
-            // SAFETY: ours; the parent has its own. The contexts are its, and stay.
+        if fd < 0 {
+            return;
+        }
+        if policy::wants_early_open() {
+            INHERITED.store(fd, Ordering::Relaxed);
+        } else if is_device(fd) {
+            // SAFETY: this descriptor is the library's, and `is_device` has just seen that the
+            // program did not replace it. Closing it here does not affect the parent's descriptor
+            // and contexts.
             unsafe { device::close(fd) };
         }
     }
@@ -125,40 +166,94 @@ impl Engine {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.requests.count() == 0 && !self.requests.has_notices()
+        self.requests.count() == 0 && !self.requests.has_notifications()
     }
 
-    /// Sees to it that there are a device, a context and a helper.
+    /// Makes sure that there are a device, a context and a helper.
     ///
     /// # Errors
     ///
-    /// Those of opening the device, if there is none; else `EAGAIN`.
-    pub(super) fn ready(&mut self) -> Result<()> {
-        if self.device.is_none() {
-            let fd = device::open_from(LOWEST)?;
-            self.device = Some(fd);
-            if let Err(e) = self.add_context(1) {
-                self.device = None;
-                // SAFETY: ours, and new: nothing is in flight.
-                unsafe { device::close(fd) };
-                return Err(e);
-            }
-            DEVICE.store(fd, Ordering::Relaxed);
-        }
+    /// Those of opening the device, if that fails; else `EAGAIN`.
+    pub(super) fn prepare(&mut self, mains: Mains) -> Result<()> {
+        self.mains = Some(mains);
+        self.recover()
+    }
+
+    /// Opens the device and starts the helper anew if they are gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::prepare`].
+    fn recover(&mut self) -> Result<()> {
+        self.open()?;
         if self.helper.is_none() {
+            let mains = self.mains.ok_or(NO_ROOM)?;
             self.helpers = self.helpers.wrapping_add(1);
-            helper::start(self.helpers)?;
+            thread::start(mains.helper, self.helpers)?;
             self.helper = Some(self.helpers);
         }
         Ok(())
     }
 
-    /// Requests at once, as far as the program knows.
+    /// Wakes the releaser, and starts it if it is not running. If no thread can be made, the helper
+    /// submits the requests.
+    fn kick_releaser(&mut self) {
+        let start = |mains: Mains| thread::start(mains.releaser, 0).is_ok();
+        self.releaser = self.releaser || self.mains.is_some_and(start);
+        if self.releaser {
+            RELEASER_KICKS.fetch_add(1, Ordering::Release);
+            futex::wake(RELEASER_KICKS.as_ptr() as usize, 1);
+        }
+    }
+
+    /// Opens the device if it is not open. If the device cannot be opened, the engine uses the
+    /// inherited descriptor and makes contexts of its own in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of opening the device, or of making the first context.
+    pub(super) fn open(&mut self) -> Result<()> {
+        if self.device.is_some() {
+            return Ok(());
+        }
+        let inherited =
+            Some(INHERITED.load(Ordering::Relaxed)).filter(|&fd| fd >= 0 && is_device(fd));
+        let opened = device::open_from(LOWEST_FD);
+        let fd = opened.or_else(|e| inherited.ok_or(e))?;
+        self.device = Some(fd);
+        if let Err(e) = self.add_context(1) {
+            self.device = None;
+            if opened.is_ok() {
+                // SAFETY: `open_from` has just returned this descriptor, and no request was
+                // submitted to it.
+                unsafe { device::close(fd) };
+            }
+            return Err(e);
+        }
+        DEVICE.store(fd, Ordering::Relaxed);
+        INHERITED.store(-1, Ordering::Relaxed);
+        if let Some(inherited) = inherited.filter(|_| opened.is_ok()) {
+            // SAFETY: this descriptor was inherited from the parent, `is_device` has seen that it
+            // is the device, and the library has made no context in it.
+            unsafe { device::close(inherited) };
+        }
+        Ok(())
+    }
+
+    /// Returns whether `fd` is a descriptor of this half of the library.
+    pub(super) fn has_device(fd: c_int) -> bool {
+        [&DEVICE, &INHERITED]
+            .into_iter()
+            .any(|ours| ours.load(Ordering::Relaxed) == fd)
+    }
+
+    /// Returns how many requests the program expects to have at the same time, as it told
+    /// `aio_init()`.
     fn expected(&self) -> u32 {
         self.init.map_or(0, |init| init.aio_num.max(0) as u32)
     }
 
-    /// How long an idle helper waits, in seconds.
+    /// Returns how long an idle helper waits before it ends, in seconds.
     pub(super) fn idle(&self) -> c_int {
         match self.init {
             Some(init) if init.aio_idle_time != 0 => init.aio_idle_time,
@@ -167,261 +262,371 @@ impl Engine {
     }
 
     fn add_context(&mut self, wanted: u32) -> Result<usize> {
-        let fd = self.device.ok_or(Errno::new(libc::EAGAIN))?;
-        reserve(&mut self.contexts, 1)?;
-        let room = match self.contexts.last() {
-            None => self.expected().clamp(FIRST_ROOM, MOST_ROOM),
-            Some(last) => last.room.saturating_mul(2).min(MOST_ROOM),
+        let fd = self.device.ok_or(NO_ROOM)?;
+        self.contexts.reserve()?;
+        // Try the preferred size first; if the kernel refuses it, try the size that is needed.
+        let hoped = self.contexts.next_room(self.expected()).max(wanted);
+        let (room, id) = match self.set_up(fd, hoped) {
+            Ok(id) => (hoped, id),
+            Err(_) => (wanted, self.set_up(fd, wanted)?),
         };
-        // What was hoped for, or else what is needed.
-        // SAFETY: our device; any other file says that it does not know the ioctl.
-        let setup = |room| unsafe { ioctl::setup(fd, room + 1) };
-        let (room, id) = match setup(room.max(wanted)) {
-            Ok(id) => (room.max(wanted), id),
-            Err(_) => (wanted, setup(wanted)?),
-        };
-        self.contexts.push(Context {
-            id,
-            room,
-            inside: 0,
-        });
-        Ok(self.contexts.len() - 1)
+        Ok(self.contexts.add(Context::new(id, room)))
     }
 
-    /// Starts a request. `ready` has said yes.
+    /// Makes a context for `room` requests. Its ring must not have the address of a lost ring,
+    /// which is the id of a context: a thread may still be about to submit a request to the lost
+    /// context, and if the new device has the old descriptor's number too, the kernel would accept
+    /// that request.
+    fn set_up(&self, fd: c_int, room: u32) -> Result<u64> {
+        // SAFETY: `fd` is the library's descriptor of the device. If the program has put another
+        // file there, that file refuses the ioctl.
+        let id = unsafe { ioctl::setup(fd, room + 1) }?;
+        if !self.is_lost_ring(id) {
+            return Ok(id);
+        }
+        // The next ring gets another address as long as this one is mapped.
+        let other = self.set_up(fd, room);
+        // SAFETY: the context was made above, no request was submitted to it, and the library
+        // never reads a ring.
+        let _ = unsafe { ioctl::destroy(fd, id) };
+        other
+    }
+
+    /// Ends a request that has begun but could not be made: writes the error to its control block
+    /// and wakes the threads that sleep on it.
+    pub(super) fn fail_new(&mut self, control: Control, error: Errno) {
+        control.end(-i64::from(error.get()));
+        self.wakes.add_ended(control);
+    }
+
+    /// Makes a request that has begun and chooses its context, as one of `wanted` requests that
+    /// come together. The caller has called `prepare` with success. Returns the ticket with which
+    /// the caller submits the request to the kernel, or `None` if the request is held.
     ///
     /// # Errors
     ///
-    /// `EAGAIN`: it could not be queued; its control block says so too.
-    pub(super) fn start(&mut self, new: New) -> Result<()> {
+    /// `EAGAIN`: the request could not be queued; its control block contains that error too.
+    pub(super) fn start(&mut self, new: NewRequest, wanted: usize) -> Result<Option<Ticket>> {
         let control = new.control;
-        let index = self
-            .add(new)
-            .inspect_err(|e| control.end(-i64::from(e.get())))?;
-        self.launch(&[index])
-    }
-
-    /// Starts requests, in this order and in one call if a context has room for all of them.
-    ///
-    /// # Errors
-    ///
-    /// `EAGAIN`: not all could be queued.
-    pub(super) fn start_all(&mut self, new: Vec<New>) -> Result<()> {
-        let mut batch = Vec::new();
-        let mut ret = reserve(&mut batch, new.len());
-        for new in new {
-            let control = new.control;
-            match ret.and_then(|()| self.add(new)) {
-                Ok(index) => batch.push(index),
-                Err(e) => {
-                    control.end(-i64::from(e.get()));
-                    ret = Err(e);
-                }
+        let index = self.add(new).inspect_err(|&e| self.fail_new(control, e))?;
+        match self.choose_for_new(index, wanted) {
+            Ok(Some(number)) => Ok(self.assign(index, number)),
+            Ok(None) => {
+                self.hold(index);
+                Ok(None)
+            }
+            Err(e) => {
+                self.refuse(index);
+                Err(e)
             }
         }
-        let launched = self.launch(&batch);
-        ret.and(launched)
     }
 
-    /// Makes room for all that the request will need until it has ended.
+    /// Starts a request of a list as [`Self::start`] does. On a pipe or socket, held requests then
+    /// wait until the caller reports by [`Self::list_submitted`] that it has submitted the requests
+    /// with a ticket.
     ///
     /// # Errors
     ///
-    /// `EAGAIN`: there is no memory. Nothing is said in the control block.
-    fn add(&mut self, new: New) -> Result<Index> {
-        let room = self.requests.count() + 1;
-        let index = reserve(&mut self.held, room)
-            .and_then(|()| reserve(&mut self.pointers, room))
-            .and_then(|()| self.requests.reserve())?;
-        new.control.begin();
-        if let Some(group) = &new.group {
-            group.add();
+    /// As [`Self::start`].
+    pub(super) fn start_listed(
+        &mut self,
+        new: NewRequest,
+        wanted: usize,
+    ) -> Result<Option<Ticket>> {
+        let is_ordered = new.file.ordered;
+        let Some(mut ticket) = self.start(new, wanted)? else {
+            return Ok(None);
+        };
+        let request = self.requests.get(ticket.index).filter(|_| is_ordered);
+        let id = request.map(|request| request.stream);
+        if let Some(stream) = id.and_then(|id| self.streams.get_mut(id)) {
+            stream.listed += 1;
+            ticket.listed = id;
         }
-        let file = new.control.file();
-        let stat = status(file);
+        Ok(Some(ticket))
+    }
+
+    /// Records that the caller has submitted the requests of these tickets of a list: held requests
+    /// of their streams can be released.
+    pub(super) fn list_submitted(&mut self, tickets: &[Ticket]) {
+        for id in tickets.iter().filter_map(|ticket| ticket.listed) {
+            if let Some(stream) = self.streams.get_mut(id) {
+                stream.listed = stream.listed.saturating_sub(1);
+            }
+            self.update_queues(id);
+        }
+    }
+
+    /// Reserves all that the request will need until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: there is no memory.
+    fn add(&mut self, new: NewRequest) -> Result<Index> {
+        let index = self.requests.reserve()?;
+        let stream = self
+            .streams
+            .find_or_make(new.file)
+            .inspect_err(|_| self.requests.release_slot(index, [Notification::None; 2]))?;
+        if let Some(group) = &new.group {
+            group.add_request();
+        }
+        let request = Request {
+            control: new.control,
+            stream,
+            is_sync: matches!(new.command, uapi::IOCB_CMD_FSYNC | uapi::IOCB_CMD_FDSYNC),
+            is_read: new.command == uapi::IOCB_CMD_PREAD,
+            notification: new.notification,
+            group: new.group,
+            location: Location::Held,
+            was_held: false,
+            number: 0,
+            session: 0,
+            cancelling: false,
+            cancel: false,
+        };
+        self.requests.insert(&mut self.streams, index, request);
         let mut iocb = new.control.iocb(new.command);
-        if is_a(&stat, libc::S_IFSOCK) {
-            // What pread(2) of a socket refuses is, as with glibc, a read without the offset.
+        if new.file.socket {
+            // As with glibc, a socket is read and written without the offset, since pread(2) and
+            // pwrite(2) refuse a socket.
             iocb.aio_offset = 0;
         }
-        // 0 is the no-op that wakes the helper.
-        iocb.aio_data = u64::from(index) + 1;
-        let request = Request {
-            iocb,
-            control: new.control,
-            file,
-            identity: (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
-            notice: new.notice,
-            group: new.group,
-            place: Place::Held,
-            cancelling: false,
-        };
-        self.requests.put(index, request);
+        iocb.aio_data = self.requests.data(index);
+        if let Some(submission) = self.requests.submission_ref(index) {
+            submission.write(iocb);
+        }
         Ok(index)
     }
 
-    /// Finds a place for each, and tells the kernel of those that go on together in one call.
-    fn launch(&mut self, batch: &[Index]) -> Result<()> {
-        let mut ret = Ok(());
-        let mut run = 0..0;
-        let mut context = 0;
-        for (at, &index) in batch.iter().enumerate() {
-            let place = self.place(index, batch.len() - at);
-            let joins = place == Ok(Some(context));
-            if !joins {
-                ret = ret.and(self.submit(context, batch.get(run.clone()).unwrap_or(&[])));
-                run = at..at;
-            }
-            match place {
-                Ok(Some(number)) => {
-                    context = number;
-                    self.put(index, number);
-                    run.end = at + 1;
-                }
-                Ok(None) => {
-                    self.held.push(index);
-                    run = at + 1..at + 1;
-                }
-                Err(e) => {
-                    self.refuse(index);
-                    ret = Err(e);
-                    run = at + 1..at + 1;
-                }
-            }
-        }
-        ret.and(self.submit(context, batch.get(run).unwrap_or(&[])))
-    }
-
-    fn put(&mut self, index: Index, number: usize) {
-        if let Some(request) = self.requests.get_mut(index) {
-            request.place = Place::Kernel(number);
-        }
-        if let Some(context) = self.contexts.get_mut(number) {
-            context.inside += 1;
+    /// Returns the context for a new request, one of `wanted` that come together, or `None` if the
+    /// request must be held.
+    fn choose_for_new(&mut self, index: Index, wanted: usize) -> Result<Option<usize>> {
+        let Some(request) = self.requests.get(index) else {
+            return Ok(None);
+        };
+        let Some(stream) = self.streams.get(request.stream) else {
+            return Ok(None);
+        };
+        // An fsync covers all requests that the program made on this descriptor before it. The
+        // module makes it wait only for writes that the module has deferred; the library makes it
+        // wait for requests that are in hardware.
+        let waits = match request.is_sync {
+            true => stream.requests.first() != Some(index),
+            false => stream.held.is_some() || stream.releasing,
+        };
+        match waits {
+            true => Ok(None),
+            false => self.choose(index, wanted),
         }
     }
 
-    /// The context for a request, one of `wanted` that come together; or it is held.
-    fn place(&mut self, index: Index, wanted: usize) -> Result<Option<usize>> {
-        // Without a device it was lost a moment ago: `release` opens another.
+    /// Returns the context for a request whose turn it is, or `None` if the request must still
+    /// wait.
+    fn choose(&mut self, index: Index, wanted: usize) -> Result<Option<usize>> {
+        // The device was lost a moment ago: hold the request, and `before_unlock` opens another
+        // device.
         let Some(request) = self.requests.get(index).filter(|_| self.device.is_some()) else {
             return Ok(None);
         };
-        let file = request.file;
-        let sync = request.is_sync();
-        // An fsync is for all that was asked for on this descriptor before it. The module lets it
-        // wait for writes that it has deferred; what is in hardware is for us to wait for.
-        let mut before = self.requests.before_of_file(index);
-        if sync && before.is_some() {
+        let Some(stream) = self.streams.get(request.stream) else {
             return Ok(None);
-        }
-        while let Some(other) = before.and_then(|i| self.requests.get(i)) {
-            if !other.is_sync() {
-                break;
+        };
+        if !request.is_sync && stream.submitted > 0 {
+            let context = stream.context.filter(|_| stream.lost == 0);
+            match context {
+                Some(number) if self.contexts.room_left(number) > 0 => return Ok(Some(number)),
+                // Requests that wait for one pipe or socket are served in order only within one
+                // context.
+                _ if stream.file.ordered => return Ok(None),
+                _ => {}
             }
-            before = before.and_then(|i| self.requests.before_of_file(i));
         }
-        // Those that wait for one pipe or socket are served in order in one context.
-        match before.and_then(|i| self.requests.get(i)).map(|r| r.place) {
-            Some(Place::Kernel(number)) if self.left(number) > 0 => Ok(Some(number)),
-            Some(Place::Held) => Ok(None),
-            Some(_) if !seekable(file) => Ok(None),
-            _ => match self.choose(wanted) {
-                Ok(number) => Ok(Some(number)),
-                Err(e) if may_be_lost(e) && self.is_lost() => {
-                    self.lost();
-                    Ok(None)
-                }
-                Err(_) => Err(Errno::new(libc::EAGAIN)),
-            },
+        match self.with_room(wanted) {
+            Ok(number) => Ok(Some(number)),
+            Err(e) if may_mean_lost_device(e) && self.device_is_lost() => {
+                self.handle_lost_device();
+                Ok(None)
+            }
+            Err(_) => Err(NO_ROOM),
         }
     }
 
-    fn left(&self, number: usize) -> u32 {
-        self.contexts.get(number).map_or(0, Context::left)
-    }
-
-    /// A context with room for `wanted`, or at least for one.
-    fn choose(&mut self, wanted: usize) -> Result<usize> {
-        let wanted = wanted.min(MOST_ROOM as usize) as u32;
-        let with = |n: u32| self.contexts.iter().position(|c| c.left() >= n);
-        if let Some(number) = with(wanted) {
+    /// Returns a context with room for `wanted` requests, or at least for one.
+    fn with_room(&mut self, wanted: usize) -> Result<usize> {
+        let wanted = wanted.clamp(1, MAX_ROOM as usize) as u32;
+        if let Some(number) = self.contexts.with_room(wanted) {
             return Ok(number);
         }
-        let any = with(1);
+        let any = self.contexts.with_room(1);
         self.add_context(wanted).or_else(|e| any.ok_or(e))
     }
 
-    /// Hands requests that have their place in this context to the kernel.
-    fn submit(&mut self, number: usize, mut run: &[Index]) -> Result<()> {
-        let mut ret = Ok(());
-        while !run.is_empty() {
-            let (Some(fd), Some(id)) = (self.device, self.contexts.get(number).map(|c| c.id))
-            else {
-                // What came before these found that our descriptor is gone.
-                self.hold(run);
-                break;
-            };
-            self.pointers.clear();
-            for &index in run {
-                if let Some(request) = self.requests.get_mut(index) {
-                    self.pointers.push(&raw mut request.iocb);
-                }
+    /// Records that the request is in the context `number`, and returns its ticket.
+    fn assign(&mut self, index: Index, number: usize) -> Option<Ticket> {
+        let device = self.device?;
+        let submission = self.requests.submission(index)?;
+        let context = self.contexts.get_mut(number)?;
+        context.requests += 1;
+        context.used = true;
+        let context = context.id;
+        let request = self.requests.get_mut(index)?;
+        request.location = Location::Kernel(number);
+        let (id, is_sync) = (request.stream, request.is_sync);
+        let held = self.streams.get(id).and_then(|stream| stream.held);
+        // Search only if this request was the first held one: the search may look at all requests
+        // after an fsync.
+        let next = match held == Some(index) {
+            true => self.requests.next_held(index),
+            false => held,
+        };
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.held = next;
+            if !is_sync {
+                stream.submitted += 1;
+                stream.context = Some(number);
             }
-            // SAFETY: POSIX has the program keep the buffers until the requests are complete, and it
-            // is told so when their events come. The iocbs do not move.
-            let answer = unsafe {
-                ioctl::submit(fd, id, self.pointers.len() as i64, self.pointers.as_ptr())
-            };
-            let (count, stopped) = match answer {
-                Ok(answer) => (answer.count, answer.stopped),
-                Err(e) => (0, Some(e)),
-            };
-            run = run.get(count..).unwrap_or(&[]);
-            let Some((&index, rest)) = run.split_first() else {
-                break;
-            };
-            let error = match stopped {
-                Some(e) => e,
-                None if count > 0 => continue,
-                None => Errno::new(libc::EAGAIN),
-            };
-            if may_be_lost(error) && self.is_lost() {
-                // Not the request is wrong, but our descriptor is gone. They go on in a new one.
-                self.hold(run);
-                self.lost();
-                break;
-            }
-            match error.get() {
-                libc::EAGAIN | libc::ENOMEM => {
-                    self.refuse(index);
-                    ret = Err(Errno::new(libc::EAGAIN));
-                }
-                _ => self.fail(index, error),
-            }
-            run = rest;
         }
-        ret
+        self.requests.submission_ref(index)?.begin();
+        Some(Ticket {
+            index,
+            submission,
+            device,
+            context,
+            listed: None,
+        })
     }
 
-    /// Requests that the kernel has not been told of wait until there is a device again.
-    fn hold(&mut self, run: &[Index]) {
-        for &index in run {
-            if let Some(request) = self.requests.get_mut(index) {
-                request.place = Place::Held;
-            }
-            self.held.push(index);
+    /// Holds the request in the library until it can be released.
+    fn hold(&mut self, index: Index) {
+        let Some(request) = self.requests.get_mut(index) else {
+            return;
+        };
+        request.location = Location::Held;
+        request.was_held = true;
+        let (id, number, is_sync) = (request.stream, request.number, request.is_sync);
+        let held = self.streams.get(id).and_then(|stream| stream.held);
+        let is_first = held
+            .and_then(|held| self.requests.get(held))
+            .is_none_or(|held| number < held.number);
+        if let Some(stream) = self.streams.get_mut(id).filter(|_| !is_sync && is_first) {
+            stream.held = Some(index);
+        }
+        self.update_queues(id);
+    }
+
+    /// Ends a submission that has received a request for attention, for the thread that has
+    /// submitted the request.
+    pub(super) fn submission_ended(&mut self, ticket: &Ticket) {
+        if !self.requests.submission_ended(ticket.index) {
+            return;
+        }
+        let Some(request) = self.requests.get_mut(ticket.index) else {
+            return;
+        };
+        let (wanted, number) = (request.cancel, request.session);
+        request.cancel = false;
+        // The `aio_cancel()` that asked for this may have given up waiting; then the request is
+        // left alone.
+        if wanted && self.session(number).is_some() && self.cancel_one(ticket.index).is_err() {
+            self.stop_waiting_for(ticket.index);
         }
     }
 
-    /// The kernel refuses a request: it was queued, and fails.
+    /// Handles that the kernel has refused the first of these tickets with `error`. Returns the
+    /// number of tickets that were handled.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`: the request could not be queued; its control block contains that error too.
+    pub(super) fn refused(&mut self, tickets: &[Ticket], error: Errno) -> (usize, Result<()>) {
+        let Some(first) = tickets.first() else {
+            return (0, Ok(()));
+        };
+        let is_lost = |engine: &Self| {
+            let location = engine.requests.get(first.index).map(|r| r.location);
+            matches!(location, Some(Location::Lost { .. }))
+        };
+        if may_mean_lost_device(error) && !is_lost(self) && self.device_is_lost() {
+            self.handle_lost_device();
+        }
+        if is_lost(self) {
+            // The descriptor is gone, and the request itself is not at fault: hold the requests,
+            // which then go to a new device.
+            for ticket in tickets {
+                if self.requests.submission_ended(ticket.index) {
+                    self.take_back(ticket.index);
+                    self.hold(ticket.index);
+                }
+            }
+            return (tickets.len(), Ok(()));
+        }
+        if !self.requests.submission_ended(first.index) {
+            // The request has ended together with its context; its result is not known here.
+            return (1, Ok(()));
+        }
+        match error.get() {
+            libc::EAGAIN | libc::ENOMEM => {
+                if self.requests.get(first.index).is_some_and(|r| r.was_held) {
+                    self.fail(first.index, NO_ROOM);
+                    return (1, Ok(()));
+                }
+                self.refuse(first.index);
+                (1, Err(NO_ROOM))
+            }
+            _ => {
+                self.fail(first.index, error);
+                (1, Ok(()))
+            }
+        }
+    }
+
+    /// Takes the request out of its context and holds it.
+    fn take_back(&mut self, index: Index) {
+        let Some(request) = self.requests.get_mut(index) else {
+            return;
+        };
+        let (location, id, is_sync) = (request.location, request.stream, request.is_sync);
+        request.location = Location::Held;
+        self.leave_location(location, id, is_sync);
+        // An `aio_cancel()` has asked for the request meanwhile: now it can be cancelled.
+        let wanted = self.requests.get(index).filter(|request| request.cancel);
+        if let Some(number) = wanted.map(|request| request.session) {
+            if self.session(number).is_some() {
+                self.end(index, -i64::from(libc::ECANCELED));
+            }
+        }
+    }
+
+    /// Corrects the counters of a stream and a context when a request leaves that location.
+    fn leave_location(&mut self, location: Location, id: StreamId, is_sync: bool) {
+        if location == Location::Held {
+            return;
+        }
+        if let Some(stream) = self.streams.get_mut(id).filter(|_| !is_sync) {
+            stream.submitted = stream.submitted.saturating_sub(1);
+            if matches!(location, Location::Lost { .. }) {
+                stream.lost = stream.lost.saturating_sub(1);
+            }
+        }
+        if let Location::Kernel(number) = location {
+            if let Some(context) = self.contexts.get_mut(number) {
+                context.requests = context.requests.saturating_sub(1);
+            }
+            self.requeue_stalled(number);
+        }
+    }
+
+    /// Ends a request, which was queued, with the error of the kernel.
     fn fail(&mut self, index: Index, error: Errno) {
         let mut error = error.get();
         if let Some(request) = self.requests.get(index) {
-            // read(2) has a word of its own for it.
+            let stream = self.streams.get(request.stream);
+            // read(2) of a directory fails with `EISDIR`.
             if error == libc::EINVAL
-                && request.is(uapi::IOCB_CMD_PREAD)
-                && is_a(&status(request.file), libc::S_IFDIR)
+                && request.is_read
+                && stream.is_some_and(|stream| stream.file.directory)
             {
                 error = libc::EISDIR;
             }
@@ -429,71 +634,86 @@ impl Engine {
         self.end(index, -i64::from(error));
     }
 
-    /// A request could not be queued: nobody is told but the caller.
+    /// Ends a request that could not be queued. The caller gets an error, so the program gets no
+    /// notification.
     fn refuse(&mut self, index: Index) {
         if let Some(request) = self.requests.get_mut(index) {
-            request.notice = Notice::None;
+            request.notification = Notification::None;
         }
         self.end(index, -i64::from(libc::EAGAIN));
     }
 
-    /// A request has ended. Its control block is the program's again.
+    /// Ends a request: writes its result, after which the control block belongs to the program
+    /// again.
     fn end(&mut self, index: Index, res: i64) {
-        let Some(request) = self.requests.take(index) else {
+        let previous = self.requests.previous(index);
+        let Some(request) = self.requests.remove(&mut self.streams, index) else {
             return;
         };
-        match request.place {
-            Place::Kernel(number) => {
-                if let Some(context) = self.contexts.get_mut(number) {
-                    context.inside = context.inside.saturating_sub(1);
-                }
+        for session in &mut self.sessions {
+            if session.next == Some(index) && session.stream == Some(request.stream) {
+                session.next = previous;
             }
-            Place::Held => self.held.retain(|&i| i != index),
-            Place::Lost { .. } => {}
+            if session.number == request.session {
+                session.remaining -= 1;
+                session.pending -= usize::from(request.cancelling);
+                session.cancelled += usize::from(res == -i64::from(libc::ECANCELED));
+            }
         }
-        let meant = self.cancelling.is_some_and(|(file, only)| {
-            request.file == file && only.is_none_or(|only| only == request.control)
-        });
-        if meant && res == -i64::from(libc::ECANCELED) {
-            self.cancelled += 1;
-        }
-        let res = match request.notice.fails() {
+        let res = match request.notification.has_invalid_signal() {
             true => -i64::from(libc::EINVAL),
             false => res,
         };
         request.control.end(res);
-        self.completed = true;
-        let of_list = request.group.map_or(Notice::None, |g| g.end(res < 0));
-        self.requests.give_back(index, [request.notice, of_list]);
+        self.wakes.add_ended(request.control);
+        let of_list = match &request.group {
+            Some(group) => group.request_ended(res < 0),
+            None => Notification::None,
+        };
+        if let Some(word) = request.group.as_ref().and_then(Group::word_to_wake) {
+            self.wakes.add(word);
+        }
+        self.requests
+            .release_slot(index, [request.notification, of_list]);
+        self.leave_location(request.location, request.stream, request.is_sync);
+        self.update_queues(request.stream);
     }
 
-    /// A place for something that the program is to be told.
+    /// Reserves a slot for a notification.
     ///
     /// # Errors
     ///
     /// `EAGAIN`: there is no memory.
-    pub(super) fn reserve_notice(&mut self) -> Result<Index> {
+    pub(super) fn reserve_notification(&mut self) -> Result<Index> {
         self.requests.reserve()
     }
 
-    /// Has the helper tell the program.
-    pub(super) fn tell(&mut self, place: Index, notice: Notice) {
-        self.requests.give_back(place, [notice, Notice::None]);
+    /// Queues a notification, which the helper delivers to the program.
+    pub(super) fn queue_notification(&mut self, slot: Index, notification: Notification) {
+        self.requests
+            .release_slot(slot, [notification, Notification::None]);
     }
 
-    pub(super) fn has_notices(&self) -> bool {
-        self.requests.has_notices()
+    pub(super) fn has_notifications_of(&self, kind: Kind) -> bool {
+        self.requests.has_notifications_of(kind)
     }
 
-    /// The helper takes what the program is to be told.
-    pub(super) fn take_notices(&mut self, outbox: &mut Outbox) {
-        self.requests.take_notices(outbox);
+    /// Moves notifications to the outbox of the helper. The helper knows of those that do not fit.
+    pub(super) fn take_notifications(&mut self, outbox: &mut Outbox) {
+        self.requests.take_notifications(outbox);
     }
 
-    /// Takes all events that there are.
-    pub(super) fn reap(&mut self) {
+    /// Takes events for a limited time. Returns whether there may be more.
+    pub(super) fn reap(&mut self) -> bool {
+        /// The number of calls that return events before the function returns.
+        const CALLS: usize = 8;
+        let mut calls = 0;
         let mut number = 0;
-        while let (Some(fd), Some(id)) = (self.device, self.contexts.get(number).map(|c| c.id)) {
+        while let (Some(fd), true) = (self.device, number < self.contexts.count()) {
+            let Some(id) = self.contexts.get(number).map(|context| context.id) else {
+                number += 1;
+                continue;
+            };
             let mut events = [io_event::default(); 32];
             let all = events.len();
             match take_events(fd, id, &mut events) {
@@ -502,60 +722,52 @@ impl Engine {
                         self.complete(event);
                     }
                     number += usize::from(count < all);
+                    calls += usize::from(count > 0);
+                    if calls == CALLS {
+                        return true;
+                    }
                 }
-                Err(_) => self.lost(),
+                Err(e) if may_mean_lost_device(e) => self.handle_lost_device(),
+                // The call failed for another reason; its events stay in the ring.
+                Err(_) => number += 1,
             }
         }
+        false
     }
 
     fn complete(&mut self, event: &io_event) {
-        let Some(index) = event.data.checked_sub(1) else {
+        if event.data == 0 {
             self.waking = false;
-            return;
-        };
-        self.end(index as Index, event.res);
-    }
-
-    /// Before the lock is given back: what was waiting for others goes on, and those who wait for
-    /// requests look again.
-    pub(super) fn settle(&mut self) {
-        // If it was lost meanwhile, there are more to be started.
-        while !self.held.is_empty() && (self.release() || self.device.is_none()) {}
-        if core::mem::take(&mut self.completed) {
-            wait::publish();
-        }
-        if self.requests.has_notices() {
-            self.wake();
+        } else if let Some(index) = self.requests.of_data(event.data) {
+            self.end(index, event.res);
         }
     }
 
-    /// Starts what need not be held any more; returns whether that is any.
-    fn release(&mut self) -> bool {
-        // Without a device it was lost, and these were to be started.
-        let ready = match self.device {
-            Some(_) => Ok(()),
-            None => self.ready(),
-        };
-        let mut any = false;
-        let mut at = 0;
-        while let Some(&index) = self.held.get(at) {
-            match ready.and_then(|()| self.place(index, 1)) {
-                Ok(Some(number)) => {
-                    any = true;
-                    self.held.remove(at);
-                    self.put(index, number);
-                    let _ = self.submit(number, &[index]);
-                }
-                Ok(None) => at += 1,
-                Err(e) => self.fail(index, e),
+    /// Lets requests go on that waited for others, before the lock is given back. Returns whether
+    /// the caller must take the lock once more to do the rest.
+    pub(super) fn before_unlock(&mut self, by_helper: bool) -> bool {
+        let mut more = false;
+        let has_new_notifications = !by_helper && self.requests.has_new_notifications();
+        if self.has_syncs() || self.has_ready() || has_new_notifications {
+            // The program may have closed the device. The former helper then only finishes old
+            // requests, so make a new one.
+            if let Err(e) = self.recover() {
+                more = self.fail_held(e);
             }
         }
-        any
+        if self.has_ready() {
+            self.kick_releaser();
+        }
+        let for_helper = self.has_syncs() || self.has_ready() && !self.releaser;
+        if !by_helper && (for_helper || self.requests.has_new_notifications()) {
+            self.wake_helper();
+        }
+        more
     }
 
-    /// Wakes the helper, by a no-op. There is always room for it.
-    fn wake(&mut self) {
-        let (Some(fd), Some(context)) = (self.device, self.contexts.first()) else {
+    /// Wakes the helper by a no-op, for which each context has room.
+    fn wake_helper(&mut self) {
+        let (Some(fd), Some(context)) = (self.device, self.contexts.first_id()) else {
             return;
         };
         if self.waking {
@@ -567,217 +779,22 @@ impl Engine {
             ..Default::default()
         };
         let pointer = &raw mut iocb;
-        // SAFETY: a no-op has no buffer.
-        self.waking = unsafe { ioctl::submit(fd, context.id, 1, &pointer) }.is_ok();
+        // SAFETY: the iocb lives until the call returns, the kernel copies it, and a no-op has no
+        // buffer that the caller would have to keep.
+        self.waking = unsafe { ioctl::submit(fd, context, 1, &pointer) }.is_ok();
     }
 
-    /// `aio_cancel()`: of one descriptor all requests, or one.
-    pub(super) fn cancel(&mut self, file: c_int, only: Option<Control>) -> Cancelled {
-        /// For those that are being tried just now. Each is over in a moment.
-        const TRIES: u32 = 50;
-        self.cancelling = Some((file, only));
-        self.cancelled = 0;
-        let mut found = false;
-        // The last one first: what waits for those before it must not begin meanwhile.
-        let mut next = self.wanted(self.requests.last_of(file), only);
-        while let Some(index) = next {
-            found = true;
-            next = self.wanted(self.requests.before(index), only);
-            let cancelling = self.cancel_one(index) == Ok(false);
-            if let Some(request) = self.requests.get_mut(index) {
-                request.cancelling = cancelling;
-            }
-        }
-        self.reap();
-        for _ in 0..TRIES {
-            let Some(fd) = self.device.filter(|_| self.is_cancelling(file, only)) else {
-                break;
-            };
-            poll(fd, 1);
-            self.reap();
-        }
-        self.cancelling = None;
-        let left = self.wanted(self.requests.last_of(file), only);
-        match (found, left, only) {
-            (true, Some(_), _) => Cancelled::No,
-            (true, None, _) if self.cancelled > 0 => Cancelled::Yes,
-            (false, _, Some(control)) if control.in_progress() => Cancelled::Unknown,
-            _ => Cancelled::AllDone,
+    /// Gives back contexts that a burst of requests has left: see [`Contexts::trim`].
+    pub(super) fn trim(&mut self, all: bool) {
+        if let Some(fd) = self.device {
+            self.contexts.trim(fd, all);
         }
     }
 
-    /// The first one that is meant, from this request of a descriptor to those before it.
-    fn wanted(&self, mut at: Option<Index>, only: Option<Control>) -> Option<Index> {
-        while let Some(index) = at {
-            let control = self.requests.get(index)?.control;
-            if only.is_none_or(|only| only == control) {
-                break;
-            }
-            at = self.requests.before(index);
-        }
-        at
+    /// Frees the memory of requests. The caller has checked that there are no requests, and that no
+    /// thread uses a ticket without the lock.
+    pub(super) fn shrink(&mut self) {
+        self.requests = Requests::new();
+        self.streams = Streams::new();
     }
-
-    fn is_cancelling(&self, file: c_int, only: Option<Control>) -> bool {
-        let mut at = self.wanted(self.requests.last_of(file), only);
-        while let Some(index) = at {
-            if self.requests.get(index).is_some_and(|r| r.cancelling) {
-                return true;
-            }
-            at = self.wanted(self.requests.before(index), only);
-        }
-        false
-    }
-
-    /// `Ok(true)`: its event is there; `Ok(false)`: it follows.
-    fn cancel_one(&mut self, index: Index) -> Result<bool> {
-        let Some(request) = self.requests.get(index) else {
-            return Ok(true);
-        };
-        let number = match request.place {
-            Place::Kernel(number) => number,
-            Place::Held => {
-                self.end(index, -i64::from(libc::ECANCELED));
-                return Ok(true);
-            }
-            // Its buffer may be in use.
-            Place::Lost { .. } => return Err(Errno::new(libc::EINVAL)),
-        };
-        let (Some(fd), Some(context)) = (self.device, self.contexts.get(number)) else {
-            return Err(Errno::new(libc::EINVAL));
-        };
-        // SAFETY: our device; any other file says that it does not know the ioctl.
-        unsafe { ioctl::cancel(fd, context.id, &raw const request.iocb) }
-    }
-
-    /// Whether the program has closed our descriptor, or has put another file there.
-    fn is_lost(&self) -> bool {
-        match (self.device, self.contexts.first()) {
-            (Some(fd), Some(context)) => take_events(fd, context.id, &mut []).is_err(),
-            _ => false,
-        }
-    }
-
-    /// Our descriptor is gone. The contexts end with the open file: the last to let go of it waits
-    /// for what is in flight, then unmaps the rings. That is whoever closed it, or the helper, which
-    /// holds it while it polls. The helper waits for it: see [`Self::lost_ring`].
-    fn lost(&mut self) {
-        let helper = self.helper.take().unwrap_or(self.helpers);
-        for index in 0..self.requests.places() {
-            if let Some(request) = self.requests.get_mut(index) {
-                if let Place::Kernel(number) = request.place {
-                    let ring = self.contexts.get(number).map_or(0, |context| context.id);
-                    request.place = Place::Lost { helper, ring };
-                }
-            }
-        }
-        self.contexts.clear();
-        self.device = None;
-        DEVICE.store(-1, Ordering::Relaxed);
-        self.waking = false;
-    }
-
-    /// A ring of the lost contexts that are left to the helper `number`.
-    pub(super) fn lost_ring(&self, number: usize) -> Option<u64> {
-        (0..self.requests.places()).find_map(|index| match self.requests.get(index)?.place {
-            Place::Lost { helper, ring } if helper == number => Some(ring),
-            _ => None,
-        })
-    }
-
-    /// Whether a context of now has its ring there: then one that was lost has none any more.
-    pub(super) fn has_ring(&self, ring: u64) -> bool {
-        self.contexts.iter().any(|context| context.id == ring)
-    }
-
-    /// Nothing of that lost context is in flight any more: its requests end.
-    pub(super) fn end_lost(&mut self, helper: usize, ring: u64) {
-        for index in 0..self.requests.places() {
-            let place = self.requests.get(index).map(|request| request.place);
-            if place == Some(Place::Lost { helper, ring }) {
-                self.end(index, -i64::from(libc::ECANCELED));
-            }
-        }
-    }
-}
-
-/// Takes what events there are now, if `events` has room.
-fn take_events(fd: c_int, id: u64, events: &mut [io_event]) -> Result<usize> {
-    const NOW: __kernel_timespec = __kernel_timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    let wait = Wait {
-        nr: events.len() as i64,
-        events: events.as_mut_ptr(),
-        timeout: &NOW,
-        ..Default::default()
-    };
-    // SAFETY: there is room for them, and nobody takes events in user space.
-    unsafe { ioctl::get_events(fd, id, &wait) }
-}
-
-/// Room for so many in all, or one more than there are.
-///
-/// # Errors
-///
-/// `EAGAIN`: there is no memory.
-fn reserve<T>(vec: &mut Vec<T>, count: usize) -> Result<()> {
-    vec.try_reserve(count.saturating_sub(vec.len()).max(1))
-        .map_err(|_| Errno::new(libc::EAGAIN))
-}
-
-/// Errors of a submission that may mean our own descriptor.
-fn may_be_lost(error: Errno) -> bool {
-    matches!(error.get(), libc::EBADF | libc::ENOTTY | libc::EINVAL)
-}
-
-/// Not a pipe, a socket or a terminal.
-fn seekable(file: c_int) -> bool {
-    // SAFETY: asks only.
-    unsafe { libc::lseek(file, 0, libc::SEEK_CUR) >= 0 }
-}
-
-/// What kind of file it is, and which; zeroes if it is not open. As it is known here: a file system
-/// whose server or daemon does not answer must not hold up the call.
-fn status(file: c_int) -> libc::statx {
-    // SAFETY: numbers, which are all zero until they are filled in.
-    let mut stat: libc::statx = unsafe { core::mem::zeroed() };
-    let args = [
-        file as usize,
-        c"".as_ptr() as usize,
-        (libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC) as usize,
-        (libc::STATX_TYPE | libc::STATX_INO) as usize,
-        ptr::from_mut(&mut stat) as usize,
-        0,
-    ];
-    // SAFETY: `stat` is written.
-    let _ = unsafe { syscall(libc::SYS_statx, args) };
-    stat
-}
-
-fn is_a(stat: &libc::statx, kind: libc::mode_t) -> bool {
-    libc::mode_t::from(stat.stx_mode) & libc::S_IFMT == kind
-}
-
-/// Waits until a context has events, for so many milliseconds; -1 is for ever. Returns what
-/// poll(2) says of the device.
-pub(super) fn poll(fd: c_int, timeout: c_int) -> i16 {
-    let mut pollfd = libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    };
-    let args = [
-        ptr::from_mut(&mut pollfd) as usize,
-        1,
-        timeout as usize,
-        0,
-        0,
-        0,
-    ];
-    // Not by libc, where pthread_cancel() would end a thread that has the lock.
-    // SAFETY: one pollfd.
-    let _ = unsafe { syscall(libc::SYS_poll, args) };
-    pollfd.revents
 }
