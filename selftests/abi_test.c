@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The contract itself: what KAIO_QUERY says, and how each ioctl takes its
- * argument (its address, its size, what must be zero).
+ * Tests the contract itself: the answer of KAIO_QUERY, and the arguments of
+ * each ioctl (address, size, words that must be zero).
  */
 #include "context_fixture.h"
 
@@ -9,13 +9,13 @@ FIXTURE_VARIANT(context)
 {
 	unsigned long cmd;
 	size_t size;
-	/* Of the first version. */
+	/* The size in the first version. */
 	size_t first_size;
-	/* What it returns if all is well. */
+	/* The result of a valid call. */
 	long success;
-	/* Offsets of 32-bit words that must be zero; 0 ends the list. */
+	/* Offsets of 32-bit words that must be zero. 0 ends the list. */
 	unsigned char zero[5];
-	/* Where there are flags that may be set, and which. */
+	/* The offset of the flags that may be set, and their bits. */
 	unsigned char flags;
 	__u32 known_flags;
 };
@@ -97,7 +97,7 @@ FIXTURE_VARIANT_ADD(context, submit_wait) {
 };
 /* clang-format on */
 
-/* What can be cancelled: a request that waits, until it has been. */
+/* Returns a request that can be cancelled, because it waits. */
 static struct iocb *waiting_request(struct __test_metadata *const _metadata,
 				    int fd, __u64 ctx)
 {
@@ -114,8 +114,8 @@ static struct iocb *waiting_request(struct __test_metadata *const _metadata,
 }
 
 /*
- * An argument with which the ioctl succeeds: one page of zeros, but for what is
- * needed, at the end of which nothing is mapped.
+ * Returns an argument with which the ioctl succeeds: one page, zero except for
+ * what is needed, followed by a page that is not mapped.
  */
 static char *make_valid(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(context) *self,
@@ -166,7 +166,7 @@ TEST_F(context, straddles_end_of_mapping)
 
 	memmove(last, arg, variant->size - 1);
 	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, variant->cmd, last));
-	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 }
 
 TEST_F(context, null)
@@ -208,7 +208,7 @@ TEST_F(context, longer_with_zeros)
 	EXPECT_EQ(variant->success,
 		  kaio_ioctl(self->fd,
 			     ioc_resize(variant->cmd, variant->size + 1), arg));
-	/* Setup filled in the id, destroy destroyed. */
+	/* Setup has filled in the id, and destroy has destroyed the context. */
 	arg = make_valid(_metadata, self, variant);
 	if (variant->cmd == KAIO_DESTROY)
 		ASSERT_EQ(0, kaio_setup(self->fd, 1, (__u64 *)arg));
@@ -245,7 +245,7 @@ TEST_F(context, longer_with_garbage)
 			TH_LOG("a tail of %zu bytes", tails[i]);
 		}
 	}
-	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 }
 
 TEST_F(context, longer_beyond_mapping)
@@ -260,7 +260,10 @@ TEST_F(context, longer_beyond_mapping)
 			     last));
 }
 
-/* A bit of a word that must be zero; beside it, bits that may be set. */
+/*
+ * Expects that a bit of a word that must be zero is refused, together with
+ * @beside, which are bits that may be set.
+ */
 static void expect_refused(struct __test_metadata *const _metadata,
 			   FIXTURE_DATA(context) *self,
 			   const FIXTURE_VARIANT(context) *variant,
@@ -295,7 +298,7 @@ TEST_F(context, must_be_zero)
 				       known);
 		}
 	}
-	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 }
 
 TEST_F(context, other_direction)
@@ -313,10 +316,10 @@ TEST_F(context, other_direction)
 			  kaio_ioctl(self->fd, ioc_resize(cmd, variant->size),
 				     arg));
 	}
-	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 }
 
-/* Not of one ioctl. */
+/* The tests below do not belong to a single ioctl. */
 FIXTURE(device)
 {
 	int fd;
@@ -389,7 +392,7 @@ TEST_F(device, query_version)
 {
 	struct kaio_query query;
 
-	/* What comes out may be anything before. */
+	/* The memory of an output field need not be zero. */
 	memset(&query, 0xff, sizeof(query));
 	query.flags = 0;
 	ASSERT_EQ(0, kaio_ioctl(self->fd, KAIO_QUERY, &query));
@@ -415,7 +418,7 @@ TEST_F(device, query_opcodes)
 
 	ASSERT_EQ(0, kaio_query(self->fd, &query));
 	EXPECT_EQ(known, query.opcodes);
-	/* What it does not know it does not take. */
+	/* An opcode that the query does not report is refused. */
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &ctx));
 	for (i = 0; i < 64; i++) {
 		struct iocb iocb;
@@ -458,7 +461,7 @@ TEST_F(device, query_rw_flags)
 	}
 }
 
-/* The size of a mask that is not there is nobody's business. */
+/* The size of the mask is ignored if there is no mask. */
 TEST_F(device, sigsetsize_without_mask)
 {
 	struct kaio_getevents arg = { .sigsetsize = 12345 };
@@ -467,7 +470,7 @@ TEST_F(device, sigsetsize_without_mask)
 	EXPECT_EQ(0, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg));
 }
 
-/* Once released a first size is for ever; a size may grow. */
+/* A first size never changes after a release. The current size may grow. */
 TEST_F(device, first_sizes)
 {
 	EXPECT_EQ(64, sizeof(struct kaio_query));
@@ -486,7 +489,9 @@ TEST_F(device, first_sizes)
 	EXPECT_EQ(88, KAIO_SUBMIT_WAIT_SIZE_VER0);
 }
 
-/* And so is the place of a field, in programs of any width. */
+/*
+ * The offset of a field never changes and is the same in programs of any width.
+ */
 TEST_F(device, offsets)
 {
 	EXPECT_EQ(40, offsetof(struct kaio_query, nr));

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Writes that append: all arrive, in the order in which they were submitted.
+ * Tests writes that append: all data arrives, in the order of submission.
  */
 #include "devices.h"
+#include "sleeps.h"
 
 #define NR_RECORDS	200
 
-/* Record number @i is a page that looks like no other. */
+/*
+ * Fills @buf with records. Record number @i is a page that differs from all
+ * others.
+ */
 static void make_records(char *buf, int nr)
 {
 	int i;
@@ -15,7 +19,10 @@ static void make_records(char *buf, int nr)
 		fill_pattern(buf + i * PAGE, PAGE, i, 0);
 }
 
-/* The file @fd has these records and nothing else; else what it has first. */
+/*
+ * Returns -1 if the file @fd has these records and nothing else, or the index
+ * of the first wrong record.
+ */
 static int wrong_record(int fd, const int *records, int nr)
 {
 	static char page[PAGE];
@@ -37,7 +44,7 @@ FIXTURE(append)
 {
 	int fd;
 	__u64 ctx;
-	/* Open without flags, and as the variant wants it. */
+	/* @plain is open without flags, @file with those of the variant. */
 	int plain;
 	int file;
 	char *buf;
@@ -69,27 +76,40 @@ FIXTURE_VARIANT_ADD(append, memory_direct_flag) {
 };
 /* clang-format on */
 
+/*
+ * Prepares @nr appends of one record each, and lists them. Returns the records.
+ */
+static char *prep_appends(struct __test_metadata *const _metadata,
+			  struct iocb *iocbs, struct iocb **pointers, int nr,
+			  int file)
+{
+	char *const buf = map_guarded(nr);
+	int i;
+
+	ASSERT_NE(NULL, buf);
+	make_records(buf, nr);
+	for (i = 0; i < nr; i++) {
+		prep_pwrite(&iocbs[i], file, buf + i * PAGE, PAGE, 0);
+		iocbs[i].aio_data = i;
+		pointers[i] = &iocbs[i];
+	}
+	return buf;
+}
+
 FIXTURE_SETUP(append)
 {
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_RECORDS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_RECORDS, &self->ctx));
 	self->plain = open_temp(variant->dir, 0);
 	ASSERT_LE(0, self->plain);
 	self->file = reopen(self->plain, O_RDWR | variant->flags);
 	ASSERT_LE(0, self->file);
-	self->buf = map_guarded(NR_RECORDS);
-	ASSERT_NE(NULL, self->buf);
-	make_records(self->buf, NR_RECORDS);
+	self->buf = prep_appends(_metadata, self->iocbs, self->pointers,
+				 NR_RECORDS, self->file);
 	for (i = 0; i < NR_RECORDS; i++) {
-		prep_pwrite(&self->iocbs[i], self->file, self->buf + i * PAGE,
-			    PAGE, 0);
 		self->iocbs[i].aio_rw_flags = variant->rw_flags;
-		self->iocbs[i].aio_data = i;
-		self->pointers[i] = &self->iocbs[i];
 		self->records[i] = i;
 	}
 }
@@ -97,13 +117,11 @@ FIXTURE_SETUP(append)
 FIXTURE_TEARDOWN(append)
 {
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	expect_all_completed(_metadata, self->fd);
 	close(self->fd);
 }
 
-/* Each of @nr events once, and each a whole page. */
+/* Expects each of @nr events once, with the result of a whole page. */
 static void expect_all(struct __test_metadata *const _metadata,
 		       const struct io_event *events, int nr)
 {
@@ -147,7 +165,7 @@ TEST_F_TIMEOUT(append, one_by_one, 60)
 	EXPECT_EQ(-1, wrong_record(self->plain, self->records, NR_RECORDS));
 }
 
-/* The order is the file's, not the context's or the open file's. */
+/* The order is that of the file, whatever contexts and open files are used. */
 TEST_F_TIMEOUT(append, two_contexts, 60)
 {
 	const int other_kaio = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
@@ -174,7 +192,7 @@ TEST_F_TIMEOUT(append, two_contexts, 60)
 	close(other_kaio);
 }
 
-/* One that goes to a place of its own does not wait for them, or they for it. */
+/* A write with RWF_NOAPPEND and the appends do not wait for each other. */
 TEST_F_TIMEOUT(append, beside_an_overwrite, 60)
 {
 	struct iocb overwrite;
@@ -191,7 +209,7 @@ TEST_F_TIMEOUT(append, beside_an_overwrite, 60)
 	ASSERT_EQ(half - 1, kaio_submit(self->fd, self->ctx, half - 1,
 					self->pointers + 1));
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &overwrite));
-	/* A context of NR_RECORDS may be full now. */
+	/* The context may be full now. */
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	ASSERT_EQ(half, kaio_submit(self->fd, self->ctx, half,
 				    self->pointers + half));
@@ -202,7 +220,7 @@ TEST_F_TIMEOUT(append, beside_an_overwrite, 60)
 	EXPECT_EQ(-1, wrong_record(self->plain, self->records, NR_RECORDS));
 }
 
-/* One that fails does not hold up those behind it. */
+/* An append that fails does not delay those behind it. */
 TEST_F_TIMEOUT(append, one_fails, 60)
 {
 	const int bad = NR_RECORDS / 2;
@@ -225,7 +243,7 @@ TEST_F_TIMEOUT(append, one_fails, 60)
 	EXPECT_EQ(-1, wrong_record(self->plain, self->records, NR_RECORDS - 1));
 }
 
-/* The first half is a process's that is gone. */
+/* The process that submits the first half exits. */
 TEST_F_TIMEOUT(append, submitter_exits, 60)
 {
 	const int half = NR_RECORDS / 2;
@@ -235,10 +253,8 @@ TEST_F_TIMEOUT(append, submitter_exits, 60)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		__u64 ctx;
+		const __u64 ctx = setup_in_child(self->fd, half);
 
-		if (kaio_setup(self->fd, half, &ctx))
-			_exit(1);
 		_exit(kaio_submit(self->fd, ctx, half, self->pointers) != half);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -251,7 +267,7 @@ TEST_F_TIMEOUT(append, submitter_exits, 60)
 	EXPECT_EQ(-1, wrong_record(self->plain, self->records, NR_RECORDS));
 }
 
-/* Destroy waits until they are written. */
+/* Destroy waits until all appends are written. */
 TEST_F_TIMEOUT(append, destroyed, 60)
 {
 	ASSERT_EQ(NR_RECORDS, kaio_submit(self->fd, self->ctx, NR_RECORDS,
@@ -261,8 +277,8 @@ TEST_F_TIMEOUT(append, destroyed, 60)
 }
 
 /*
- * On a frozen file system, where the first is begun and the others have to wait
- * for as long as the test likes.
+ * The file system is frozen: the first append has begun, and the others wait
+ * until the test thaws the file system.
  */
 #define NR_FROZEN	20
 
@@ -277,7 +293,7 @@ FIXTURE(frozen)
 	struct iocb iocbs[NR_FROZEN];
 	struct iocb *pointers[NR_FROZEN];
 	struct io_event events[NR_FROZEN];
-	/* What has to be in the file. */
+	/* The records that the file must have. */
 	int records[NR_FROZEN];
 	int nr;
 };
@@ -294,25 +310,14 @@ FIXTURE_VARIANT_ADD(frozen, direct) { O_DIRECT };
 
 FIXTURE_SETUP(frozen)
 {
-	int i;
-
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->plain = open_temp(DISK_DIR, 0);
 	ASSERT_LE(0, self->plain);
 	self->file = reopen(self->plain, O_RDWR | O_APPEND | variant->flags);
 	ASSERT_LE(0, self->file);
-	self->buf = map_guarded(NR_FROZEN);
-	ASSERT_NE(NULL, self->buf);
-	make_records(self->buf, NR_FROZEN);
-	for (i = 0; i < NR_FROZEN; i++) {
-		prep_pwrite(&self->iocbs[i], self->file, self->buf + i * PAGE,
-			    PAGE, 0);
-		self->iocbs[i].aio_data = i;
-		self->pointers[i] = &self->iocbs[i];
-	}
+	self->buf = prep_appends(_metadata, self->iocbs, self->pointers,
+				 NR_FROZEN, self->file);
 	ASSERT_TRUE(freeze(&self->freezer, DISK_DIR));
 	ASSERT_EQ(NR_FROZEN, kaio_submit(self->fd, self->ctx, NR_FROZEN,
 					 self->pointers));
@@ -323,13 +328,14 @@ FIXTURE_TEARDOWN(frozen)
 {
 	guard_end(&self->freezer);
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	expect_all_completed(_metadata, self->fd);
 	close(self->fd);
 }
 
-/* Thawed, those that were not cancelled are written, and all are told. */
+/*
+ * Thaws the file system. Expects that the appends that were not cancelled are
+ * written, and that all have an event.
+ */
 static void expect_rest(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(frozen) *self, const bool *cancelled)
 {
@@ -368,7 +374,7 @@ TEST_F(frozen, one_cancelled)
 	cancelled[10] = true;
 	EXPECT_EQ(-EINPROGRESS,
 		  kaio_cancel(self->fd, self->ctx, self->pointers[10]));
-	/* At once, not after the thaw. */
+	/* The event comes at once and not after the thaw. */
 	ASSERT_EQ(1, kaio_peek(self->fd, self->ctx, 0, 1, &no_wait));
 	EXPECT_EQ(1, kaio_stat(self->fd, "cancelled"));
 	expect_rest(_metadata, self, cancelled);
@@ -384,7 +390,10 @@ TEST_F(frozen, last_cancelled)
 	expect_rest(_metadata, self, cancelled);
 }
 
-/* All but what is begun, and that is one at a time. */
+/*
+ * All appends can be cancelled except those that have begun, and only one
+ * begins at a time.
+ */
 TEST_F(frozen, all_cancelled)
 {
 	bool cancelled[NR_FROZEN] = {};
@@ -401,8 +410,8 @@ TEST_F(frozen, all_cancelled)
 	expect_rest(_metadata, self, cancelled);
 }
 
-/* Other files need not wait. */
-TEST_F(frozen, others_go_on)
+/* Appends to other files do not wait. */
+TEST_F(frozen, other_files_do_not_wait)
 {
 	const bool none[NR_FROZEN] = {};
 	const int file = open_temp(MEM_DIR, O_APPEND);

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What is over within the submit call: nothing, what is ready, and what is in the
- * page cache. It is checked, counted and told like everything else.
+ * Tests requests that complete within the submit call: NOOPs, requests for
+ * files that are ready, and reads of the page cache. Their arguments are
+ * checked and their completions counted and signalled like those of other
+ * requests.
  */
 #include "context_fixture.h"
 
-/* Not a whole number of pages. */
+/* The size is not a multiple of the page size. */
 #define FILE_SIZE	(8 * PAGE + 100)
 
 /*
- * Whose file.
+ * The tests below submit requests for several files in one call.
  */
-/* @nr requests in one call; how many of them it took. */
+
+/* Submits @nr requests in one call. Returns how many were submitted. */
 static long submit_all(int fd, __u64 ctx, struct iocb *iocbs, int nr,
 		       struct kaio_submit *arg)
 {
@@ -28,7 +31,7 @@ static long submit_all(int fd, __u64 ctx, struct iocb *iocbs, int nr,
 	return kaio_ioctl(fd, KAIO_SUBMIT, arg);
 }
 
-TEST_F(context, each_reads_its_own_file)
+TEST_F(context, several_files)
 {
 	static const unsigned char order[] = {
 		0, 0, 1, 0, 2, 2, 1, 1, 0, 2, 0, 1, 2, 0, 0, 2,
@@ -68,8 +71,11 @@ TEST_F(context, each_reads_its_own_file)
 	EXPECT_EQ(NR, kaio_stat(self->fd, "completed"));
 }
 
-/* Those that end at once, and those that do not, of one file and of others. */
-TEST_F(context, mixed)
+/*
+ * Some requests complete in the call and others do not, for the same file and
+ * for different ones.
+ */
+TEST_F(context, some_complete_in_call)
 {
 	struct io_event events[6];
 	struct iocb iocbs[6];
@@ -100,11 +106,14 @@ TEST_F(context, mixed)
 	EXPECT_TRUE(is_pattern(buf, PAGE, 1, 0));
 	EXPECT_EQ(4, events[2].data);
 	EXPECT_EQ(3, kaio_stat(self->fd, "inflight"));
-	/* For the reads and the poll, whoever comes first. */
+	/*
+	 * The reads and the POLL complete in any order. The POLL reports all
+	 * events of its wake-up.
+	 */
 	ASSERT_EQ(3, write(ends[1], "xyz", 3));
 	ASSERT_EQ(3, kaio_wait(self->fd, self->ctx, 3, events));
 	for (i = 0; i < 3; i++) {
-		EXPECT_EQ(1, events[i].res);
+		EXPECT_EQ(events[i].data == 2 ? POLLIN | POLLRDNORM : 1, events[i].res);
 		EXPECT_FALSE(seen[events[i].data]);
 		seen[events[i].data] = true;
 	}
@@ -112,7 +121,10 @@ TEST_F(context, mixed)
 	EXPECT_EQ(0, memcmp(c, "xy", 2));
 }
 
-/* A bad descriptor at each place: what is before it is done, and no more. */
+/*
+ * A bad descriptor is at each place in turn. The requests before it are
+ * submitted, and no others.
+ */
 TEST_F(context, bad_descriptor)
 {
 	enum { NR = 12 };
@@ -138,7 +150,7 @@ TEST_F(context, bad_descriptor)
 	}
 }
 
-/* A number means the file that it is at the time. */
+/* A descriptor means the file that it refers to at submission. */
 TEST_F(context, reused_descriptor)
 {
 	static char buf[PAGE];
@@ -160,7 +172,10 @@ TEST_F(context, reused_descriptor)
 	EXPECT_EQ(-EBADF, kaio_submit_one(self->fd, self->ctx, &iocb));
 }
 
-/* Likewise while another thread changes it: one or the other, never half. */
+/*
+ * Another thread changes the descriptor during the submit call. Each request
+ * uses one of the two files as a whole.
+ */
 struct changer {
 	int file;
 	int files[2];
@@ -207,7 +222,10 @@ TEST_F_TIMEOUT(context, descriptor_changes_meanwhile, 60)
 		memset(bufs, 0, sizeof(bufs));
 		ret = submit_all(self->fd, self->ctx, iocbs, NR, &arg);
 		if (ret == -EBADF) {
-			/* It may have been interrupted just there. */
+			/*
+			 * The other thread may have lost its CPU while the
+			 * descriptor is closed.
+			 */
 			sched_yield();
 			continue;
 		}
@@ -230,7 +248,7 @@ TEST_F_TIMEOUT(context, descriptor_changes_meanwhile, 60)
 }
 
 /*
- * Reads of what is cached, or was.
+ * The tests below read data that is, or was, in the page cache.
  */
 FIXTURE(cached)
 {
@@ -244,17 +262,18 @@ FIXTURE(cached)
 FIXTURE_SETUP(cached)
 {
 	self->file = -1;
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	if (native_setup(NR_EVENTS, &self->native))
 		SKIP(return, "this kernel has no native AIO");
 	self->file = open_pattern(DISK_DIR, 1, FILE_SIZE);
 	ASSERT_LE(0, self->file);
 	self->buf = map_guarded(16);
 	ASSERT_NE(NULL, self->buf);
-	/* Blocks past the end, which nobody wrote, are in the last page too. */
+	/*
+	 * The last page also has blocks beyond the end of the file, which were
+	 * never written.
+	 */
 	ASSERT_EQ((long)FILE_SIZE, pread(self->file, self->buf, 16 * PAGE, 0));
 }
 
@@ -267,7 +286,7 @@ FIXTURE_TEARDOWN(cached)
 	close(self->file);
 }
 
-/* As native AIO answers, and all of the bytes and no others. */
+/* Expects the answer of native AIO, all bytes of the file and no others. */
 static void expect_as_native(struct __test_metadata *const _metadata,
 			     FIXTURE_DATA(cached) *self, struct iocb *iocb)
 {
@@ -322,13 +341,13 @@ TEST_F_TIMEOUT(cached, offsets_and_lengths, 60)
 			expect_as_native(_metadata, self, &iocb);
 		}
 	}
-	/* There was nothing to wait for. */
+	/* No request had to wait. */
 	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
 		  kaio_stat(self->fd, "inline"));
 	EXPECT_EQ(0, kaio_stat(self->fd, "queued"));
 }
 
-TEST_F_TIMEOUT(cached, parts_are_not_there, 120)
+TEST_F_TIMEOUT(cached, parts_not_cached, 120)
 {
 	const int rounds = 300;
 	__u32 seed = 4711;
@@ -351,7 +370,7 @@ TEST_F_TIMEOUT(cached, parts_are_not_there, 120)
 	EXPECT_LT(0, kaio_stat(self->fd, "inline"));
 }
 
-/* Where there is no memory for it, or not for all of it. */
+/* The buffer, or a part of it, is not mapped. */
 TEST_F(cached, bad_buffers)
 {
 	static const size_t lens[] = { 1, 100, PAGE, 2 * PAGE, 3 * PAGE };
@@ -366,10 +385,13 @@ TEST_F(cached, bad_buffers)
 		expect_as_native(_metadata, self, &iocb);
 		prep_pread(&iocb, self->file, (void *)KERNEL_ADDR, lens[i], 0);
 		expect_as_native(_metadata, self, &iocb);
-		/* At the end of the file there is nothing to write. */
+		/* At the end of the file there is no data to copy. */
 		prep_pread(&iocb, self->file, NULL, lens[i], FILE_SIZE);
 		expect_as_native(_metadata, self, &iocb);
-		/* Half of it: across the guard page, at the file's start and end. */
+		/*
+		 * Half of the buffer is mapped, at the start and at the end of
+		 * the file.
+		 */
 		prep_pread(&iocb, self->file, end - 50, lens[i], 0);
 		expect_as_native(_metadata, self, &iocb);
 		prep_pread(&iocb, self->file, end - 50, lens[i],
@@ -389,7 +411,7 @@ TEST_F(cached, bad_buffers)
 	expect_as_native(_metadata, self, &iocb);
 }
 
-/* Memory that is not there yet is not memory that is missing. */
+/* Memory that has no page yet is not a bad buffer. */
 TEST_F(cached, fresh_buffer)
 {
 	struct iocb iocb;
@@ -411,8 +433,10 @@ TEST_F(cached, not_open_for_reading)
 	close(file);
 }
 
-/* O_DIRECT comes and goes: it is asked for each call. */
-TEST_F(cached, direct_comes_and_goes)
+/*
+ * O_DIRECT is set and cleared between calls. Each call obeys the current flag.
+ */
+TEST_F(cached, direct_toggled)
 {
 	const int file = reopen(self->file, O_RDWR);
 	const int flags = fcntl(file, F_GETFL);
@@ -438,7 +462,7 @@ TEST_F(cached, direct_comes_and_goes)
 	close(file);
 }
 
-/* A file on a disk is ready in time, whatever O_NONBLOCK says. */
+/* O_NONBLOCK does not matter for a file on a disk. */
 TEST_F(cached, nonblock)
 {
 	const int file = reopen(self->file, O_RDWR | O_NONBLOCK);
@@ -458,7 +482,7 @@ TEST_F(cached, nonblock)
 	close(file);
 }
 
-/* The file grows and shrinks between two reads. */
+/* The file shrinks and grows between two reads. */
 TEST_F(cached, size_changes)
 {
 	struct iocb iocb;
@@ -471,13 +495,16 @@ TEST_F(cached, size_changes)
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 	ASSERT_EQ(0, ftruncate(self->file, FILE_SIZE + PAGE));
 	EXPECT_EQ(2 * (long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
-	/* Where it was cut off it is zero now. */
+	/* The range that was cut off reads as zeros. */
 	EXPECT_EQ(0, self->buf[0]);
 	EXPECT_EQ(0, self->buf[2 * PAGE - 1]);
 }
 
-/* What was written a moment ago, on disk or not. */
-TEST_F(cached, sees_what_was_written)
+/*
+ * A read sees data that was written a moment before, whether or not it is on
+ * the disk.
+ */
+TEST_F(cached, read_after_write)
 {
 	struct iocb iocb;
 	int i;
@@ -493,9 +520,9 @@ TEST_F(cached, sees_what_was_written)
 }
 
 /*
- * RESFD.
+ * The tests below use IOCB_FLAG_RESFD.
  */
-FIXTURE(told)
+FIXTURE(resfd)
 {
 	int fd;
 	__u64 ctx;
@@ -505,23 +532,21 @@ FIXTURE(told)
 	char buf[PAGE];
 };
 
-FIXTURE_VARIANT(told)
+FIXTURE_VARIANT(resfd)
 {
 	int opcode;
 };
 
 /* clang-format off */
-FIXTURE_VARIANT_ADD(told, noop) { KAIO_CMD_NOOP };
-FIXTURE_VARIANT_ADD(told, poll) { IOCB_CMD_POLL };
-FIXTURE_VARIANT_ADD(told, read) { IOCB_CMD_PREAD };
+FIXTURE_VARIANT_ADD(resfd, noop) { KAIO_CMD_NOOP };
+FIXTURE_VARIANT_ADD(resfd, poll) { IOCB_CMD_POLL };
+FIXTURE_VARIANT_ADD(resfd, read) { IOCB_CMD_PREAD };
 /* clang-format on */
 
-FIXTURE_SETUP(told)
+FIXTURE_SETUP(resfd)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->event = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, self->event);
 	ASSERT_EQ(0, pipe2(self->ends, O_CLOEXEC));
@@ -539,15 +564,15 @@ FIXTURE_SETUP(told)
 	}
 }
 
-FIXTURE_TEARDOWN(told)
+FIXTURE_TEARDOWN(resfd)
 {
 	kaio_destroy(self->fd, self->ctx);
 	close(self->fd);
 }
 
-/* Every second one wants the eventfd to be told. */
-static void submit_told(struct __test_metadata *const _metadata,
-			FIXTURE_DATA(told) *self, int nr)
+/* Submits @nr requests, every second of which has the eventfd. */
+static void submit_with_resfd(struct __test_metadata *const _metadata,
+			      FIXTURE_DATA(resfd) *self, int nr)
 {
 	struct iocb iocbs[NR_EVENTS];
 	struct kaio_submit arg;
@@ -563,14 +588,14 @@ static void submit_told(struct __test_metadata *const _metadata,
 	ASSERT_EQ(nr, submit_all(self->fd, self->ctx, iocbs, nr, &arg));
 }
 
-TEST_F(told, once_each)
+TEST_F(resfd, counted_once)
 {
 	struct io_event events[NR_EVENTS];
 	__u64 count;
 	int nr;
 
 	for (nr = 2; nr <= 40; nr++) {
-		submit_told(_metadata, self, nr);
+		submit_with_resfd(_metadata, self, nr);
 		ASSERT_EQ((ssize_t)sizeof(count),
 			  read(self->event, &count, sizeof(count)));
 		EXPECT_EQ((__u64)nr / 2, count);
@@ -580,7 +605,10 @@ TEST_F(told, once_each)
 	}
 }
 
-/* Who is told finds the event, and those of the requests before it. */
+/*
+ * A thread that the eventfd wakes finds the event, and the events of the
+ * requests before it.
+ */
 struct listener {
 	__u64 ctx;
 	int event;
@@ -608,7 +636,7 @@ static void *listen_and_reap(void *arg)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(told, not_before_the_event, 60)
+TEST_F_TIMEOUT(resfd, not_before_event, 60)
 {
 	enum { ROUNDS = 1000, NR = 10 };
 	struct listener listener = {
@@ -621,11 +649,11 @@ TEST_F_TIMEOUT(told, not_before_the_event, 60)
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, listen_and_reap, &listener));
 	for (i = 0; i < ROUNDS; i++) {
-		/* Until there is room. */
+		/* Wait until the ring has room. */
 		ASSERT_TRUE(wait_until(__atomic_load_n(&listener.taken,
 						       __ATOMIC_ACQUIRE) +
 					       NR_EVENTS >= (i + 1) * NR));
-		submit_told(_metadata, self, NR);
+		submit_with_resfd(_metadata, self, NR);
 	}
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(0, listener.early);
@@ -634,9 +662,13 @@ TEST_F_TIMEOUT(told, not_before_the_event, 60)
 }
 
 /*
- * Full.
+ * The tests below fill the ring.
  */
-/* Whatever happened before, it takes as many as there is room for. */
+
+/*
+ * The context takes as many requests as it has room for, whatever happened
+ * before.
+ */
 TEST_F_TIMEOUT(context, room_is_exact, 120)
 {
 	enum { PARKED = 16 };
@@ -645,7 +677,7 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 	struct iocb *iocbs = calloc(capacity + 1, sizeof(*iocbs));
 	struct iocb **pointers = calloc(capacity + 1, sizeof(*pointers));
 	struct io_event *events = calloc(capacity + 1, sizeof(*events));
-	/* In flight, and in the ring. */
+	/* The numbers of requests in flight and of events in the ring. */
 	int parked = 0, there = 0, ends[2], i, k, n, room;
 	struct iocb reads[PARKED], bad;
 	__u32 seed = 4711;
@@ -677,7 +709,10 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 		case 2:
 			if (parked == PARKED)
 				break;
-			/* Any will do: they are all alike. */
+			/*
+			 * The parked reads are all alike, so it does not matter
+			 * which one completes.
+			 */
 			prep_pread(&reads[parked], ends[0], &c[parked], 1, 0);
 			ret = kaio_submit_one(self->fd, self->ctx,
 					      &reads[parked]);
@@ -708,7 +743,7 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 			there -= ret;
 			break;
 		case 6:
-			/* What comes after one that is refused has no place. */
+			/* The requests behind the refused one take no room. */
 			n = next_random(&seed) % 20;
 			pointers[n] = &bad;
 			ret = kaio_submit(self->fd, self->ctx, 40, pointers);
@@ -725,8 +760,10 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 	free(events);
 }
 
-/* A head that lies costs its own events only: what is in flight has its place. */
-TEST_F_TIMEOUT(context, head_that_lies, 60)
+/*
+ * A wrong head loses its own events only. Requests in flight keep their place.
+ */
+TEST_F_TIMEOUT(context, wrong_head, 60)
 {
 	struct kaio_ring *ring = ring_of(self->ctx);
 	const int capacity = ring->nr - 1;
@@ -747,7 +784,7 @@ TEST_F_TIMEOUT(context, head_that_lies, 60)
 				break;
 	}
 	EXPECT_EQ(8, kaio_stat(self->fd, "inflight"));
-	/* Honest again. */
+	/* Set the head to the right value again. */
 	__atomic_store_n(&ring->head,
 			 __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE),
 			 __ATOMIC_RELEASE);
@@ -767,7 +804,7 @@ TEST_F_TIMEOUT(context, head_that_lies, 60)
 }
 
 /*
- * A call that stops in the middle.
+ * The submit call below stops in the middle.
  */
 #define MIDDLE	20
 
@@ -775,16 +812,19 @@ FIXTURE(stops)
 {
 	int fd;
 	__u64 ctx;
-	/* From here on it cannot be touched. */
+	/* The memory from here on is protected. */
 	char *end;
 	struct iocb iocbs[MIDDLE];
 };
 
 FIXTURE_VARIANT(stops)
 {
-	/* What cannot be read, from number k on: the array, or a request. */
+	/*
+	 * The part that cannot be read from number k on: the array, or a
+	 * request.
+	 */
 	bool array;
-	/* Bytes of it that can. */
+	/* The number of its bytes that can be read. */
 	size_t bytes;
 	int prot;
 };
@@ -802,10 +842,8 @@ FIXTURE_SETUP(stops)
 {
 	char *map;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	map = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, map);
@@ -857,7 +895,7 @@ static void stop_at(struct __test_metadata *const _metadata,
 	}
 }
 
-TEST_F(stops, where_it_must)
+TEST_F(stops, at_each_request)
 {
 	long sum = 0;
 	int k;

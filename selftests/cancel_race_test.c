@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KAIO_CANCEL of requests that somebody has in hand, of very many, and against
- * whatever else happens to them: each has exactly one event, which fits what
- * was said.
+ * Tests KAIO_CANCEL on requests that a worker or a device has, on very many
+ * requests, and in races with other calls. Each request has exactly one event,
+ * and its result agrees with the answer of the cancel.
  */
 #include "context_fixture.h"
 #include "devices.h"
 
-/* So many wait at once; to cancel one of them costs as one of FEW. */
+/*
+ * MANY requests wait at once. To cancel one of them costs as much as to cancel
+ * one of FEW.
+ */
 #define MANY	10000
 #define FEW	10
 
 /*
- * Those that a device or a worker has in hand go on.
+ * The tests below cancel requests that a device or a worker has, which go on.
  */
-/* What has been said of a request, and what it came to. */
+
+/*
+ * The answer of the cancel, the result of the request and the number of its
+ * events.
+ */
 struct outcome {
 	long said;
 	__s64 res;
@@ -22,7 +29,8 @@ struct outcome {
 };
 
 /*
- * Submit all, cancel all at once, take all events. iocbs[i].aio_data is i.
+ * Submits all requests, cancels all at once and takes all events. Sets
+ * iocbs[i].aio_data to i.
  */
 static void submit_and_cancel(struct __test_metadata *const _metadata,
 			      FIXTURE_DATA(context) *self, struct iocb *iocbs,
@@ -59,7 +67,7 @@ static void submit_and_cancel(struct __test_metadata *const _metadata,
 		{
 			TH_LOG("cancel of %d: %ld", i, outcomes[i].said);
 		}
-		/* What cannot be cancelled is not. */
+		/* A request whose cancel failed is not cancelled. */
 		if (outcomes[i].said == -EINVAL)
 			EXPECT_NE(-ECANCELED, outcomes[i].res)
 			{
@@ -115,7 +123,7 @@ TEST_F(context, cold_read)
 		submit_and_cancel(_metadata, self, iocbs, 16, outcomes);
 		for (i = 0; i < 16; i++) {
 			if (outcomes[i].res == -ECANCELED) {
-				/* Nothing was transferred then. */
+				/* A cancelled read has transferred nothing. */
 				EXPECT_EQ(0, buf[i * PAGE + 1]);
 				continue;
 			}
@@ -126,7 +134,9 @@ TEST_F(context, cold_read)
 	}
 }
 
-/* A write that was cancelled was not done, one that was not was. */
+/*
+ * A cancelled write was not done, and a write that was not cancelled was done.
+ */
 TEST_F(context, write)
 {
 	static const char *const dirs[] = { DISK_DIR, MEM_DIR };
@@ -183,8 +193,8 @@ TEST_F(context, fsync)
 }
 
 /*
- * The file system is frozen: the first append hangs in a worker, where nobody
- * can get at it; those behind it wait for their turn.
+ * The file system is frozen. The first append hangs in a worker, where it
+ * cannot be cancelled. Those behind it wait for their turn.
  */
 TEST_F(context, appends_in_turn)
 {
@@ -204,7 +214,7 @@ TEST_F(context, appends_in_turn)
 		iocbs[i].aio_data = i;
 		EXPECT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocbs[i]));
 	}
-	/* By then a worker has the first. */
+	/* After this wait a worker has the first append. */
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 1, 4, events,
 				    &timeout));
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocbs[0]));
@@ -220,9 +230,9 @@ TEST_F(context, appends_in_turn)
 }
 
 /*
- * Many: reads of one pipe, of which one after the other gets its turn, or polls
- * of it, which all wait. Their addresses are the same distance apart, which must
- * not matter.
+ * The requests are reads of one pipe, which are served one after the other, or
+ * POLLs of it, which all wait. Their addresses are a fixed distance apart,
+ * which must not matter.
  */
 FIXTURE(many)
 {
@@ -256,10 +266,8 @@ FIXTURE_SETUP(many)
 	static char c;
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, MANY, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, MANY, &self->ctx));
 	ASSERT_EQ(0, pipe2(self->ends, O_CLOEXEC));
 	self->memory = map_guarded(MANY * variant->stride / PAGE + 1);
 	self->pointers = calloc(MANY, sizeof(*self->pointers));
@@ -283,7 +291,7 @@ FIXTURE_TEARDOWN(many)
 	close(self->fd);
 }
 
-/* Submit the first @nr, and from then on have them in a random order. */
+/* Submits the first @nr requests and then shuffles their pointers. */
 static void park_many(struct __test_metadata *const _metadata,
 		      FIXTURE_DATA(many) *self, int nr)
 {
@@ -314,7 +322,7 @@ TEST_F_TIMEOUT(many, each_once, 120)
 			TH_LOG("request %d", i);
 		}
 	}
-	/* Those that waited have ended, in this order. */
+	/* Requests that wait have completed in the order of the cancels. */
 	ASSERT_EQ(MANY, kaio_getevents(self->fd, self->ctx, MANY, MANY,
 				       self->events,
 				       variant->poll ? &no_wait : &patience));
@@ -341,7 +349,10 @@ static int compare_times(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Of what @nr cancels in a row took, the median: no kworker falsifies that. */
+/*
+ * Returns the median time of @nr cancels, which no kworker in between can
+ * falsify.
+ */
 static __s64 time_of_cancel(struct __test_metadata *const _metadata,
 			    FIXTURE_DATA(many) *self, struct iocb **pointers,
 			    int nr)
@@ -360,7 +371,7 @@ static __s64 time_of_cancel(struct __test_metadata *const _metadata,
 	return times[nr / 2];
 }
 
-/* The lookup is no walk over all that wait. */
+/* The lookup does not walk over all requests that wait. */
 TEST_F_TIMEOUT(many, cost_does_not_grow, 120)
 {
 	const int sample = MANY / 10;
@@ -384,15 +395,21 @@ TEST_F_TIMEOUT(many, cost_does_not_grow, 120)
 }
 
 /*
- * Races. Whoever wins, there is one event, and it fits what was said.
+ * In each of the races below there is one event, whichever side wins, and its
+ * result agrees with the answer of the cancel.
  */
 struct race {
 	int fd;
 	__u64 ctx;
 	pthread_barrier_t start;
-	struct iocb *iocb;
+	pthread_t thread;
+	/* The request that the thread cancels in each round: a read of @c. */
+	struct iocb iocb;
+	char c;
+	/* An empty pipe. */
+	int ends[2];
 	int rounds;
-	/* Of the last round. */
+	/* The answer in the last round. */
 	long said;
 	bool ended;
 };
@@ -404,7 +421,7 @@ static void *cancel_in_rounds(void *arg)
 
 	for (i = 0; i < race->rounds; i++) {
 		pthread_barrier_wait(&race->start);
-		race->said = kaio_cancel_ended(race->fd, race->ctx, race->iocb,
+		race->said = kaio_cancel_ended(race->fd, race->ctx, &race->iocb,
 					       &race->ended);
 		pthread_barrier_wait(&race->start);
 	}
@@ -412,53 +429,77 @@ static void *cancel_in_rounds(void *arg)
 }
 
 static void start_race(struct __test_metadata *const _metadata,
-		       FIXTURE_DATA(context) *self, struct race *race,
-		       struct iocb *iocb, pthread_t *thread)
+		       FIXTURE_DATA(context) *self, struct race *race)
 {
 	*race = (struct race){
 		.fd = self->fd,
 		.ctx = self->ctx,
-		.iocb = iocb,
 		.rounds = 1000,
 	};
+	ASSERT_EQ(0, pipe2(race->ends, O_CLOEXEC));
+	prep_pread(&race->iocb, race->ends[0], &race->c, 1, 0);
 	ASSERT_EQ(0, pthread_barrier_init(&race->start, NULL, 2));
-	ASSERT_EQ(0, pthread_create(thread, NULL, cancel_in_rounds, race));
+	ASSERT_EQ(0, pthread_create(&race->thread, NULL, cancel_in_rounds,
+				    race));
+}
+
+/* Lets the thread cancel, and waits for a moment that depends on @round. */
+static void start_round(struct race *race, int round)
+{
+	pthread_barrier_wait(&race->start);
+	dawdle(round);
+}
+
+static void submit_and_start_round(struct __test_metadata *const _metadata,
+				   struct race *race, int round)
+{
+	ASSERT_EQ(1, kaio_submit_one(race->fd, race->ctx, &race->iocb));
+	start_round(race, round);
+}
+
+/* Waits until the thread has cancelled. */
+static void end_round(struct race *race)
+{
+	pthread_barrier_wait(&race->start);
+}
+
+/*
+ * Takes the event of the request. If the cancel said that the request has
+ * ended, the event is in the ring.
+ */
+static void take_event(struct __test_metadata *const _metadata,
+		       struct race *race, struct io_event *event)
+{
+	ASSERT_EQ(1, kaio_getevents(race->fd, race->ctx, 1, 1, event,
+				    race->ended ? &no_wait : &patience));
 }
 
 TEST_F_TIMEOUT(context, against_data, 120)
 {
 	struct io_event event;
 	struct race race;
-	struct iocb iocb;
-	pthread_t thread;
-	int ends[2], i, cancelled = 0;
-	char c;
+	int i, cancelled = 0;
 
-	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC | O_NONBLOCK));
-	ASSERT_EQ(0, fcntl(ends[0], F_SETFL, 0));
-	start_race(_metadata, self, &race, &iocb, &thread);
+	start_race(_metadata, self, &race);
+	ASSERT_EQ(0, fcntl(race.ends[1], F_SETFL, O_NONBLOCK));
 	for (i = 0; i < race.rounds; i++) {
-		c = 0;
-		prep_pread(&iocb, ends[0], &c, 1, 0);
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-		pthread_barrier_wait(&race.start);
-		dawdle(i);
-		ASSERT_EQ(1, write(ends[1], "x", 1));
-		pthread_barrier_wait(&race.start);
-		/* One that has ended has its event by now, and no result. */
-		ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
-					    race.ended ? &no_wait : &patience));
+		race.c = 0;
+		submit_and_start_round(_metadata, &race, i);
+		ASSERT_EQ(1, write(race.ends[1], "x", 1));
+		end_round(&race);
+		take_event(_metadata, &race, &event);
+		/* Only a cancelled request has ended by then. */
 		if (race.ended)
 			ASSERT_EQ(-ECANCELED, event.res);
 		if (event.res == -ECANCELED) {
 			cancelled++;
 			ASSERT_EQ(-EINPROGRESS, race.said);
-			/* The byte is still there. */
-			ASSERT_EQ(0, c);
-			ASSERT_EQ(1, read(ends[0], &c, 1));
+			/* The byte is still in the pipe. */
+			ASSERT_EQ(0, race.c);
+			ASSERT_EQ(1, read(race.ends[0], &race.c, 1));
 		} else {
 			ASSERT_EQ(1, event.res);
-			ASSERT_EQ('x', c);
+			ASSERT_EQ('x', race.c);
 		}
 		ASSERT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
 					    &no_wait))
@@ -466,7 +507,7 @@ TEST_F_TIMEOUT(context, against_data, 120)
 			TH_LOG("round %d has a second event", i);
 		}
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, pthread_join(race.thread, NULL));
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
 	TH_LOG("%d of %d were cancelled", cancelled, race.rounds);
@@ -476,57 +517,43 @@ TEST_F_TIMEOUT(context, poll_against_data, 120)
 {
 	struct io_event event;
 	struct race race;
-	struct iocb iocb;
-	pthread_t thread;
-	int ends[2], i;
-	char c;
+	int i;
 
-	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
-	start_race(_metadata, self, &race, &iocb, &thread);
+	start_race(_metadata, self, &race);
 	for (i = 0; i < race.rounds; i++) {
-		prep_poll(&iocb, ends[0], POLLIN);
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-		pthread_barrier_wait(&race.start);
-		dawdle(i);
-		ASSERT_EQ(1, write(ends[1], "x", 1));
-		pthread_barrier_wait(&race.start);
-		ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
-					    race.ended ? &no_wait : &patience));
+		prep_poll(&race.iocb, race.ends[0], POLLIN);
+		submit_and_start_round(_metadata, &race, i);
+		ASSERT_EQ(1, write(race.ends[1], "x", 1));
+		end_round(&race);
+		take_event(_metadata, &race, &event);
 		ASSERT_TRUE((event.res == 0 && race.said == -EINPROGRESS) ||
-			    (event.res == POLLIN && !race.ended))
+			    (event.res == (POLLIN | POLLRDNORM) && !race.ended))
 		{
 			TH_LOG("round %d: res %lld, cancel %ld", i, event.res,
 			       race.said);
 		}
-		ASSERT_EQ(1, read(ends[0], &c, 1));
+		ASSERT_EQ(1, read(race.ends[0], &race.c, 1));
 		ASSERT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
 					    &no_wait));
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, pthread_join(race.thread, NULL));
 	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
 }
 
-/* Both cancel: one of them did it. */
+/* Two threads cancel the same request, and exactly one of them succeeds. */
 TEST_F_TIMEOUT(context, against_cancel, 120)
 {
 	struct io_event event;
 	struct race race;
-	struct iocb iocb;
-	pthread_t thread;
-	int ends[2], i;
-	char c;
+	int i;
 
-	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
-	start_race(_metadata, self, &race, &iocb, &thread);
+	start_race(_metadata, self, &race);
 	for (i = 0; i < race.rounds; i++) {
 		long said;
 
-		prep_pread(&iocb, ends[0], &c, 1, 0);
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-		pthread_barrier_wait(&race.start);
-		dawdle(i);
-		said = kaio_cancel(self->fd, self->ctx, &iocb);
-		pthread_barrier_wait(&race.start);
+		submit_and_start_round(_metadata, &race, i);
+		said = kaio_cancel(self->fd, self->ctx, &race.iocb);
+		end_round(&race);
 		ASSERT_TRUE((said == -EINPROGRESS && race.said == -EINVAL) ||
 			    (said == -EINVAL && race.said == -EINPROGRESS))
 		{
@@ -536,33 +563,31 @@ TEST_F_TIMEOUT(context, against_cancel, 120)
 					    &no_wait));
 		ASSERT_EQ(-ECANCELED, event.res);
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, pthread_join(race.thread, NULL));
 	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "cancelled"));
 }
 
-/* Who gets in line while the one before it leaves can be cancelled as soon as it was submitted. */
-TEST_F_TIMEOUT(context, behind_one_that_leaves, 120)
+/*
+ * A request that queues up while the one before it leaves can be cancelled as
+ * soon as it is submitted.
+ */
+TEST_F_TIMEOUT(context, behind_cancelled_request, 120)
 {
 	struct io_event events[2];
-	struct iocb iocb, mine;
+	struct iocb mine;
 	struct race race;
-	pthread_t thread;
-	int ends[2], i;
-	char c[2];
+	int i;
+	char c;
 
-	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
-	start_race(_metadata, self, &race, &iocb, &thread);
+	start_race(_metadata, self, &race);
 	for (i = 0; i < race.rounds; i++) {
 		long said;
 
-		prep_pread(&iocb, ends[0], &c[0], 1, 0);
-		prep_pread(&mine, ends[0], &c[1], 1, 0);
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-		pthread_barrier_wait(&race.start);
-		dawdle(i);
+		prep_pread(&mine, race.ends[0], &c, 1, 0);
+		submit_and_start_round(_metadata, &race, i);
 		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &mine));
 		said = kaio_cancel(self->fd, self->ctx, &mine);
-		pthread_barrier_wait(&race.start);
+		end_round(&race);
 		ASSERT_EQ(-EINPROGRESS, race.said);
 		ASSERT_EQ(-EINPROGRESS, said)
 		{
@@ -572,66 +597,56 @@ TEST_F_TIMEOUT(context, behind_one_that_leaves, 120)
 		ASSERT_EQ(-ECANCELED, events[0].res);
 		ASSERT_EQ(-ECANCELED, events[1].res);
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, pthread_join(race.thread, NULL));
 	EXPECT_EQ(2 * race.rounds, kaio_stat(self->fd, "cancelled"));
 }
 
-/* While it is being submitted: it is cancelled before it waits, or then. */
+/* The cancel may come before the request waits, or after that. */
 TEST_F_TIMEOUT(context, against_submit, 120)
 {
 	struct io_event event;
 	struct race race;
-	struct iocb iocb;
-	pthread_t thread;
-	int ends[2], i;
-	char c;
+	int i;
 
-	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
-	prep_pread(&iocb, ends[0], &c, 1, 0);
-	start_race(_metadata, self, &race, &iocb, &thread);
+	start_race(_metadata, self, &race);
 	for (i = 0; i < race.rounds; i++) {
-		pthread_barrier_wait(&race.start);
-		dawdle(i);
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-		pthread_barrier_wait(&race.start);
+		start_round(&race, i);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &race.iocb));
+		end_round(&race);
 		if (race.said == -EINVAL)
-			race.said = kaio_cancel(self->fd, self->ctx, &iocb);
+			race.said = kaio_cancel(self->fd, self->ctx,
+						&race.iocb);
 		ASSERT_EQ(-EINPROGRESS, race.said);
 		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 		ASSERT_EQ(-ECANCELED, event.res);
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, pthread_join(race.thread, NULL));
 	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
 }
 
 TEST_F_TIMEOUT(context, against_destroy, 120)
 {
 	struct race race;
-	struct iocb iocb;
-	pthread_t thread;
-	int ends[2], i;
-	char c;
+	int i;
 
-	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
-	prep_pread(&iocb, ends[0], &c, 1, 0);
-	start_race(_metadata, self, &race, &iocb, &thread);
+	start_race(_metadata, self, &race);
 	for (i = 0; i < race.rounds; i++) {
 		race.ctx = self->ctx;
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-		pthread_barrier_wait(&race.start);
-		dawdle(i);
+		submit_and_start_round(_metadata, &race, i);
 		ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
 		ASSERT_EQ(0, kaio_stat(self->fd, "inflight"));
-		pthread_barrier_wait(&race.start);
+		end_round(&race);
 		ASSERT_TRUE(race.said == -EINPROGRESS || race.said == -EINVAL);
 		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, pthread_join(race.thread, NULL));
 	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
 	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "cancelled"));
 }
 
-/* Data for all, while all are cancelled: each has one end. */
+/*
+ * Data for all requests comes while all are cancelled. Each request ends once.
+ */
 TEST_F_TIMEOUT(context, all_against_data, 120)
 {
 	struct io_event events[NR_EVENTS];
@@ -672,7 +687,7 @@ TEST_F_TIMEOUT(context, all_against_data, 120)
 		}
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_EQ(0, status);
-		/* No byte is lost, none is read twice. */
+		/* No byte is lost or read twice. */
 		ASSERT_EQ(0, fcntl(ends[0], F_SETFL, O_NONBLOCK));
 		n = read(ends[0], junk, sizeof(junk));
 		ASSERT_EQ(left, n < 0 ? 0 : n);

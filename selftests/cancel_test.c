@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KAIO_CANCEL of requests that wait: they end at once. Which request is meant.
+ * Tests KAIO_CANCEL: a request that waits ends at once, and the iocb's
+ * address and key tell which request is meant.
  */
 #include <pty.h>
 
 #include "context_fixture.h"
+#include "streams.h"
 
 /*
- * Requests that wait, one of each kind.
+ * Each variant is a request that waits for another kind of file.
  */
 FIXTURE(waiting)
 {
@@ -15,7 +17,7 @@ FIXTURE(waiting)
 	__u64 ctx;
 	struct iocb iocb;
 	int file;
-	/* The other end; -1: there is none. */
+	/* The other end of the file, or -1 if there is none. */
 	int other;
 	__u64 buf[2];
 	struct iovec iov;
@@ -25,63 +27,54 @@ FIXTURE(waiting)
 FIXTURE_VARIANT(waiting)
 {
 	void (*make)(FIXTURE_DATA(waiting) *self);
-	/* What it waits for. */
-	void (*happen)(FIXTURE_DATA(waiting) *self);
+	/* Makes the file ready. */
+	void (*make_ready)(FIXTURE_DATA(waiting) *self);
 	int opcode;
-	/* IOCB_CMD_POLL: for these. */
+	/* The events of an IOCB_CMD_POLL. */
 	unsigned int events;
 	__s64 res;
-	/* Only a worker can find out that it has to wait, which takes time. */
+	/*
+	 * Only an attempt of a worker shows that the request has to wait, and
+	 * that takes time.
+	 */
 	bool tried_by_worker;
 };
 
+static void make_ends(FIXTURE_DATA(waiting) *self, int domain, bool full)
+{
+	int *const in = full ? &self->other : &self->file;
+	int *const out = full ? &self->file : &self->other;
+
+	if (!open_ends(domain, SOCK_STREAM, in, out))
+		abort();
+	if (full)
+		fill_fd(self->file);
+}
+
 static void make_pipe(FIXTURE_DATA(waiting) *self)
 {
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC))
-		abort();
-	self->file = ends[0];
-	self->other = ends[1];
+	make_ends(self, 0, false);
 }
 
 static void make_full_pipe(FIXTURE_DATA(waiting) *self)
 {
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC))
-		abort();
-	self->file = ends[1];
-	self->other = ends[0];
-	fill_fd(self->file);
+	make_ends(self, 0, true);
 }
 
-/* Both of its wait queues are waited for. */
+/* A FIFO that is open for reading and writing has two wait queues. */
 static void make_fifo(FIXTURE_DATA(waiting) *self)
 {
-	const char *const path = MEM_DIR "/kaio-cancel-fifo";
-
-	unlink(path);
-	if (mkfifo(path, 0600))
-		abort();
-	self->file = self->other = open(path, O_RDWR | O_CLOEXEC);
-	unlink(path);
+	self->file = self->other = fifo_open(MEM_DIR "/kaio-cancel-fifo", 0);
 }
 
 static void make_socket(FIXTURE_DATA(waiting) *self)
 {
-	int ends[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
-		abort();
-	self->file = ends[0];
-	self->other = ends[1];
+	make_ends(self, AF_UNIX, false);
 }
 
 static void make_full_socket(FIXTURE_DATA(waiting) *self)
 {
-	make_socket(self);
-	fill_fd(self->file);
+	make_ends(self, AF_UNIX, true);
 }
 
 static void make_eventfd(FIXTURE_DATA(waiting) *self)
@@ -114,19 +107,19 @@ static void make_terminal(FIXTURE_DATA(waiting) *self)
 		abort();
 }
 
-static void put(FIXTURE_DATA(waiting) *self)
+static void write_line(FIXTURE_DATA(waiting) *self)
 {
 	if (write(self->other, "1234567\n", 8) != 8)
 		abort();
 }
 
-static void drain(FIXTURE_DATA(waiting) *self)
+static void drain_other(FIXTURE_DATA(waiting) *self)
 {
 	fcntl(self->other, F_SETFL, O_NONBLOCK);
 	drain_fd(self->other);
 }
 
-static void fire(FIXTURE_DATA(waiting) *self)
+static void expire_timer(FIXTURE_DATA(waiting) *self)
 {
 	const struct itimerspec at_once = { .it_value.tv_nsec = 1 };
 
@@ -146,47 +139,45 @@ static void hang_up(FIXTURE_DATA(waiting) *self)
 }
 
 /* clang-format off */
-#define WAITING(_name, _make, _happen, _opcode, _events, _res) \
+#define WAITING(_name, _make, _make_ready, _opcode, _events, _res) \
 	FIXTURE_VARIANT_ADD(waiting, _name) { \
 		.make = _make, \
-		.happen = _happen, \
+		.make_ready = _make_ready, \
 		.opcode = _opcode, \
 		.events = _events, \
 		.res = _res, \
 	}
 
-WAITING(pipe_read, make_pipe, put, IOCB_CMD_PREAD, 0, -ECANCELED);
-WAITING(pipe_readv, make_pipe, put, IOCB_CMD_PREADV, 0, -ECANCELED);
-WAITING(pipe_write, make_full_pipe, drain, IOCB_CMD_PWRITE, 0, -ECANCELED);
-WAITING(pipe_writev, make_full_pipe, drain, IOCB_CMD_PWRITEV, 0, -ECANCELED);
-WAITING(fifo_read, make_fifo, put, IOCB_CMD_PREAD, 0, -ECANCELED);
-WAITING(socket_read, make_socket, put, IOCB_CMD_PREAD, 0, -ECANCELED);
-WAITING(socket_write, make_full_socket, drain, IOCB_CMD_PWRITE, 0, -ECANCELED);
-WAITING(eventfd_read, make_eventfd, put, IOCB_CMD_PREAD, 0, -ECANCELED);
+WAITING(pipe_read, make_pipe, write_line, IOCB_CMD_PREAD, 0, -ECANCELED);
+WAITING(pipe_readv, make_pipe, write_line, IOCB_CMD_PREADV, 0, -ECANCELED);
+WAITING(pipe_write, make_full_pipe, drain_other, IOCB_CMD_PWRITE, 0, -ECANCELED);
+WAITING(pipe_writev, make_full_pipe, drain_other, IOCB_CMD_PWRITEV, 0, -ECANCELED);
+WAITING(fifo_read, make_fifo, write_line, IOCB_CMD_PREAD, 0, -ECANCELED);
+WAITING(socket_read, make_socket, write_line, IOCB_CMD_PREAD, 0, -ECANCELED);
+WAITING(socket_write, make_full_socket, drain_other, IOCB_CMD_PWRITE, 0, -ECANCELED);
+WAITING(eventfd_read, make_eventfd, write_line, IOCB_CMD_PREAD, 0, -ECANCELED);
 FIXTURE_VARIANT_ADD(waiting, eventfd_write) {
 	.make = make_full_eventfd,
-	.happen = drain,
+	.make_ready = drain_other,
 	.opcode = IOCB_CMD_PWRITE,
 	.res = -ECANCELED,
 	.tried_by_worker = true,
 };
 
-WAITING(timerfd_read, make_timerfd, fire, IOCB_CMD_PREAD, 0, -ECANCELED);
+WAITING(timerfd_read, make_timerfd, expire_timer, IOCB_CMD_PREAD, 0, -ECANCELED);
 WAITING(inotify_read, make_inotify, raise_inotify, IOCB_CMD_PREAD, 0, -ECANCELED);
-WAITING(terminal_read, make_terminal, put, IOCB_CMD_PREAD, 0, -ECANCELED);
-WAITING(poll_in, make_pipe, put, IOCB_CMD_POLL, POLLIN, 0);
-WAITING(poll_out, make_full_pipe, drain, IOCB_CMD_POLL, POLLOUT, 0);
+WAITING(terminal_read, make_terminal, write_line, IOCB_CMD_PREAD, 0, -ECANCELED);
+WAITING(poll_in, make_pipe, write_line, IOCB_CMD_POLL, POLLIN, 0);
+WAITING(poll_out, make_full_pipe, drain_other, IOCB_CMD_POLL, POLLOUT, 0);
 WAITING(poll_for_nothing, make_pipe, hang_up, IOCB_CMD_POLL, 0, 0);
-WAITING(poll_eventfd, make_eventfd, put, IOCB_CMD_POLL, POLLIN, 0);
-WAITING(poll_socket, make_socket, put, IOCB_CMD_POLL, POLLIN | POLLRDHUP, 0);
+WAITING(poll_eventfd, make_eventfd, write_line, IOCB_CMD_POLL, POLLIN, 0);
+WAITING(poll_socket, make_socket, write_line, IOCB_CMD_POLL, POLLIN | POLLRDHUP, 0);
 /* clang-format on */
 
 FIXTURE_SETUP(waiting)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, 1, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, 1, &self->ctx));
 	variant->make(self);
 	ASSERT_LE(0, self->file);
 	self->buf[0] = 1;
@@ -212,9 +203,7 @@ FIXTURE_SETUP(waiting)
 FIXTURE_TEARDOWN(waiting)
 {
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	expect_all_completed(_metadata, self->fd);
 	close(self->fd);
 }
 
@@ -243,7 +232,7 @@ TEST_F(waiting, ends_at_once)
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel_ended(self->fd, self->ctx,
 						  &self->iocb, &ended));
 	EXPECT_TRUE(ended);
-	/* No system call is needed for the event to be there. */
+	/* No system call is needed before the event is in the ring. */
 	ASSERT_EQ(1, ring_reap(self->ctx, &self->event, 1));
 	EXPECT_EQ(variant->res, self->event.res);
 	EXPECT_EQ(0, self->event.res2);
@@ -253,7 +242,7 @@ TEST_F(waiting, ends_at_once)
 	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
 }
 
-TEST_F(waiting, second_time)
+TEST_F(waiting, cancelled_twice)
 {
 	submit_waiting(_metadata, self, variant);
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &self->iocb));
@@ -261,13 +250,15 @@ TEST_F(waiting, second_time)
 	ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &self->event,
 				    &no_wait));
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &self->iocb));
-	/* Nor does a second event follow. */
+	/* No second event follows. */
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 	EXPECT_EQ(1, kaio_stat(self->fd, "cancelled"));
 }
 
-/* The context is of one request: were a slot lost, it would be full. */
-TEST_F(waiting, again_and_again)
+/*
+ * The context holds one request, so it would be full if a cancel lost a slot.
+ */
+TEST_F(waiting, many_times)
 {
 	const int rounds = variant->tried_by_worker ? 20 : 300;
 	int i;
@@ -311,8 +302,8 @@ TEST_F(waiting, wakes_sleeper)
 	EXPECT_EQ(variant->res, waiter.events[0].res);
 }
 
-/* The other end notices that nobody is there. */
-static bool is_alone(int end)
+/* Returns true if the other end reports that its peer is closed. */
+static bool peer_is_closed(int end)
 {
 	struct pollfd pollfd = { .fd = end };
 
@@ -320,20 +311,23 @@ static bool is_alone(int end)
 	       (pollfd.revents & (POLLHUP | POLLERR));
 }
 
-/* Its file is not kept open, nor is anything left on its wait queue. */
-TEST_F(waiting, lets_go_of_file)
+/*
+ * A cancelled request does not keep its file open and has no entry on its wait
+ * queue.
+ */
+TEST_F(waiting, releases_file)
 {
 	submit_waiting(_metadata, self, variant);
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &self->iocb));
 	ASSERT_EQ(0, close(self->file));
 	if (self->other >= 0 && self->other != self->file)
-		EXPECT_TRUE(wait_until(is_alone(self->other)));
+		EXPECT_TRUE(wait_until(peer_is_closed(self->other)));
 }
 
-/* What it waited for is for others when it happens. */
-TEST_F(waiting, takes_no_part_any_more)
+/* When the file becomes ready after the cancel, the data goes to others. */
+TEST_F(waiting, leaves_data_to_others)
 {
-	const bool is_write = variant->happen == drain;
+	const bool is_write = variant->make_ready == drain_other;
 	struct pollfd pollfd = {
 		.fd = self->file,
 		.events = is_write ? POLLOUT : POLLIN,
@@ -344,7 +338,7 @@ TEST_F(waiting, takes_no_part_any_more)
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &self->iocb));
 	ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &self->event,
 				    &no_wait));
-	variant->happen(self);
+	variant->make_ready(self);
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 	EXPECT_EQ(1, poll(&pollfd, 1, PATIENCE_SECONDS * 1000));
 	EXPECT_EQ(1, self->buf[0]);
@@ -353,18 +347,18 @@ TEST_F(waiting, takes_no_part_any_more)
 	EXPECT_EQ(1, kaio_stat(self->fd, "completed"));
 }
 
-/* Had it not been cancelled, it would have ended then. */
-TEST_F(waiting, completes_otherwise)
+/* Without the cancel, the request completes when the file becomes ready. */
+TEST_F(waiting, completes_without_cancel)
 {
 	submit_waiting(_metadata, self, variant);
-	variant->happen(self);
+	variant->make_ready(self);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
 	EXPECT_NE(-ECANCELED, self->event.res);
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &self->iocb));
 	EXPECT_EQ(0, kaio_stat(self->fd, "cancelled"));
 }
 
-/* The one thing that native AIO can cancel. */
+/* A POLL is the only operation that native AIO can cancel. */
 TEST_F(context, poll_as_native)
 {
 	struct iocb iocb, *iocbs = &iocb;
@@ -386,14 +380,14 @@ TEST_F(context, poll_as_native)
 	EXPECT_EQ(0, event.res);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(0, event.res);
-	/* What it says of bad arguments. */
+	/* Native AIO answers bad arguments with the following errors. */
 	EXPECT_EQ(-EFAULT, native_cancel(native, NULL));
 	EXPECT_EQ(-EFAULT, native_cancel(0, NULL));
 	EXPECT_EQ(-EINVAL, native_cancel(0, &iocb));
 }
 
 /*
- * Some was written.
+ * Cancels a write after a part of it was written.
  */
 static void expect_partial(struct __test_metadata *const _metadata,
 			   FIXTURE_DATA(context) *self, const int *ends)
@@ -409,7 +403,7 @@ static void expect_partial(struct __test_metadata *const _metadata,
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 	ASSERT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
-	/* Exactly what can be read. */
+	/* The result is exactly the number of bytes that can be read. */
 	ASSERT_EQ(0, fcntl(ends[0], F_SETFL, O_NONBLOCK));
 	while ((n = read(ends[0], in + sum, sizeof(in) - sum)) > 0)
 		sum += n;
@@ -436,9 +430,9 @@ TEST_F(context, partial_socket_write)
 }
 
 /*
- * Which request is meant.
+ * The tests below check which request a cancel means.
  */
-TEST_F(context, unknown)
+TEST_F(context, unknown_request)
 {
 	struct iocb waiting, other;
 	struct io_event event;
@@ -447,7 +441,10 @@ TEST_F(context, unknown)
 	park_reads(_metadata, self, &waiting, 1, ends);
 	prep_noop(&other, self->fd);
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &other));
-	/* Not even with the same contents. */
+	/*
+	 * An iocb with the same contents at another address does not name the
+	 * request.
+	 */
 	other = waiting;
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &other));
 	EXPECT_EQ(0, kaio_stat(self->fd, "cancelled"));
@@ -456,7 +453,7 @@ TEST_F(context, unknown)
 	EXPECT_EQ(1, event.res);
 }
 
-TEST_F(context, in_empty_context)
+TEST_F(context, empty_context)
 {
 	struct iocb iocb;
 
@@ -464,7 +461,7 @@ TEST_F(context, in_empty_context)
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
 }
 
-TEST_F(context, complete)
+TEST_F(context, complete_request)
 {
 	struct io_event event;
 	struct iocb iocb;
@@ -477,7 +474,7 @@ TEST_F(context, complete)
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
 }
 
-/* One that waited, and then was completed. */
+/* The request waited before it completed. */
 TEST_F(context, complete_after_waiting)
 {
 	struct io_event event;
@@ -500,7 +497,9 @@ TEST_F(context, refused_at_submit)
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
 }
 
-/* A pointer that cannot be read is found before a context that is none. */
+/*
+ * A pointer that cannot be read is an error even if the context does not exist.
+ */
 TEST_F(context, bad_pointer)
 {
 	char *page = map_guarded(1);
@@ -543,22 +542,31 @@ TEST_F(context, bad_context)
 	EXPECT_EQ(0, kaio_stat(self->fd, "cancelled"));
 }
 
-/* It is only read. */
-TEST_F(context, read_only_memory)
+/* Parks a read whose iocb has a page of its own. */
+static struct iocb *park_page(struct __test_metadata *const _metadata,
+			      FIXTURE_DATA(context) *self, int *ends)
 {
 	struct iocb *iocb = (void *)map_guarded(1);
-	struct io_event event;
-	int ends[2];
 
 	ASSERT_NE(NULL, iocb);
 	park_reads(_metadata, self, iocb, 1, ends);
+	return iocb;
+}
+
+/* The cancel reads the iocb and does not write it. */
+TEST_F(context, read_only_memory)
+{
+	int ends[2];
+	struct iocb *iocb = park_page(_metadata, self, ends);
+	struct io_event event;
+
 	ASSERT_EQ(0, mprotect(iocb, PAGE, PROT_READ));
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, iocb));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(-ECANCELED, event.res);
 }
 
-/* There is no place for the answer: nothing is done. */
+/* The answer cannot be written, so nothing is cancelled. */
 TEST_F(context, read_only_argument)
 {
 	struct kaio_cancel *arg = (void *)map_guarded(1);
@@ -577,7 +585,7 @@ TEST_F(context, read_only_argument)
 	EXPECT_EQ(1, arg->ended);
 }
 
-/* Of one that could not be cancelled nothing is said. */
+/* A cancel that fails does not report that the request has ended. */
 TEST_F(context, not_ended)
 {
 	struct iocb iocb;
@@ -589,15 +597,16 @@ TEST_F(context, not_ended)
 	EXPECT_FALSE(ended);
 }
 
-/* Once it is unmapped there is no way to name it; it can still end. */
-TEST_F(context, unmapped)
+/*
+ * An iocb that is unmapped can no longer be cancelled. The request still
+ * completes.
+ */
+TEST_F(context, iocb_unmapped)
 {
-	struct iocb *iocb = (void *)map_guarded(1);
-	struct io_event event;
 	int ends[2];
+	struct iocb *iocb = park_page(_metadata, self, ends);
+	struct io_event event;
 
-	ASSERT_NE(NULL, iocb);
-	park_reads(_metadata, self, iocb, 1, ends);
 	ASSERT_EQ(0, munmap(iocb, PAGE));
 	EXPECT_EQ(-EFAULT, kaio_cancel(self->fd, self->ctx, iocb));
 	ASSERT_EQ(1, write(ends[1], "x", 1));
@@ -605,7 +614,7 @@ TEST_F(context, unmapped)
 	EXPECT_EQ(1, event.res);
 }
 
-TEST_F(context, unaligned)
+TEST_F(context, iocb_unaligned)
 {
 	char memory[sizeof(struct iocb) + 1];
 	struct iocb *iocb = (void *)(memory + 1), aligned;
@@ -637,7 +646,7 @@ TEST_F(context, key)
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
 }
 
-/* Of what was submitted only the address and the key count. */
+/* Only the address and the key of the submitted iocb count. */
 TEST_F(context, contents_changed)
 {
 	struct iocb iocb;
@@ -649,7 +658,7 @@ TEST_F(context, contents_changed)
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
 }
 
-TEST_F(context, of_other_context)
+TEST_F(context, request_of_other_context)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 	__u64 same_file, other_file;
@@ -667,7 +676,7 @@ TEST_F(context, of_other_context)
 }
 
 /* One iocb in two contexts makes two requests. */
-TEST_F(context, in_two_contexts)
+TEST_F(context, two_contexts)
 {
 	struct io_event event;
 	struct iocb iocb;
@@ -707,7 +716,10 @@ TEST_F(context, by_child)
 	EXPECT_EQ(1, event.res);
 }
 
-/* It makes two requests: each can be cancelled, and no more than those. */
+/*
+ * An iocb that was submitted twice makes two requests. Each can be cancelled
+ * once.
+ */
 TEST_F(context, submitted_twice)
 {
 	struct io_event events[3];
@@ -720,15 +732,20 @@ TEST_F(context, submitted_twice)
 	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
-	/* The other may have been on its way to the place of the first. */
+	/*
+	 * The second request may have been taking its turn when it was
+	 * cancelled.
+	 */
 	ASSERT_EQ(2, kaio_getevents(self->fd, self->ctx, 2, 3, events,
 				    &patience));
 	EXPECT_EQ(-ECANCELED, events[0].res);
 	EXPECT_EQ(-ECANCELED, events[1].res);
 }
 
-/* The first of the two is complete: the one that waits is meant. */
-TEST_F(context, reused)
+/*
+ * The first request of this iocb is complete, so the cancel means the second.
+ */
+TEST_F(context, iocb_reused)
 {
 	struct io_event events[2];
 	struct iocb iocb;
@@ -746,8 +763,8 @@ TEST_F(context, reused)
 	EXPECT_EQ(-ECANCELED, events[1].res);
 }
 
-/* Those before and behind it are served as if it had never been. */
-TEST_F(context, out_of_the_middle)
+/* The requests before and behind a cancelled one are served in order. */
+TEST_F(context, middle_of_queue)
 {
 	static const __u64 left[] = { 0, 1, 2, 4, 6, 7 };
 	struct io_event events[8];

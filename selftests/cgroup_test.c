@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Control groups. What is done for a submitter later, by whomever, is charged to
- * the groups in which it was when it submitted; what requests and rings need
- * themselves is charged to it too, and limited with the rest.
+ * Tests kaio with control groups. Work that another task does for a submitter
+ * later is charged to the groups of the submitter at submission. The memory of
+ * requests and rings is charged to the submitter too, and limited like its
+ * other memory.
  */
 #include "cgroups.h"
 
-/* The submitter is in HERE; when it has submitted it goes THERE. */
+/* The submitter starts in HERE, and moves to THERE after it has submitted. */
 #define HERE	"kaio-here"
 #define THERE	"kaio-there"
 
 #define PAGES	16
 #define LEN	(PAGES * PAGE)
-/* A pipe of this size holds as many pages. */
+/* A pipe of this size holds this many bytes. */
 #define PIPE_LEN	(256 * PAGE)
 
 FIXTURE(groups)
@@ -25,7 +26,7 @@ FIXTURE(groups)
 	int ends[2];
 	char *buf;
 	pid_t child;
-	/* The child has come so far; it may go on. */
+	/* The child has reached a step (@came), and may go on (@go). */
 	int came[2];
 	int go[2];
 };
@@ -64,20 +65,20 @@ FIXTURE_TEARDOWN(groups)
 	EXPECT_TRUE(cgroup_set(".", "cgroup.subtree_control", "-io -memory"));
 }
 
-/* A child that does @body in HERE, and exits with what that returns. */
+/* Starts a child that runs @body in HERE and exits with its result. */
 static bool start_child(FIXTURE_DATA(groups) *self,
 			int (*body)(FIXTURE_DATA(groups) *self))
 {
 	self->child = fork();
 	if (!self->child)
 		_exit(enter_cgroup(HERE) ? body(self) : 100);
-	/* So that its end can be seen. */
+	/* Without this descriptor, a read fails when the child has exited. */
 	close(self->came[1]);
 	return self->child > 0;
 }
 
-/* For the child. */
-static bool say_and_wait(FIXTURE_DATA(groups) *self)
+/* Reports a step of the child and waits for the parent. */
+static bool report_and_wait(FIXTURE_DATA(groups) *self)
 {
 	char c = 0;
 
@@ -99,7 +100,7 @@ static bool child_goes_on(FIXTURE_DATA(groups) *self)
 	return write(self->go[1], "", 1) == 1;
 }
 
-/* Its wait status; -1 if it does not end. */
+/* Returns the wait status of the child, or -1 if it does not end. */
 static int child_ended(FIXTURE_DATA(groups) *self)
 {
 	int status = -1;
@@ -110,7 +111,10 @@ static int child_ended(FIXTURE_DATA(groups) *self)
 	return status;
 }
 
-/* The child submits this, is moved meanwhile, and finds that all was done. */
+/*
+ * Submits the request. The child is then moved, and finds that the request was
+ * done.
+ */
 static int submit_and_move(FIXTURE_DATA(groups) *self, struct iocb *iocb)
 {
 	struct io_event event;
@@ -120,7 +124,7 @@ static int submit_and_move(FIXTURE_DATA(groups) *self, struct iocb *iocb)
 		return 1;
 	if (kaio_submit_one(self->fd, ctx, iocb) != 1)
 		return 2;
-	if (!say_and_wait(self))
+	if (!report_and_wait(self))
 		return 3;
 	if (kaio_wait(self->fd, ctx, 1, &event) != 1)
 		return 4;
@@ -154,19 +158,22 @@ static int write_pipe(FIXTURE_DATA(groups) *self)
 	return submit_and_move(self, &iocb);
 }
 
-/* The device is slow and gives one page at a time: most are read after the move. */
+/*
+ * The device is slow and reads one page at a time, so most pages are read after
+ * the move.
+ */
 TEST_F_TIMEOUT(groups, cold_read, 60)
 {
 	const __s64 delay = 200 * NSEC_PER_MSEC;
 
-	if (!null_blk_make(&self->dev, "kaio-groups", delay, NULL))
-		SKIP(return, "there is no null_blk");
-	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->file);
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-groups", delay,
+				   NULL);
+	if (self->file < 0)
+		return;
 	fill_pattern(self->buf, LEN, 1, 0);
 	ASSERT_EQ((ssize_t)LEN, pwrite(self->file, self->buf, LEN, 0));
 	ASSERT_TRUE(drop_cache(self->file));
-	/* Of files that are opened from now on, nothing is read ahead. */
+	/* Files that are opened from now on have no readahead. */
 	ASSERT_EQ(0, ioctl(self->file, BLKRASET, 0));
 	close(self->file);
 	self->file = open(self->dev.node, O_RDONLY | O_CLOEXEC);
@@ -184,13 +191,13 @@ TEST_F_TIMEOUT(groups, cold_read, 60)
 	EXPECT_EQ(0, cgroup_memory(THERE, "file"));
 }
 
-/* A file system that is frozen until the submitter has moved. */
+/* The file system is frozen until the submitter has moved. */
 static void write_frozen(struct __test_metadata *const _metadata,
 			 FIXTURE_DATA(groups) *self, int flags)
 {
 	self->file = open_temp(DISK_DIR, flags);
 	ASSERT_LE(0, self->file);
-	/* A hole. */
+	/* The file is a hole. */
 	ASSERT_EQ(0, ftruncate(self->file, LEN));
 	ASSERT_EQ(0, fsync(self->file));
 	fill_pattern(self->buf, LEN, 1, 0);
@@ -219,7 +226,7 @@ TEST_F_TIMEOUT(groups, buffered_write, 60)
 	EXPECT_EQ(0, cgroup_memory(THERE, "file"));
 }
 
-/* This is the kick handler's: a pipe that was full gets new pages. */
+/* The kick handler writes this data: the full pipe gets new pages. */
 TEST_F_TIMEOUT(groups, kicked_write, 60)
 {
 	const long most = PIPE_LEN * 3 / 4;
@@ -233,7 +240,7 @@ TEST_F_TIMEOUT(groups, kicked_write, 60)
 	EXPECT_EQ(1, kaio_stat(self->fd, "parked"));
 	ASSERT_TRUE(move_to_cgroup(THERE, self->child));
 	ASSERT_GT(most, cgroup_memory(HERE, "kernel"));
-	/* What this process wrote, and no more. */
+	/* Read what this process wrote, and no more. */
 	for (sum = 0; sum < (ssize_t)PIPE_LEN; sum += n) {
 		n = read(self->ends[0], self->buf, PIPE_LEN - sum);
 		ASSERT_LT(0, n);
@@ -248,15 +255,15 @@ TEST_F_TIMEOUT(groups, kicked_write, 60)
 }
 
 /*
- * The module's own memory.
+ * The tests below check the memory of the module itself.
  */
 #define RING_EVENTS	100000
 #define RING_BYTES	((long)(RING_EVENTS * sizeof(struct io_event)))
 #define PARKED		8000
-/* A request needs at least so much. */
+/* A request needs at least this many bytes. */
 #define REQUEST_BYTES	512L
 
-/* Park so many reads; how many there were until one was refused. */
+/* Parks @nr reads. Returns how many were parked when one was refused. */
 static int park_many(FIXTURE_DATA(groups) *self, __u64 ctx, int nr)
 {
 	enum { BATCH = 100 };
@@ -283,16 +290,16 @@ static int use_memory(FIXTURE_DATA(groups) *self)
 {
 	__u64 ctx;
 
-	if (!say_and_wait(self))
+	if (!report_and_wait(self))
 		return 1;
-	if (kaio_setup(self->fd, RING_EVENTS, &ctx) || !say_and_wait(self))
+	if (kaio_setup(self->fd, RING_EVENTS, &ctx) || !report_and_wait(self))
 		return 2;
-	if (park_many(self, ctx, PARKED) != PARKED || !say_and_wait(self))
+	if (park_many(self, ctx, PARKED) != PARKED || !report_and_wait(self))
 		return 3;
-	return kaio_destroy(self->fd, ctx) || !say_and_wait(self) ? 4 : 0;
+	return kaio_destroy(self->fd, ctx) || !report_and_wait(self) ? 4 : 0;
 }
 
-/* Rings and requests are charged, and given back. */
+/* Rings and requests are charged, and uncharged when they end. */
 TEST_F_TIMEOUT(groups, charged, 120)
 {
 	long at_first, with_ring;
@@ -314,7 +321,7 @@ TEST_F_TIMEOUT(groups, charged, 120)
 			       PARKED * REQUEST_BYTES));
 	ASSERT_TRUE(child_goes_on(self));
 	ASSERT_TRUE(child_came(self));
-	/* But for what the child itself has. */
+	/* The child itself may use some memory too. */
 	EXPECT_TRUE(wait_until(cgroup_memory(HERE, "kernel") - at_first <
 			       RING_BYTES / 4))
 	{
@@ -325,7 +332,7 @@ TEST_F_TIMEOUT(groups, charged, 120)
 	EXPECT_EQ(0, child_ended(self));
 }
 
-/* Refused, or killed for want of memory: either is an end. */
+/* Expects that the child is refused memory or is killed for lack of it. */
 static void expect_limited(struct __test_metadata *const _metadata,
 			   FIXTURE_DATA(groups) *self, const char *max,
 			   int (*body)(FIXTURE_DATA(groups) *self))
@@ -334,7 +341,7 @@ static void expect_limited(struct __test_metadata *const _metadata,
 
 	ASSERT_EQ(0, pipe2(self->ends, O_CLOEXEC));
 	ASSERT_TRUE(cgroup_set(HERE, "memory.max", max));
-	/* Not on every kernel. */
+	/* Some kernels do not have this file. */
 	cgroup_set(HERE, "memory.swap.max", "0");
 	ASSERT_TRUE(start_child(self, body));
 	status = child_ended(self);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Control groups, version 2, where the guest has mounted them.
+ * Provides functions for control groups of version 2, where the guest has
+ * mounted them.
  */
 #ifndef KAIO_CGROUPS_H
 #define KAIO_CGROUPS_H
@@ -18,7 +19,7 @@ static inline bool cgroup_set(const char *name, const char *attr,
 	return write_file(path, text);
 }
 
-/* The caller moves. */
+/* Moves the caller into the control group @name. */
 static inline bool enter_cgroup(const char *name)
 {
 	return cgroup_set(name, "cgroup.procs", "0");
@@ -40,7 +41,7 @@ static inline bool make_cgroup(const char *name)
 	return !mkdir(path, 0755) || errno == EEXIST;
 }
 
-/* When nobody is in it any more. */
+/* Removes a control group as soon as no process is in it. */
 static inline bool remove_cgroup(const char *name)
 {
 	char path[PATH_MAX];
@@ -58,8 +59,8 @@ static inline FILE *cgroup_open(const char *name, const char *attr)
 }
 
 /*
- * A line of memory.stat, in bytes; -1 if it is not there. The kernel may be two
- * seconds late with it.
+ * Returns the value, in bytes, of the line @key of memory.stat, or -1 if there
+ * is no such line. The kernel may update the line up to two seconds late.
  */
 static inline long cgroup_memory(const char *name, const char *key)
 {
@@ -77,8 +78,8 @@ static inline long cgroup_memory(const char *name, const char *key)
 }
 
 /*
- * What @key of io.stat says of the device under @fd, a file or a block device;
- * 0 if nothing was done there.
+ * Returns the value of @key in io.stat for the device of @fd, which is a file
+ * or a block device. Returns 0 if the group did no I/O on that device.
  */
 static inline long cgroup_io(const char *name, int fd, const char *key)
 {

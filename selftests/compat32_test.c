@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A real 32-bit program (see the Makefile): all that a library of such a program
- * does, with pointers, sizes and time as its compiler makes them. What differs
- * from a 64-bit program are arrays of pointers, segments, the padding of a
- * timespec, and how many bits a register has.
+ * Tests kaio from a real 32-bit program (see the Makefile), with pointers,
+ * sizes and times as its compiler makes them. It differs from a 64-bit program
+ * in arrays of pointers, in segments, in the padding of a timespec and in the
+ * width of registers.
  */
 #include "context_fixture.h"
 
 #define LOW_4_GIB	(1ULL << 32)
 
-/* Otherwise nothing here would show anything. */
+/* In another program the tests below would show nothing. */
 _Static_assert(sizeof(void *) == 4, "not a 32-bit program");
 _Static_assert(sizeof(time_t) == 8, "a time_t of 32 bits");
 
-/* The C library still uses them, in threads for one. */
+/* The C library still uses these calls, for example in threads. */
 static bool has_old_time_calls(void)
 {
 	int word = 0;
@@ -23,7 +23,7 @@ static bool has_old_time_calls(void)
 
 TEST_F(context, structs)
 {
-	/* As in every program. */
+	/* The sizes are the same in every program. */
 	EXPECT_EQ(KAIO_SETUP_SIZE_VER0, sizeof(struct kaio_setup));
 	EXPECT_EQ(KAIO_DESTROY_SIZE_VER0, sizeof(struct kaio_destroy));
 	EXPECT_EQ(KAIO_SUBMIT_SIZE_VER0, sizeof(struct kaio_submit));
@@ -42,11 +42,11 @@ TEST_F(context, query)
 
 	ASSERT_EQ(0, kaio_query(self->fd, &query));
 	EXPECT_EQ(KAIO_ABI_VERSION, query.version);
-	EXPECT_EQ(self->nr_before + NR_EVENTS, query.nr);
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS), query.nr);
 	EXPECT_NE(0, query.features & KAIO_FEATURE_SUBMIT_WAIT);
 }
 
-/* The ring is where the program's pointers reach. */
+/* The ring is at an address that a pointer of this program can hold. */
 TEST_F(context, ring)
 {
 	EXPECT_GT(LOW_4_GIB, self->ctx);
@@ -74,7 +74,7 @@ TEST_F(context, large_ring)
 	EXPECT_EQ(0, kaio_destroy(self->fd, ctx));
 }
 
-/* Upper halves of 64-bit fields are no pointers of this program's. */
+/* The upper half of a 64-bit field is not ignored. */
 TEST_F(context, upper_halves)
 {
 	struct iocb iocb, *pointer = &iocb;
@@ -103,7 +103,7 @@ TEST_F(context, upper_halves)
 	submit.iocbpp = (uintptr_t)&pointer;
 	submit.ctx_id |= LOW_4_GIB;
 	EXPECT_EQ(-EINVAL, kaio_ioctl(self->fd, KAIO_SUBMIT, &submit));
-	/* A number is a number: as long as it likes. */
+	/* A number has all its 64 bits. */
 	submit.ctx_id = self->ctx;
 	submit.nr = LLONG_MIN;
 	EXPECT_EQ(-EINVAL, kaio_ioctl(self->fd, KAIO_SUBMIT, &submit));
@@ -118,7 +118,7 @@ TEST_F(context, upper_halves)
 }
 
 /*
- * Data.
+ * The tests below transfer data.
  */
 TEST_F(context, read_and_write)
 {
@@ -162,10 +162,7 @@ TEST_F(context, direct)
 
 	ASSERT_LE(0, direct);
 	ASSERT_NE(NULL, buf);
-	for (i = 0; i < 16; i++) {
-		prep_pread(&iocbs[i], direct, buf + i * PAGE, PAGE, i * PAGE);
-		pointers[i] = &iocbs[i];
-	}
+	prep_page_reads(iocbs, pointers, 16, direct, buf);
 	ASSERT_EQ(16, kaio_submit(self->fd, self->ctx, 16, pointers));
 	ASSERT_EQ(16, kaio_wait(self->fd, self->ctx, 16, events));
 	for (i = 0; i < 16; i++)
@@ -173,7 +170,7 @@ TEST_F(context, direct)
 	EXPECT_TRUE(is_pattern(buf, 16 * PAGE, 1, 0));
 }
 
-/* A segment has 8 bytes: a kernel that reads 16 finds another vector. */
+/* A segment has 8 bytes. A kernel that reads 16 bytes finds another vector. */
 TEST_F(context, vectors)
 {
 	const int file = open_pattern(MEM_DIR, 1, PAGE);
@@ -213,17 +210,17 @@ TEST_F(context, vector_at_end_of_mapping)
 	EXPECT_TRUE(is_pattern(buf + 10, 5, 1, 5));
 	prep_preadv(&iocb, file, iov, 3, 0);
 	EXPECT_EQ(-EFAULT, kaio_submit_one(self->fd, self->ctx, &iocb));
-	/* A length of which the 32nd bit is the sign. */
+	/* This length has the sign bit of 32 bits set. */
 	iov[1].iov_len = 1U << 31;
 	prep_preadv(&iocb, file, iov, 2, 0);
 	EXPECT_EQ(-EINVAL, kaio_submit_one(self->fd, self->ctx, &iocb));
 }
 
 /*
- * The vector is looked at once, at submission, even if the request is then done
- * by a worker, which is no 32-bit program.
+ * The vector is read once, at submission, even if a worker does the request,
+ * which is not a 32-bit program.
  */
-TEST_F(context, vectors_that_wait)
+TEST_F(context, parked_vectors)
 {
 	char first[3] = {}, second[16] = {}, never[4] = {};
 	struct iovec iov[] = { { first, 2 }, { second, 16 } };
@@ -290,7 +287,7 @@ TEST_F(context, counted_by_eventfd)
 	EXPECT_EQ(1, count);
 }
 
-/* All 64 bits of what is handed back. */
+/* The event has all 64 bits of aio_data. */
 TEST_F(context, wide_data)
 {
 	struct io_event event;
@@ -301,7 +298,7 @@ TEST_F(context, wide_data)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(0x123456789abcdef0ULL, event.data);
-	/* A negative result is one in 64 bits, too. */
+	/* A negative result is negative in 64 bits too. */
 	prep_poll(&iocb, eventfd(0, EFD_CLOEXEC), POLLIN);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
@@ -314,8 +311,8 @@ TEST_F(context, wide_data)
 }
 
 /*
- * Time. A timespec of this program has 32 bits of padding after tv_nsec, in which
- * anything may be.
+ * The tests below use time. A timespec of this program has 32 bits of padding
+ * after tv_nsec, with any contents.
  */
 struct padded {
 	__s64 tv_sec;
@@ -388,7 +385,7 @@ TEST_F(context, longest_timeout)
 				    (void *)&timeout));
 }
 
-TEST_F(context, timeout_that_cannot_be_read)
+TEST_F(context, unreadable_timeout)
 {
 	char *page = map_guarded(1);
 	struct io_event event;
@@ -401,7 +398,8 @@ TEST_F(context, timeout_that_cannot_be_read)
 }
 
 /*
- * Signals. The kernel's mask is two words of 32 bits here, the lower one first.
+ * The tests below use signals. The kernel's mask is two words of 32 bits here,
+ * the lower one first.
  */
 TEST_F(context, signal)
 {
@@ -464,7 +462,7 @@ TEST_F(context, mask_size)
 }
 
 /*
- * The other calls.
+ * The tests below use the other calls.
  */
 TEST_F(context, cancel)
 {
@@ -537,7 +535,7 @@ TEST_F(context, destroy)
 	EXPECT_EQ(-EINVAL, kaio_destroy(self->fd, self->ctx));
 }
 
-/* Sizes of structs count as in other programs. */
+/* The sizes of structs are checked as in other programs. */
 TEST_F(context, sizes)
 {
 	static char page[PAGE];

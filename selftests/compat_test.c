@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * 32-bit callers. This is a 64-bit program: it enters the kernel by the gate of
- * 32-bit programs, with all it points to below 4 GiB.
+ * Tests 32-bit callers. This 64-bit program enters the kernel by the gate
+ * for 32-bit programs, with all its arguments below 4 GiB.
  */
 #include "kaio_common.h"
 
@@ -23,7 +23,7 @@ static long i386_syscall(long nr, long a, long b, long c)
 #endif
 }
 
-/* Without IA32 emulation it is a fault. */
+/* Returns false if the kernel has no IA32 emulation, and so the call faults. */
 static bool is_possible(void)
 {
 	int status;
@@ -43,7 +43,7 @@ struct low {
 	struct kaio_submit_wait submit_wait;
 	struct iocb iocbs[4];
 	struct io_event events[8];
-	/* struct iovec and pointers as a 32-bit program has them. */
+	/* These are struct iovec and pointers of a 32-bit program. */
 	struct {
 		__u32 base;
 		__u32 len;
@@ -148,7 +148,7 @@ TEST_F(compat, reads)
 	EXPECT_EQ(4, kaio_stat(self->fd, "completed"));
 }
 
-/* An array of pointers of 32 bits, at the very end of what is mapped. */
+/* An array of 32-bit pointers is at the very end of a mapping. */
 TEST_F(compat, array_at_end_of_mapping)
 {
 	char *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE,
@@ -165,7 +165,7 @@ TEST_F(compat, array_at_end_of_mapping)
 	EXPECT_EQ(3, take(self, 3));
 }
 
-/* As in a 32-bit program, the segments are of 8 bytes each. */
+/* Each segment has 8 bytes, as in a 32-bit program. */
 TEST_F(compat, vector)
 {
 	struct low *low = self->low;
@@ -186,12 +186,12 @@ TEST_F(compat, vector)
 	EXPECT_EQ(30, low->events[0].res);
 }
 
-/* What is in the upper half of a register is not the caller's. */
+/* The upper half of a register does not belong to the caller. */
 TEST_F(compat, wide_numbers)
 {
 	struct low *low = self->low;
 
-	/* The structs have 64 bits for all: those count. */
+	/* The fields of the structs have 64 bits, and all of them count. */
 	EXPECT_EQ(-EINVAL, submit(self, low->pointers, 1LL << 63));
 	low->submit.nr = 1;
 	low->submit.iocbpp |= 1ULL << 40;
@@ -218,7 +218,7 @@ TEST_F(compat, cancel)
 
 	prep_poll(&self->low->iocbs[0], idle, POLLIN);
 	ASSERT_EQ(1, submit(self, self->low->pointers, 1));
-	/* Its address has 64 bits in the struct: they count. */
+	/* The address has 64 bits in the struct, and all of them count. */
 	EXPECT_EQ(-EFAULT, cancel(self, iocb | 1ULL << 40));
 	EXPECT_EQ(-EINPROGRESS, cancel(self, iocb));
 	EXPECT_EQ(-EINVAL, cancel(self, iocb));
@@ -245,7 +245,7 @@ TEST_F(compat, submit_wait)
 	EXPECT_TRUE(is_pattern(low->buf, 64, 1, 0));
 }
 
-/* Submitted by one gate, cancelled by the other. */
+/* Each request is submitted by one gate and cancelled by the other. */
 TEST_F(compat, cancel_by_both_widths)
 {
 	const int idle = eventfd(0, EFD_CLOEXEC);
@@ -262,7 +262,10 @@ TEST_F(compat, cancel_by_both_widths)
 	EXPECT_EQ(-EINPROGRESS, cancel(self, (uintptr_t)&iocbs[1]));
 }
 
-/* One program may use both gates: the context is the address space's. */
+/*
+ * One program may use both gates, because the context belongs to the address
+ * space.
+ */
 TEST_F(compat, both_widths)
 {
 	struct iocb *iocb = &self->low->iocbs[0];

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The fixture of most tests.
+ * Defines the fixture of most tests.
  */
 #ifndef KAIO_CONTEXT_FIXTURE_H
 #define KAIO_CONTEXT_FIXTURE_H
 
-#include "sleepers.h"
+#include "blocking_threads.h"
 
 /*
- * One context of NR_EVENTS requests, and the numbers from before it.
+ * The fixture has one context of NR_EVENTS requests, and the number of requests
+ * of all contexts from before its setup.
  */
 FIXTURE(context)
 {
@@ -27,14 +28,17 @@ FIXTURE_SETUP(context)
 	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 }
 
-/* Tests may have destroyed the context, or closed the file. */
+/*
+ * A test may have destroyed the context or closed the file, so the results of
+ * these calls are not checked.
+ */
 FIXTURE_TEARDOWN(context)
 {
 	kaio_destroy(self->fd, self->ctx);
 	close(self->fd);
 }
 
-/* Put @nr events into the ring: their data are 0, 1, .. */
+/* Puts @nr events into the ring. Their data are 0, 1, 2 and so on. */
 static inline void produce(struct __test_metadata *const _metadata,
 			   FIXTURE_DATA(context) *self, int nr)
 {
@@ -48,7 +52,7 @@ static inline void produce(struct __test_metadata *const _metadata,
 	}
 }
 
-/* A request that completes after @delay milliseconds. */
+/* Submits a request that completes after @delay milliseconds. */
 static inline void produce_later(struct __test_metadata *const _metadata,
 				 FIXTURE_DATA(context) *self, struct iocb *iocb,
 				 long delay)
@@ -63,7 +67,10 @@ static inline void produce_later(struct __test_metadata *const _metadata,
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, iocb));
 }
 
-/* So many reads of one byte from an empty pipe: their data are 0, 1, .. */
+/*
+ * Submits @nr reads of one byte from an empty pipe. Their data are 0, 1, 2 and
+ * so on.
+ */
 static inline void park_reads(struct __test_metadata *const _metadata,
 			      FIXTURE_DATA(context) *self,
 			      struct iocb *iocbs, int nr, int *ends)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Devices that are as slow or as faulty as a test wants them (null_blk), file
- * systems that are frozen, system-wide settings. What a test changed is undone
- * however the test ends.
+ * Provides devices that are as slow or as faulty as a test wants them
+ * (null_blk), frozen file systems and changes of system-wide settings. A guard
+ * process undoes what a test changed, however the test ends.
  */
 #ifndef KAIO_DEVICES_H
 #define KAIO_DEVICES_H
@@ -16,8 +16,8 @@
 #define CONFIGFS	"/sys/kernel/config"
 
 /*
- * A process that undoes something when it is told to, or when the test is gone.
- * It holds nothing of what the test has open.
+ * A guard is a process that undoes something when the test tells it to, or when
+ * the test has ended. It holds none of the files that the test has open.
  */
 struct guard {
 	int control;
@@ -36,7 +36,10 @@ static inline struct guard guard_start(void (*undo)(const char *what),
 	guard.control = ends[0];
 	guard.pid = fork();
 	if (!guard.pid) {
-		/* The harness kills the process group of a test. */
+		/*
+		 * A session of its own keeps the guard alive: the harness kills
+		 * the process group of a test.
+		 */
 		setsid();
 		dup2(ends[1], 3);
 		syscall(SYS_close_range, 4, ~0U, 0);
@@ -49,12 +52,15 @@ static inline struct guard guard_start(void (*undo)(const char *what),
 	return guard;
 }
 
-/* Have it undone, and wait until it is. */
+/* Tells the guard to undo its change, and waits until it has done so. */
 static inline void guard_end(struct guard *guard)
 {
 	if (guard->pid <= 0)
 		return;
-	/* Not by closing: a child of the test may have the descriptor too. */
+	/*
+	 * Send a byte; closing the socket would not do, because a child of the
+	 * test may have the descriptor too.
+	 */
 	send(guard->control, "", 1, MSG_NOSIGNAL);
 	waitpid(guard->pid, NULL, 0);
 	close(guard->control);
@@ -62,7 +68,7 @@ static inline void guard_end(struct guard *guard)
 }
 
 /*
- * null_blk.
+ * The functions below configure null_blk.
  */
 struct setting {
 	const char *name;
@@ -92,7 +98,7 @@ static inline void null_blk_remove(const char *name)
 	rmdir(path);
 }
 
-/* Load the driver, where it is a module. */
+/* Loads the driver, where it is a module. */
 static inline bool null_blk_load(void)
 {
 	int fd;
@@ -109,8 +115,9 @@ static inline bool null_blk_load(void)
 }
 
 /*
- * A block device of 16 MiB of memory, each request to which takes @nsec and is
- * completed by an interrupt, changed by @more (to the first without a name).
+ * Makes a block device of 16 MiB of memory. Each request takes @nsec
+ * nanoseconds and is completed by an interrupt. The settings of @more, an array
+ * that ends with an entry without a name, override the default ones.
  */
 static inline bool null_blk_make(struct null_blk *dev, const char *name,
 				 unsigned long nsec, const struct setting *more)
@@ -128,7 +135,10 @@ static inline bool null_blk_make(struct null_blk *dev, const char *name,
 	memset(dev, 0, sizeof(*dev));
 	if (!null_blk_load())
 		return false;
-	/* An earlier test may have been killed together with its guard. */
+	/*
+	 * An earlier test may have been killed together with its guard, and
+	 * then its device is still there.
+	 */
 	null_blk_remove(name);
 	snprintf(path, sizeof(path), CONFIGFS "/nullb/%s", name);
 	if (mkdir(path, 0700))
@@ -146,21 +156,38 @@ static inline bool null_blk_make(struct null_blk *dev, const char *name,
 	       wait_until(!access(dev->node, R_OK));
 }
 
-/* Its descriptors have to be closed, and its requests complete. */
+/* Makes a block device and opens it. Returns -1 if the test is skipped. */
+static inline int null_blk_open(struct __test_metadata *const _metadata,
+				struct null_blk *dev, const char *name,
+				unsigned long nsec, const struct setting *more)
+{
+	int file;
+
+	if (!null_blk_make(dev, name, nsec, more))
+		SKIP(return -1, "there is no null_blk");
+	file = open(dev->node, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, file);
+	return file;
+}
+
+/*
+ * Removes the device. The caller has closed its descriptors, and its requests
+ * are complete.
+ */
 static inline void null_blk_end(struct null_blk *dev)
 {
 	guard_end(&dev->guard);
 }
 
-/* What is cached of a block device is written, and forgotten. */
+/* Writes the cached data of a block device and drops it from the cache. */
 static inline bool drop_cache(int fd)
 {
 	return !ioctl(fd, BLKFLSBUF, 0);
 }
 
 /*
- * A word of the statistics of the device under @fd, a file or a block device
- * (Documentation/block/stat.rst); -1 if there are none.
+ * Returns word @word of the statistics of the device of @fd, which is a file or
+ * a block device (Documentation/block/stat.rst). Returns -1 if there are none.
  */
 static inline long device_stat(int fd, int word)
 {
@@ -185,14 +212,14 @@ static inline long device_stat(int fd, int word)
 	return value;
 }
 
-/* In units of 512 bytes. */
+/* Returns the number of sectors written, in units of 512 bytes. */
 static inline long sectors_written(int fd)
 {
 	return device_stat(fd, 6);
 }
 
 /*
- * Frozen file systems.
+ * The functions below freeze file systems.
  */
 static inline void thaw_dir(const char *dir)
 {
@@ -202,7 +229,7 @@ static inline void thaw_dir(const char *dir)
 	close(fd);
 }
 
-/* Nothing of the file system that has @dir is written until guard_end(). */
+/* Blocks all writes to the file system of @dir until guard_end(). */
 static inline bool freeze(struct guard *guard, const char *dir)
 {
 	const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

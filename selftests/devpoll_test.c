@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The descriptor of the device, polled: it is readable while a context that was
- * made through it has events.
+ * Tests poll on the descriptor of the device: it is readable while a context
+ * that was made through it has events.
  */
 #include <poll.h>
 #include <sys/epoll.h>
@@ -10,7 +10,7 @@
 #include "context_fixture.h"
 
 #define READABLE	(POLLIN | POLLRDNORM)
-/* Whatever can be asked for. */
+/* All events that poll can ask for. */
 #define ALL		(READABLE | POLLPRI | POLLRDBAND | POLLOUT | POLLWRNORM | \
 			 POLLWRBAND | POLLRDHUP)
 
@@ -19,7 +19,7 @@ static int ready(int fd)
 	return poll_now(fd, ALL);
 }
 
-/* What it says as soon as it is not nothing; 0 if patience ends. */
+/* Returns the events as soon as there are any, or 0 on a timeout. */
 static int ready_soon(int fd)
 {
 	struct pollfd pollfd = { .fd = fd, .events = ALL };
@@ -42,8 +42,18 @@ static void take(struct __test_metadata *const _metadata, int fd, __u64 ctx,
 	ASSERT_EQ(nr, kaio_getevents(fd, ctx, nr, nr, events, &no_wait));
 }
 
+/* Puts one event into the ring of @ctx. */
+static void submit_noop(struct __test_metadata *const _metadata, int fd,
+			__u64 ctx)
+{
+	struct iocb iocb;
+
+	prep_noop(&iocb, fd);
+	ASSERT_EQ(1, kaio_submit_one(fd, ctx, &iocb));
+}
+
 /*
- * poll(2)
+ * The tests below call poll(2).
  */
 TEST_F(context, empty)
 {
@@ -60,13 +70,13 @@ TEST_F(context, event)
 {
 	produce(_metadata, self, 1);
 	EXPECT_EQ(READABLE, ready(self->fd));
-	/* To look takes nothing away. */
+	/* A poll takes no event away. */
 	EXPECT_EQ(READABLE, ready(self->fd));
 	take(_metadata, self->fd, self->ctx, 1);
 	EXPECT_EQ(0, ready(self->fd));
 }
 
-TEST_F(context, until_the_last_is_taken)
+TEST_F(context, until_last_event_is_taken)
 {
 	produce(_metadata, self, 3);
 	take(_metadata, self->fd, self->ctx, 2);
@@ -75,7 +85,7 @@ TEST_F(context, until_the_last_is_taken)
 	EXPECT_EQ(0, ready(self->fd));
 }
 
-/* The kernel is not told, and knows. */
+/* The kernel notices that user space took events without a call. */
 TEST_F(context, reaped_in_user_space)
 {
 	struct io_event events[4];
@@ -89,7 +99,7 @@ TEST_F(context, reaped_in_user_space)
 	EXPECT_EQ(READABLE, ready(self->fd));
 }
 
-TEST_F(context, all_around_the_ring)
+TEST_F(context, around_the_ring)
 {
 	const __u32 nr = ring_of(self->ctx)->nr;
 	struct io_event event;
@@ -117,8 +127,8 @@ TEST_F(context, full_ring)
 	EXPECT_EQ(READABLE, ready(self->fd));
 }
 
-/* Not while the request waits. */
-TEST_F(context, later)
+/* The descriptor is not readable while the request waits. */
+TEST_F(context, completed_later)
 {
 	struct iocb iocb;
 
@@ -129,8 +139,8 @@ TEST_F(context, later)
 	EXPECT_EQ(0, ready(self->fd));
 }
 
-/* One that a driver completes. */
-TEST_F(context, from_an_interrupt)
+/* A driver completes the request. */
+TEST_F(context, completed_by_interrupt)
 {
 	const int file = open_pattern(DISK_DIR, 1, PAGE);
 	const int direct = reopen(file, O_RDONLY | O_DIRECT);
@@ -149,7 +159,7 @@ TEST_F(context, from_an_interrupt)
 	}
 }
 
-TEST_F(context, of_cancel)
+TEST_F(context, cancelled)
 {
 	struct sleeper sleeper;
 	struct iocb iocb;
@@ -179,7 +189,7 @@ TEST_F(context, wakes_many)
 	}
 }
 
-/* Who sleeps in getevents and who sleeps in poll are both woken. */
+/* Threads that sleep in getevents and in poll are both woken. */
 TEST_F(context, beside_getevents)
 {
 	struct waiter waiter = { self->fd, self->ctx, 1, {} };
@@ -189,22 +199,23 @@ TEST_F(context, beside_getevents)
 	ASSERT_TRUE(fall_asleep(&in_poll, wait_until_ready, &self->fd));
 	produce(_metadata, self, 1);
 	EXPECT_EQ(1, woken(&in_getevents));
-	/* The event may be taken before the other looks; two cannot be. */
+	/*
+	 * The first thread may take the event before the other one looks, but
+	 * it takes no second one.
+	 */
 	produce(_metadata, self, 1);
 	EXPECT_EQ(READABLE, woken(&in_poll));
 }
 
 /*
- * Whose events.
+ * The tests below check whose events make the descriptor readable.
  */
 TEST_F(context, several_contexts)
 {
-	struct iocb iocb;
 	__u64 second;
 
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &second));
-	prep_noop(&iocb, self->fd);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, second, &iocb));
+	submit_noop(_metadata, self->fd, second);
 	EXPECT_EQ(READABLE, ready(self->fd));
 	produce(_metadata, self, 1);
 	EXPECT_EQ(READABLE, ready(self->fd));
@@ -217,13 +228,11 @@ TEST_F(context, several_contexts)
 TEST_F(context, context_made_while_polled)
 {
 	struct sleeper sleeper;
-	struct iocb iocb;
 	__u64 second;
 
 	ASSERT_TRUE(fall_asleep(&sleeper, wait_until_ready, &self->fd));
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &second));
-	prep_noop(&iocb, self->fd);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, second, &iocb));
+	submit_noop(_metadata, self->fd, second);
 	EXPECT_EQ(READABLE, woken(&sleeper));
 }
 
@@ -260,7 +269,7 @@ TEST_F(context, in_child)
 	EXPECT_EQ(0, status);
 }
 
-/* Its events go with it. */
+/* The events end with their context. */
 TEST_F(context, destroyed)
 {
 	produce(_metadata, self, 1);
@@ -276,8 +285,8 @@ TEST_F(context, unmapped)
 	EXPECT_TRUE(wait_until(ready(self->fd) == 0));
 }
 
-/* Of a process that is gone. */
-TEST_F(context, of_dead_child)
+/* The process that submitted the request has exited. */
+TEST_F(context, process_exited)
 {
 	int status;
 	pid_t pid = fork();
@@ -307,7 +316,7 @@ TEST_F(context, destroyed_while_polled)
 	ASSERT_TRUE(fall_asleep(&sleeper, wait_until_ready, &self->fd));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_EQ(0, ppoll(&pollfd, 1, &timeout, NULL));
-	/* The file goes on. */
+	/* The open file still works. */
 	EXPECT_TRUE(is_asleep(&sleeper));
 	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &second));
 	self->ctx = second;
@@ -315,8 +324,8 @@ TEST_F(context, destroyed_while_polled)
 	EXPECT_EQ(READABLE, woken(&sleeper));
 }
 
-/* The head is user space's: whatever it is, poll has an answer. */
-TEST_F(context, head_that_lies)
+/* User space writes the head. Poll works with any value. */
+TEST_F(context, wrong_head)
 {
 	const __u32 heads[] = { 1, 126, 127, 128, 0x7fffffff, 0x80000000, ~0U };
 	size_t i;
@@ -337,7 +346,7 @@ TEST_F(context, head_that_lies)
 }
 
 /*
- * select(2)
+ * The test below calls select(2).
  */
 TEST_F(context, select)
 {
@@ -358,7 +367,7 @@ TEST_F(context, select)
 }
 
 /*
- * epoll(7)
+ * The tests below use epoll(7).
  */
 static int make_epoll(int fd, __u32 events)
 {
@@ -368,7 +377,9 @@ static int make_epoll(int fd, __u32 events)
 	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) ? -1 : epoll;
 }
 
-/* The events it reports; 0 if none within @msec. */
+/*
+ * Returns the events that epoll reports, or 0 if it reports none within @msec.
+ */
 static int report(int epoll, int msec)
 {
 	struct epoll_event event = {};
@@ -386,15 +397,15 @@ TEST_F(context, epoll_level)
 	EXPECT_EQ(0, report(epoll, 0));
 	produce_later(_metadata, self, &iocb, 20);
 	EXPECT_EQ(EPOLLIN, report(epoll, PATIENCE_SECONDS * 1000));
-	/* Again and again, */
+	/* A level-triggered epoll repeats its report ... */
 	EXPECT_EQ(EPOLLIN, report(epoll, 0));
 	EXPECT_EQ(EPOLLIN, report(epoll, 0));
-	/* until there is none. */
+	/* ... until there is no event. */
 	ASSERT_EQ(1, ring_reap(self->ctx, &event, 1));
 	EXPECT_EQ(0, report(epoll, 0));
 }
 
-TEST_F(context, epoll_of_what_is_there)
+TEST_F(context, epoll_edge_of_older_event)
 {
 	int epoll;
 
@@ -412,7 +423,10 @@ TEST_F(context, epoll_edge)
 
 	ASSERT_LE(0, epoll);
 	EXPECT_EQ(0, report(epoll, 0));
-	/* Each event is news, whether those before it were taken or not. */
+	/*
+	 * Each event makes a new edge, whether or not the events before it were
+	 * taken.
+	 */
 	for (i = 0; i < 5; i++) {
 		produce(_metadata, self, 1);
 		EXPECT_EQ(EPOLLIN, report(epoll, PATIENCE_SECONDS * 1000))
@@ -472,8 +486,8 @@ TEST_F(context, epoll_wakes)
 }
 
 /*
- * A server: it sleeps in epoll, and takes all it finds. Were a wake-up missing,
- * it would sleep on.
+ * A server sleeps in epoll and takes all events it finds. If a wake-up were
+ * missing, the server would sleep on.
  */
 #define SERVED	5000
 
@@ -523,7 +537,7 @@ static void expect_served(struct __test_metadata *const _metadata,
 	ASSERT_EQ(0, pthread_create(&thread, NULL, serve, &server));
 	prep_noop(&iocb, self->fd);
 	for (i = 0; i < SERVED; i++) {
-		/* Sometimes it has time to fall asleep. */
+		/* In some rounds the server has time to fall asleep. */
 		if (i % 3)
 			wait_until(__atomic_load_n(&server.taken,
 						   __ATOMIC_ACQUIRE) == i);
@@ -555,12 +569,12 @@ TEST_F_TIMEOUT(context, server_edge_in_user_space, 120)
 }
 
 /*
- * kaio waits for kaio.
+ * In the tests below, a request of kaio waits for a descriptor of kaio.
  */
 TEST_F(context, request_for_other_device)
 {
 	const int other = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
-	struct iocb poll, noop;
+	struct iocb poll;
 	struct io_event event;
 	__u64 ctx;
 
@@ -569,15 +583,14 @@ TEST_F(context, request_for_other_device)
 	prep_poll(&poll, other, POLLIN);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &poll));
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	prep_noop(&noop, other);
-	ASSERT_EQ(1, kaio_submit_one(other, ctx, &noop));
+	submit_noop(_metadata, other, ctx);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(POLLIN, event.res);
-	/* And at once, while there are events. */
+	/* The request completes at once while there are events. */
 	EXPECT_EQ(POLLIN, kaio_do(self->fd, self->ctx, &poll));
 }
 
-/* For the device that it was submitted through. */
+/* The request waits for the device through which it was submitted. */
 TEST_F(context, request_for_itself)
 {
 	struct io_event events[2];
@@ -588,7 +601,7 @@ TEST_F(context, request_for_itself)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &poll));
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 	produce(_metadata, self, 1);
-	/* Whoever takes the first event takes what is waited for. */
+	/* Take no event before both are there: the POLL waits for the first. */
 	ASSERT_EQ(2, kaio_peek(self->fd, self->ctx, 2, 2, &patience));
 	ASSERT_EQ(2, ring_reap(self->ctx, events, 2));
 	EXPECT_EQ(0, events[0].data);
@@ -597,7 +610,7 @@ TEST_F(context, request_for_itself)
 	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
 }
 
-/* The event of each makes the others' descriptor readable. */
+/* The event of each request makes the descriptor readable for the others. */
 TEST_F(context, many_requests_for_itself)
 {
 	struct io_event events[NR_EVENTS];
@@ -615,7 +628,7 @@ TEST_F(context, many_requests_for_itself)
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 }
 
-/* They hold the file that they wait for, and still it comes to an end. */
+/* The request holds the file that it waits for, and the exit still ends it. */
 TEST_F(context, exit_with_request_for_itself)
 {
 	int status;
@@ -635,7 +648,7 @@ TEST_F(context, exit_with_request_for_itself)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) ==
-			       self->nr_before + NR_EVENTS));
+			       self->nr_before + kaio_capacity(NR_EVENTS)));
 }
 
 TEST_F(context, unmap_with_request_for_itself)
@@ -650,7 +663,7 @@ TEST_F(context, unmap_with_request_for_itself)
 	ASSERT_EQ(0, close(fd));
 	ASSERT_EQ(0, munmap(ring_of(ctx), PAGE));
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) ==
-			       self->nr_before + NR_EVENTS));
+			       self->nr_before + kaio_capacity(NR_EVENTS)));
 }
 
 TEST_F(context, destroy_with_request_for_itself)
@@ -664,7 +677,7 @@ TEST_F(context, destroy_with_request_for_itself)
 	EXPECT_EQ(0, ready(self->fd));
 }
 
-/* Each waits for the next; the last for an event. And the first for the last. */
+/* Each device waits for the next, and the last one for the first. */
 #define CHAIN	100
 
 TEST_F_TIMEOUT(context, chain, 60)
@@ -687,9 +700,9 @@ TEST_F_TIMEOUT(context, chain, 60)
 		}
 	}
 	EXPECT_TRUE(stays_quiet(fds[0], ctx[0]));
-	/* One of them ends, and it goes round. */
+	/* One request ends, and the others follow one after the other. */
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(fds[50], ctx[50], &polls[50]));
-	/* Events stay where they are until all have seen them. */
+	/* Events stay in their rings until all requests have seen them. */
 	for (i = 0; i < CHAIN; i++) {
 		ASSERT_EQ(1, kaio_peek(fds[i], ctx[i], 1, 2, &patience))
 		{
@@ -702,7 +715,7 @@ TEST_F_TIMEOUT(context, chain, 60)
 	}
 }
 
-/* Through an epoll, which has its own locks. */
+/* The request waits through an epoll file, which has its own locks. */
 TEST_F(context, request_for_epoll_of_itself)
 {
 	const int epoll = make_epoll(self->fd, EPOLLIN);
@@ -719,7 +732,7 @@ TEST_F(context, request_for_epoll_of_itself)
 	EXPECT_EQ(POLLIN, events[1].res);
 }
 
-/* An eventfd that counts completions, which is what completes. */
+/* The request waits for the eventfd that counts its completion. */
 TEST_F(context, request_with_eventfd_in_epoll)
 {
 	const int counter = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -746,27 +759,25 @@ TEST_F(context, request_with_eventfd_in_epoll)
 }
 
 /*
- * Closed while it is polled.
+ * The descriptor is closed while epoll watches it.
  */
 TEST_F(context, closed_in_epoll)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 	const int epoll = make_epoll(fd, EPOLLIN);
-	struct iocb iocb;
 	__u64 ctx;
 
 	ASSERT_LE(0, epoll);
 	ASSERT_EQ(0, kaio_setup(fd, 1, &ctx));
-	prep_noop(&iocb, fd);
-	ASSERT_EQ(1, kaio_submit_one(fd, ctx, &iocb));
+	submit_noop(_metadata, fd, ctx);
 	EXPECT_EQ(EPOLLIN, report(epoll, 0));
 	ASSERT_EQ(0, close(fd));
 	EXPECT_EQ(0, report(epoll, 0));
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) ==
-			       self->nr_before + NR_EVENTS));
+			       self->nr_before + kaio_capacity(NR_EVENTS)));
 }
 
-/* With a request that completes when nobody is there any more. */
+/* A request completes after all descriptors are closed. */
 TEST_F(context, closed_with_requests_in_epoll)
 {
 	int ends[2], round;
@@ -786,16 +797,16 @@ TEST_F(context, closed_with_requests_in_epoll)
 		ASSERT_EQ(1, write(ends[1], "x", 1));
 		ASSERT_EQ(0, close(round & 1 ? epoll : fd));
 		ASSERT_EQ(0, close(round & 1 ? fd : epoll));
-		/* Read by the request or not. */
+		/* The request may have read the byte. */
 		ASSERT_EQ(0, fcntl(ends[0], F_SETFL, O_NONBLOCK));
 		(void)!read(ends[0], &c, 1);
 		ASSERT_EQ(0, fcntl(ends[0], F_SETFL, 0));
 	}
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) ==
-			       self->nr_before + NR_EVENTS));
+			       self->nr_before + kaio_capacity(NR_EVENTS)));
 }
 
-/* A sleeper in poll(2) keeps the open file. */
+/* A thread that sleeps in poll(2) keeps the open file. */
 TEST_F(context, closed_while_polled)
 {
 	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
@@ -812,14 +823,14 @@ TEST_F(context, closed_while_polled)
 	ASSERT_TRUE(fall_asleep(&sleeper, wait_until_ready, &fd));
 	ASSERT_EQ(0, close(fd));
 	ASSERT_EQ(1, write(ends[1], "x", 1));
-	/* It is woken, and finds no descriptor of that number any more. */
+	/* The thread wakes up, and its descriptor does not exist any more. */
 	EXPECT_EQ(POLLNVAL, woken(&sleeper));
-	/* When it is gone, so is the context. */
+	/* The context ends with the open file. */
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) ==
-			       self->nr_before + NR_EVENTS));
+			       self->nr_before + kaio_capacity(NR_EVENTS)));
 }
 
-/* A request that waits for it keeps the open file as well. */
+/* A request that waits for the open file keeps it as well. */
 TEST_F(context, closed_with_request_for_it)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
@@ -831,12 +842,12 @@ TEST_F(context, closed_with_request_for_it)
 	prep_poll(&poll, fd, POLLIN);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &poll));
 	ASSERT_EQ(0, close(fd));
-	EXPECT_EQ(self->nr_before + NR_EVENTS + 1, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS) + kaio_capacity(1), kaio_nr(self->fd));
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &poll));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(0, event.res);
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) ==
-			       self->nr_before + NR_EVENTS));
+			       self->nr_before + kaio_capacity(NR_EVENTS)));
 }
 
 TEST_HARNESS_MAIN

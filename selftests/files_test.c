@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Files of many kinds: those that only read(2) knows, those that say that they
- * are ready and are not, and those that cannot be read at all.
+ * Tests files of many kinds: files that only read(2) supports, files that
+ * are not ready although they say so, and files that cannot be read at all.
  */
 #include <arpa/inet.h>
 #include <mqueue.h>
@@ -12,9 +12,12 @@
 
 #include "context_fixture.h"
 #include "refused.h"
+#include "sleeps.h"
+#include "streams.h"
 
 /*
- * What has no method for it. (Natively so has everything without read_iter.)
+ * These files have no method for the transfer. Native AIO refuses all files
+ * without read_iter.
  */
 static int a_signalfd(void)
 {
@@ -53,7 +56,10 @@ static int memory_directory(void)
 	return open(MEM_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Character devices: what has only read(2) or write(2) may ask who calls. */
+/*
+ * Character devices with only read and write are refused too, because these
+ * methods may depend on the calling task.
+ */
 static int full_device(void)
 {
 	return open("/dev/full", O_RDWR | O_CLOEXEC);
@@ -98,8 +104,20 @@ REFUSED(read_pipe_writer, PREAD, EBADF, pipe_writer);
 REFUSED(write_pipe_reader, PWRITE, EBADF, pipe_reader);
 /* clang-format on */
 
+/* Expects that the context is destroyed within five seconds. */
+static void destroy_soon(struct __test_metadata *const _metadata, int fd,
+			 __u64 ctx)
+{
+	const __s64 start = now_ns();
+
+	kaio_destroy(fd, ctx);
+	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
+	expect_all_completed(_metadata, fd);
+	close(fd);
+}
+
 /*
- * inotify: it has read(2) only, and knows nothing of IOCB_NOWAIT.
+ * An inotify file has only read(2), and does not know IOCB_NOWAIT.
  */
 FIXTURE(inotify)
 {
@@ -117,10 +135,8 @@ FIXTURE_SETUP(inotify)
 {
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->file = inotify_open();
 	ASSERT_LE(0, self->file);
 	for (i = 0; i < NR_EVENTS; i++) {
@@ -133,14 +149,7 @@ FIXTURE_SETUP(inotify)
 
 FIXTURE_TEARDOWN(inotify)
 {
-	const __s64 start = now_ns();
-
-	kaio_destroy(self->fd, self->ctx);
-	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
-	close(self->fd);
+	destroy_soon(_metadata, self->fd, self->ctx);
 }
 
 static void create(FIXTURE_DATA(inotify) *self)
@@ -148,7 +157,7 @@ static void create(FIXTURE_DATA(inotify) *self)
 	inotify_raise(self->nr_created++);
 }
 
-TEST_F(inotify, event_is_there)
+TEST_F(inotify, event_available)
 {
 	create(self);
 	EXPECT_EQ((__s64)INOTIFY_SIZE,
@@ -171,7 +180,7 @@ TEST_F(inotify, event_comes_later)
 	EXPECT_EQ(0, inotify_number(self->bufs[0]));
 }
 
-/* The one that is late finds nothing, and must not keep a worker for that. */
+/* The slower reader finds no event, and must not keep a worker for that. */
 TEST_F_TIMEOUT(inotify, two_readers, 60)
 {
 	int i, first;
@@ -215,8 +224,8 @@ TEST_F_TIMEOUT(inotify, many_readers, 60)
 	}
 }
 
-/* One event, and many who were woken for it: none is stuck. */
-TEST_F_TIMEOUT(inotify, destroyed_in_a_crowd, 60)
+/* One event wakes many readers. Those that find no event do not hang. */
+TEST_F_TIMEOUT(inotify, destroyed_with_many_readers, 60)
 {
 	ASSERT_EQ(NR_EVENTS, kaio_submit(self->fd, self->ctx, NR_EVENTS,
 					 self->pointers));
@@ -257,7 +266,7 @@ TEST_F(inotify, vector)
 	EXPECT_EQ(1, inotify_number(self->bufs[1]));
 }
 
-/* What read(2) says: the buffer is too small. */
+/* read(2) fails in the same way: the buffer is too small. */
 TEST_F(inotify, small_buffer)
 {
 	struct iocb iocb;
@@ -293,7 +302,7 @@ TEST_F(inotify, nonblock)
 		  kaio_do(self->fd, self->ctx, &self->iocbs[0]));
 }
 
-/* The flag is for files that know it. */
+/* RWF_NOWAIT is only for files that support it. */
 TEST_F(inotify, nowait)
 {
 	self->iocbs[0].aio_rw_flags = RWF_NOWAIT;
@@ -310,7 +319,7 @@ TEST_F(inotify, cancelled)
 	ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 0, 1, self->events,
 				    &no_wait));
 	EXPECT_EQ(-ECANCELED, self->events[0].res);
-	/* The event is somebody else's. */
+	/* The event goes to another reader. */
 	create(self);
 	EXPECT_EQ((ssize_t)INOTIFY_SIZE,
 		  read(self->file, self->bufs[1], INOTIFY_SIZE));
@@ -327,7 +336,7 @@ TEST_F(inotify, closed_meanwhile)
 }
 
 /*
- * Terminals: they say that they are ready, and somebody else reads it.
+ * A terminal may say that it is ready, and another reader takes the line.
  */
 FIXTURE(terminal)
 {
@@ -345,10 +354,8 @@ FIXTURE_SETUP(terminal)
 {
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	ASSERT_EQ(0, openpty(&self->leader, &self->follower, NULL, NULL, NULL));
 	for (i = 0; i < NR_EVENTS; i++) {
 		prep_pread(&self->iocbs[i], self->follower, self->bufs[i],
@@ -360,14 +367,7 @@ FIXTURE_SETUP(terminal)
 
 FIXTURE_TEARDOWN(terminal)
 {
-	const __s64 start = now_ns();
-
-	kaio_destroy(self->fd, self->ctx);
-	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
-	close(self->fd);
+	destroy_soon(_metadata, self->fd, self->ctx);
 }
 
 TEST_F_TIMEOUT(terminal, two_readers, 60)
@@ -379,7 +379,9 @@ TEST_F_TIMEOUT(terminal, two_readers, 60)
 		before = sleeps();
 		ASSERT_EQ(2, kaio_submit(self->fd, self->ctx, 2,
 					 self->pointers));
-		/* Later on, to poll may wait for the echo to be processed. */
+		/*
+		 * In later rounds, poll may wait until the echo is processed.
+		 */
 		if (!i)
 			EXPECT_EQ(before, sleeps());
 		ASSERT_EQ(3, write(self->leader, "ab\n", 3));
@@ -397,7 +399,7 @@ TEST_F_TIMEOUT(terminal, two_readers, 60)
 	}
 }
 
-/* Somebody outside takes the line that the request was woken for. */
+/* A reader outside kaio takes the line that has woken the request. */
 TEST_F_TIMEOUT(terminal, reader_outside, 60)
 {
 	char buf[16];
@@ -413,7 +415,7 @@ TEST_F_TIMEOUT(terminal, reader_outside, 60)
 		ASSERT_EQ(3, write(self->leader, "ab\n", 3));
 		poll(&pollfd, 1, 50);
 		if (read(outside, buf, sizeof(buf)) != 3) {
-			/* The request was the faster one. */
+			/* The request was faster than the other reader. */
 			ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1,
 					       self->events));
 			EXPECT_EQ(3, self->events[0].res);
@@ -422,7 +424,10 @@ TEST_F_TIMEOUT(terminal, reader_outside, 60)
 		}
 		close(outside);
 	}
-	/* However often it was too late, it still waits, and gets its line. */
+	/*
+	 * However often the request was too slow, it still waits, and gets its
+	 * line.
+	 */
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
 	ASSERT_EQ(3, write(self->leader, "cd\n", 3));
@@ -430,18 +435,18 @@ TEST_F_TIMEOUT(terminal, reader_outside, 60)
 	EXPECT_EQ(0, memcmp(self->bufs[0], "cd\n", 3));
 }
 
-TEST_F_TIMEOUT(terminal, destroyed_in_a_crowd, 60)
+TEST_F_TIMEOUT(terminal, destroyed_with_many_readers, 60)
 {
 	ASSERT_EQ(NR_EVENTS, kaio_submit(self->fd, self->ctx, NR_EVENTS,
 					 self->pointers));
 	ASSERT_EQ(3, write(self->leader, "ab\n", 3));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
 	EXPECT_EQ(3, self->events[0].res);
-	/* The teardown destroys the context, with the rest of them. */
+	/* The teardown destroys the context with the requests that are left. */
 }
 
-/* They hold up nobody who has to do with another file. */
-TEST_F_TIMEOUT(terminal, others_go_on, 60)
+/* Requests for a terminal do not delay those for other files. */
+TEST_F_TIMEOUT(terminal, other_files_do_not_wait, 60)
 {
 	const int file = open_temp(MEM_DIR, 0);
 	struct iocb iocb;
@@ -459,8 +464,8 @@ TEST_F_TIMEOUT(terminal, others_go_on, 60)
 }
 
 /*
- * It says that it is ready when it has one byte, and read(2) then waits for
- * more, here 25 seconds: too long for a worker.
+ * The terminal says that it is ready when it has one byte, and read(2) then
+ * waits up to 25 seconds for more. That is too long for a worker.
  */
 static void wait_for_more(struct __test_metadata *const _metadata,
 			  FIXTURE_DATA(terminal) *self)
@@ -474,7 +479,7 @@ static void wait_for_more(struct __test_metadata *const _metadata,
 	ASSERT_EQ(0, tcsetattr(self->follower, TCSANOW, &termios));
 }
 
-TEST_F(terminal, ready_but_waits)
+TEST_F(terminal, ready_but_read_waits)
 {
 	const __s64 start = now_ns();
 
@@ -487,7 +492,7 @@ TEST_F(terminal, ready_but_waits)
 	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
 }
 
-TEST_F(terminal, destroyed_but_waits)
+TEST_F(terminal, destroyed_while_read_waits)
 {
 	wait_for_more(_metadata, self);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocbs[0]));
@@ -506,7 +511,10 @@ TEST_F(terminal, cancelled)
 	EXPECT_EQ(-ECANCELED, self->events[0].res);
 }
 
-/* The other end is gone: first an error, and a moment later just the end. */
+/*
+ * When the other end has closed, a read gets an error, and a moment later the
+ * end of the file.
+ */
 TEST_F(terminal, hung_up)
 {
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocbs[0]));
@@ -519,7 +527,10 @@ TEST_F(terminal, hung_up)
 	}
 }
 
-/* Output that is stopped (^S) waits until it goes on. */
+/*
+ * A write to a terminal whose output is stopped (^S) waits until the output
+ * continues.
+ */
 TEST_F(terminal, write_while_stopped)
 {
 	struct iocb iocb;
@@ -547,7 +558,7 @@ TEST_F(terminal, destroyed_while_stopped)
 	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
 }
 
-/* More than fits: all of it arrives, while somebody reads. */
+/* A write of more than fits arrives as a whole while another process reads. */
 TEST_F_TIMEOUT(terminal, long_write, 60)
 {
 	enum { LEN = 100 * 1000 };
@@ -575,7 +586,7 @@ TEST_F_TIMEOUT(terminal, long_write, 60)
 }
 
 /*
- * Connections.
+ * The tests below use TCP connections.
  */
 FIXTURE(inet)
 {
@@ -591,22 +602,15 @@ FIXTURE(inet)
 
 FIXTURE_SETUP(inet)
 {
-	struct sockaddr_in addr = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t len = sizeof(addr);
+	struct sockaddr_in addr;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ASSERT_EQ(0, bind(self->listener, (void *)&addr, sizeof(addr)));
+	ASSERT_TRUE(bind_to_loopback(self->listener, &addr));
 	ASSERT_EQ(0, listen(self->listener, 1));
-	ASSERT_EQ(0, getsockname(self->listener, (void *)&addr, &len));
 	self->here = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ASSERT_EQ(0, connect(self->here, (void *)&addr, len));
+	ASSERT_EQ(0, connect(self->here, (void *)&addr, sizeof(addr)));
 	self->there = accept(self->listener, NULL, NULL);
 	ASSERT_LE(0, self->there);
 	prep_pread(&self->iocb, self->here, self->buf, sizeof(self->buf), 0);
@@ -615,9 +619,7 @@ FIXTURE_SETUP(inet)
 
 FIXTURE_TEARDOWN(inet)
 {
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	close(self->fd);
+	close_context(_metadata, self->fd, self->ctx);
 }
 
 static void park(struct __test_metadata *const _metadata,
@@ -679,7 +681,7 @@ TEST_F_TIMEOUT(inet, long_write, 60)
 	EXPECT_EQ(0, memcmp(in, out, LEN));
 }
 
-/* It cannot be read, and says so at once. */
+/* A listening socket cannot be read, and the read fails at once. */
 TEST_F(inet, listener)
 {
 	aio_context_t native;
@@ -694,7 +696,7 @@ TEST_F(inet, listener)
 }
 
 /*
- * The rest.
+ * The tests below use other kinds of files.
  */
 FIXTURE(fifo)
 {
@@ -707,15 +709,13 @@ FIXTURE(fifo)
 	char buf[16];
 };
 
-/* By name, each end open for its own purpose. */
+/* The FIFO has a name, and each end is opened for its own purpose. */
 FIXTURE_SETUP(fifo)
 {
 	const char *path = MEM_DIR "/kaio-files-fifo";
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	unlink(path);
 	ASSERT_EQ(0, mkfifo(path, 0600));
 	self->in = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -728,9 +728,7 @@ FIXTURE_SETUP(fifo)
 
 FIXTURE_TEARDOWN(fifo)
 {
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	close(self->fd);
+	close_context(_metadata, self->fd, self->ctx);
 }
 
 TEST_F(fifo, read)
@@ -820,7 +818,7 @@ TEST_F(context, memfd)
 	EXPECT_EQ(0, memcmp(buf, "\0\0\0hello", 8));
 }
 
-/* What seals forbid. */
+/* A seal forbids the write. */
 TEST_F(context, sealed_memfd)
 {
 	const int file = memfd_create("kaio", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -835,8 +833,8 @@ TEST_F(context, sealed_memfd)
 	EXPECT_EQ(-EPERM, answer.res);
 }
 
-/* It expired once, so one of two is told. */
-TEST_F(context, timerfd_of_two)
+/* The timer expires once, so only one of two reads completes. */
+TEST_F(context, timerfd_with_two_readers)
 {
 	const struct itimerspec soon = { .it_value.tv_nsec = 1 };
 	const int file = a_timerfd();
@@ -858,7 +856,7 @@ TEST_F(context, timerfd_of_two)
 	EXPECT_EQ(1, counts[1]);
 }
 
-/* A semaphore: each read takes one. */
+/* The eventfd is a semaphore: each read takes one. */
 TEST_F(context, eventfd_semaphore)
 {
 	const int file = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
@@ -881,7 +879,7 @@ TEST_F(context, eventfd_semaphore)
 		EXPECT_EQ(1, counts[i]);
 }
 
-/* An eventfd has write(2) only: natively it cannot be written. */
+/* An eventfd has only write(2), so native AIO cannot write to it. */
 TEST_F(context, eventfd_write)
 {
 	const int file = eventfd(0, EFD_CLOEXEC);
@@ -898,7 +896,7 @@ TEST_F(context, eventfd_write)
 	EXPECT_EQ(8, kaio_do(self->fd, self->ctx, &iocb));
 	ASSERT_EQ(0, eventfd_read(file, &value));
 	EXPECT_EQ(1, value);
-	/* It is full: the write waits. */
+	/* The write waits while the counter is full. */
 	ASSERT_EQ(0, eventfd_write(file, 0xfffffffffffffffeULL));
 	before = sleeps();
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
@@ -912,7 +910,7 @@ TEST_F(context, eventfd_write)
 	EXPECT_EQ(1, value);
 }
 
-/* Nor does it know IOCB_NOWAIT: there is another way to say that. */
+/* The write method of an eventfd does not know IOCB_NOWAIT either. */
 TEST_F(context, eventfd_write_nowait)
 {
 	const int file = eventfd(0, EFD_CLOEXEC);
@@ -934,7 +932,7 @@ TEST_F(context, eventfd_write_nowait)
 	EXPECT_EQ(0, kaio_stat(self->fd, "parked"));
 }
 
-TEST_F(context, eventfd_write_of_nonsense)
+TEST_F(context, eventfd_write_of_bad_value)
 {
 	const int file = eventfd(0, EFD_CLOEXEC);
 	struct answer answer;

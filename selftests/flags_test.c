@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * aio_rw_flags, O_NONBLOCK and aio_reqprio: the answers of native AIO, and the
- * effects.
+ * Tests aio_rw_flags, O_NONBLOCK and aio_reqprio. The answers are those of
+ * native AIO, and the flags have their effects.
  */
 #include <linux/capability.h>
 
 #include "context_fixture.h"
 #include "devices.h"
+#include "sleeps.h"
 
 #define RWF_UNKNOWN	(1 << 30)
 
 #define FILE_SIZE	(4 * PAGE)
 
 /*
- * Every flag and every two, on every kind of file: as native AIO.
+ * Each flag and each pair of flags on files of every kind has the answer of
+ * native AIO.
  */
 FIXTURE(kind)
 {
@@ -22,7 +24,7 @@ FIXTURE(kind)
 	aio_context_t native;
 	struct null_blk dev;
 	int file;
-	/* Where what is written to a stream arrives, and comes from. */
+	/* The other end of a stream. */
 	int peer;
 	char *buf;
 };
@@ -68,17 +70,12 @@ static bool socket_pair(FIXTURE_DATA(kind) *self, int flags)
 	return true;
 }
 
-/* A FIFO, its own peer. */
+/* Opens a FIFO, which is its own peer. */
 static bool fifo_file(FIXTURE_DATA(kind) *self, int flags)
 {
-	const char *path = MEM_DIR "/kaio-flags-fifo";
-
-	unlink(path);
-	if (mkfifo(path, 0600))
-		return false;
-	self->file = open(path, O_RDWR | O_CLOEXEC | flags);
+	self->file = fifo_open(MEM_DIR "/kaio-flags-fifo", flags);
 	self->peer = dup(self->file);
-	return self->file >= 0 && !unlink(path);
+	return self->file >= 0;
 }
 
 static bool null_device(FIXTURE_DATA(kind) *self, int flags)
@@ -128,10 +125,8 @@ FIXTURE_VARIANT_ADD(kind, proc) { proc_file, 0 };
 FIXTURE_SETUP(kind)
 {
 	self->peer = -1;
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	if (native_setup(NR_EVENTS, &self->native))
 		SKIP(return, "this kernel has no native AIO");
 	if (!variant->open(self, variant->flags)) {
@@ -151,7 +146,10 @@ FIXTURE_TEARDOWN(kind)
 	null_blk_end(&self->dev);
 }
 
-/* So that native AIO need not wait: a stream has a page, or room for one. */
+/*
+ * Makes the file ready, so that native AIO need not wait: a stream has a page
+ * of data, or room for a page.
+ */
 static bool make_ready(FIXTURE_DATA(kind) *self, bool write_next)
 {
 	static const char junk[PAGE];
@@ -168,7 +166,7 @@ static void compare(struct __test_metadata *const _metadata,
 {
 	const bool write = opcode == IOCB_CMD_PWRITE ||
 			   opcode == IOCB_CMD_PWRITEV;
-	/* For the vectors: the same in two parts, which O_DIRECT takes too. */
+	/* The vector has two parts with sizes that O_DIRECT accepts. */
 	const struct iovec parts[] = {
 		{ self->buf, 512 }, { self->buf + 512, PAGE - 512 },
 	};
@@ -181,8 +179,8 @@ static void compare(struct __test_metadata *const _metadata,
 		prep_rw(&iocb, opcode, self->file, self->buf, PAGE, 0);
 	iocb.aio_rw_flags = flags;
 	/*
-	 * A write that must not wait has no time to note when it was done: so
-	 * it matters whether that is noted already.
+	 * A write that must not wait cannot update the modification time, so
+	 * its result depends on whether that time is current.
 	 */
 	if (write && flags & RWF_NOWAIT)
 		usleep(20000);
@@ -218,7 +216,10 @@ static void compare_flags(struct __test_metadata *const _metadata,
 	int bit, other;
 
 	compare_each(_metadata, self, opcode);
-	/* Which of two faults is told. The tenth flag is unknown. */
+	/*
+	 * These pairs show which of two errors is reported. The tenth flag is
+	 * unknown.
+	 */
 	for (bit = 0; bit < 10; bit++)
 		for (other = 0; other < bit; other++)
 			compare(_metadata, self, opcode,
@@ -238,7 +239,7 @@ TEST_F_TIMEOUT(kind, writes_as_native, 120)
 	compare_flags(_metadata, self, IOCB_CMD_PWRITE);
 }
 
-/* Vectors differ in nothing that two flags would show. */
+/* With vectors, pairs of flags would show nothing new. */
 TEST_F_TIMEOUT(kind, vector_reads_as_native, 120)
 {
 	compare_each(_metadata, self, IOCB_CMD_PREADV);
@@ -249,7 +250,7 @@ TEST_F_TIMEOUT(kind, vector_writes_as_native, 120)
 	compare_each(_metadata, self, IOCB_CMD_PWRITEV);
 }
 
-/* What KAIO_QUERY says, and nothing else, is known. */
+/* Exactly the flags that KAIO_QUERY reports are known. */
 TEST_F(context, query)
 {
 	const int file = open_pattern(MEM_DIR, 1, PAGE);
@@ -277,7 +278,7 @@ TEST_F(context, query)
 }
 
 /*
- * Effects.
+ * The tests below check the effects of the flags.
  */
 static loff_t size_of(int fd)
 {
@@ -308,10 +309,8 @@ FIXTURE_VARIANT_ADD(place, memory) { MEM_DIR, 0 };
 
 FIXTURE_SETUP(place)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->plain = open_pattern(variant->dir, 1, FILE_SIZE);
 	ASSERT_LE(0, self->plain);
 	self->buf = map_guarded(4);
@@ -325,9 +324,12 @@ FIXTURE_TEARDOWN(place)
 	close(self->fd);
 }
 
-/* One page written at offset 0, with @rw_flags; whether it became @page. */
-static bool lands_on(FIXTURE_DATA(place) *self, int file, int rw_flags,
-		     int page)
+/*
+ * Writes one page at offset 0 with @rw_flags. Returns true if it became page
+ * @page of the file.
+ */
+static bool becomes_page(FIXTURE_DATA(place) *self, int file, int rw_flags,
+			 int page)
 {
 	struct iocb iocb;
 	int i;
@@ -352,7 +354,7 @@ TEST_F(place, append)
 {
 	const int file = reopen(self->plain, O_RDWR | variant->flags);
 
-	EXPECT_TRUE(lands_on(self, file, RWF_APPEND, FILE_SIZE / PAGE));
+	EXPECT_TRUE(becomes_page(self, file, RWF_APPEND, FILE_SIZE / PAGE));
 	EXPECT_EQ((loff_t)(FILE_SIZE + PAGE), size_of(self->plain));
 }
 
@@ -361,7 +363,7 @@ TEST_F(place, append_of_file)
 	const int file = reopen(self->plain,
 				O_RDWR | O_APPEND | variant->flags);
 
-	EXPECT_TRUE(lands_on(self, file, 0, FILE_SIZE / PAGE));
+	EXPECT_TRUE(becomes_page(self, file, 0, FILE_SIZE / PAGE));
 	EXPECT_EQ((loff_t)(FILE_SIZE + PAGE), size_of(self->plain));
 }
 
@@ -370,19 +372,19 @@ TEST_F(place, noappend)
 	const int file = reopen(self->plain,
 				O_RDWR | O_APPEND | variant->flags);
 
-	EXPECT_TRUE(lands_on(self, file, RWF_NOAPPEND, 0));
+	EXPECT_TRUE(becomes_page(self, file, RWF_NOAPPEND, 0));
 	EXPECT_EQ((loff_t)FILE_SIZE, size_of(self->plain));
 }
 
-TEST_F(place, neither)
+TEST_F(place, no_flags)
 {
 	const int file = reopen(self->plain, O_RDWR | variant->flags);
 
-	EXPECT_TRUE(lands_on(self, file, 0, 0));
+	EXPECT_TRUE(becomes_page(self, file, 0, 0));
 	EXPECT_EQ((loff_t)FILE_SIZE, size_of(self->plain));
 }
 
-/* Of an append-only inode, no flag makes another. */
+/* No flag overrides an append-only inode. */
 TEST_F(context, noappend_of_append_only)
 {
 	const char *path = DISK_DIR "/kaio-append-only";
@@ -406,7 +408,7 @@ TEST_F(context, noappend_of_append_only)
 	EXPECT_EQ(0, unlink(path));
 }
 
-/* How many of the pages of @fd are in memory. */
+/* Returns how many pages of @fd are in memory. */
 static int resident(int fd, size_t pages)
 {
 	unsigned char there[64] = {};
@@ -422,7 +424,7 @@ static int resident(int fd, size_t pages)
 	return sum;
 }
 
-/* Of the engines to compare, one. */
+/* Submits the request to one of the two engines that are compared. */
 static struct answer ask(FIXTURE_DATA(context) *self, aio_context_t native,
 			 bool ask_kernel, struct iocb *iocb)
 {
@@ -454,7 +456,7 @@ TEST_F(context, dontcache_read)
 		{
 			TH_LOG("%s", engine ? "native" : "kaio");
 		}
-		/* Unlike without the flag. */
+		/* Without the flag the pages stay in memory. */
 		iocb.aio_rw_flags = 0;
 		EXPECT_EQ((__s64)FILE_SIZE,
 			  ask(self, native, engine, &iocb).res);
@@ -464,8 +466,8 @@ TEST_F(context, dontcache_read)
 }
 
 /*
- * New blocks, as only for those the kernel forgets what it wrote: it cannot in
- * an interrupt.
+ * The blocks are new, because the kernel drops pages after the write only for
+ * new blocks. It cannot do so in an interrupt.
  */
 TEST_F(context, dontcache_write)
 {
@@ -496,7 +498,7 @@ TEST_F(context, dontcache_write)
 }
 
 /*
- * On a device that takes its time.
+ * The tests below use a slow device.
  */
 FIXTURE(slow)
 {
@@ -512,14 +514,12 @@ FIXTURE(slow)
 FIXTURE_SETUP(slow)
 {
 	self->file = -1;
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-	if (!null_blk_make(&self->dev, "kaio-flags", 100 * NSEC_PER_MSEC, NULL))
-		SKIP(return, "there is no null_blk");
-	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->file);
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-flags",
+				   100 * NSEC_PER_MSEC, NULL);
+	if (self->file < 0)
+		return;
 	self->buf = map_guarded(4);
 	ASSERT_NE(NULL, self->buf);
 	fill_pattern(self->buf, PAGE, 4, 0);
@@ -536,7 +536,10 @@ FIXTURE_TEARDOWN(slow)
 	null_blk_end(&self->dev);
 }
 
-/* Cold: EAGAIN, and nobody tries again; but what was started goes on. */
+/*
+ * The data is not in memory, so the result is EAGAIN, and kaio does not try
+ * again. The read that was started still fills the page cache.
+ */
 TEST_F(slow, nowait)
 {
 	prep_pread(&self->iocb, self->file, self->buf, PAGE, 0);
@@ -554,7 +557,7 @@ TEST_F(slow, nowait)
 	EXPECT_TRUE(is_pattern(self->buf, PAGE, 4, 0));
 }
 
-/* Without the flag it is tried again, and nobody waits in the meantime. */
+/* Without the flag kaio tries again, and no thread sleeps in the meantime. */
 TEST_F(slow, no_nowait)
 {
 	const long before = sleeps();
@@ -570,7 +573,10 @@ TEST_F(slow, no_nowait)
 	EXPECT_EQ(0, kaio_stat(self->fd, "inline"));
 }
 
-/* When a synchronous write is done, the device has it; the submitter went on. */
+/*
+ * The submitter does not sleep. When a synchronous write completes, the device
+ * has the data.
+ */
 static void synchronous(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(slow) *self, int rw_flags, bool there)
 {
@@ -604,8 +610,8 @@ TEST_F(slow, no_sync)
 }
 
 /*
- * Nobody polls for completions here: on a device that has queues for polling,
- * a request with RWF_HIPRI must not go there.
+ * kaio does not poll for completions. On a device with queues for polling, a
+ * request with RWF_HIPRI must not use those queues.
  */
 TEST_F(context, hipri)
 {
@@ -634,7 +640,7 @@ TEST_F(context, hipri)
 }
 
 /*
- * O_NONBLOCK: what can be done at once, or EAGAIN.
+ * With O_NONBLOCK the result is what can be done at once, or EAGAIN.
  */
 TEST_F(context, nonblock_write)
 {
@@ -661,7 +667,7 @@ TEST_F(context, nonblock_write)
 }
 
 /*
- * aio_reqprio.
+ * The tests below use aio_reqprio.
  */
 static void drop_capabilities(__u32 but)
 {
@@ -675,7 +681,7 @@ static void drop_capabilities(__u32 but)
 		abort();
 }
 
-/* All classes, all levels, some hints. */
+/* Compares all classes and levels with some hints. */
 static void compare_priorities(struct __test_metadata *const _metadata,
 			       FIXTURE_DATA(context) *self)
 {
@@ -726,7 +732,7 @@ TEST_F(context, ioprio_with_sys_nice)
 	compare_priorities(_metadata, self);
 }
 
-/* What each class answers, for kernels without native AIO. */
+/* These are the answers to each class, for kernels without native AIO. */
 FIXTURE(ioprio)
 {
 	int fd;
@@ -758,10 +764,7 @@ PRIO(class_7, 7, 0, true, -EINVAL);
 
 FIXTURE_SETUP(ioprio)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
-		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
+	open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx);
 }
 
 FIXTURE_TEARDOWN(ioprio)
@@ -789,7 +792,7 @@ TEST_F(ioprio, answer)
 		EXPECT_EQ(1, answer.res);
 }
 
-/* Without the flag it is no priority. */
+/* Without IOCB_FLAG_IOPRIO the field is ignored. */
 TEST_F(ioprio, ignored)
 {
 	const int file = open_pattern(MEM_DIR, 1, 1);

@@ -1,25 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * IOCB_CMD_FSYNC and IOCB_CMD_FDSYNC: what is refused, what is on the device
- * when the event is there, and who waits for it: not the submitter.
+ * Tests IOCB_CMD_FSYNC and IOCB_CMD_FDSYNC: which files are refused, which
+ * data is on the device when the event is there, and that the submitter does
+ * not wait.
  */
 #include "context_fixture.h"
 #include "devices.h"
 #include "refused.h"
+#include "sleeps.h"
 
 /*
- * What is refused.
+ * These requests are refused.
  */
 /* clang-format off */
 #define REFUSED(_name, _err, _open, _spoil) \
 	FIXTURE_VARIANT_ADD(refused, _name) { \
 		.opcode = IOCB_CMD_FSYNC, .err = _err, \
-		.open = _open, .spoil = _spoil, \
+		.open = _open, .make_invalid = _spoil, \
 	}
 #define REFUSED_DATA(_name, _err, _open, _spoil) \
 	FIXTURE_VARIANT_ADD(refused, fdsync_##_name) { \
 		.opcode = IOCB_CMD_FDSYNC, .err = _err, \
-		.open = _open, .spoil = _spoil, \
+		.open = _open, .make_invalid = _spoil, \
 	}
 
 REFUSED(of_pipe, EINVAL, pipe_writer, NULL);
@@ -37,12 +39,12 @@ REFUSED(with_offset, EINVAL, a_file, some_offset);
 REFUSED(with_negative_offset, EINVAL, a_file, negative_offset);
 REFUSED(with_nbytes, EINVAL, a_file, some_nbytes);
 REFUSED(with_known_rw_flag, EINVAL, a_file, known_rw_flag);
-/* Not EOPNOTSUPP, as of a transfer. */
+/* The error is not EOPNOTSUPP, which a transfer would get. */
 REFUSED(with_unknown_rw_flag, EINVAL, a_file, unknown_rw_flag);
 REFUSED(with_reserved2, EINVAL, a_file, some_reserved2);
 REFUSED(with_bad_resfd, EBADF, a_file, bad_resfd);
 REFUSED(with_file_as_resfd, EINVAL, a_file, own_fd_as_resfd);
-/* The order of the checks. */
+/* These variants show the order of the checks. */
 REFUSED(of_closed_fd_with_buf, EBADF, closed_fd, some_buf);
 REFUSED(of_closed_fd_with_reserved2, EINVAL, closed_fd, some_reserved2);
 REFUSED_DATA(of_pipe, EINVAL, pipe_writer, NULL);
@@ -69,7 +71,7 @@ REFUSED_DATA(of_closed_fd_with_reserved2, EINVAL, closed_fd, some_reserved2);
 /* clang-format on */
 
 /*
- * What is taken: whatever has the method, however it is open.
+ * Each file with an fsync method is accepted, whatever its open flags are.
  */
 FIXTURE(taken)
 {
@@ -98,10 +100,8 @@ FIXTURE_VARIANT_ADD(taken, memory_dir) { MEM_DIR, O_RDONLY | O_DIRECTORY };
 
 FIXTURE_SETUP(taken)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->file = open(variant->path, variant->flags | O_CLOEXEC, 0600);
 	ASSERT_LE(0, self->file);
 }
@@ -116,7 +116,7 @@ TEST_F(taken, fsync)
 {
 	prep_fsync(&self->iocb, self->file);
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &self->iocb));
-	/* Never in the submit call. */
+	/* An fsync is never done in the submit call. */
 	EXPECT_EQ(0, kaio_stat(self->fd, "inline"));
 	EXPECT_EQ(1, kaio_stat(self->fd, "queued"));
 }
@@ -155,7 +155,7 @@ TEST_F(context, read_only_fd)
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-/* aio_reqprio is nothing to it, as natively. */
+/* aio_reqprio is ignored, as natively. */
 TEST_F(context, reqprio_ignored)
 {
 	const int file = a_file();
@@ -183,8 +183,8 @@ TEST_F(context, closed_after_submit)
 	EXPECT_EQ(0, event.res);
 }
 
-/* A file on a disk: what was written is there. */
-TEST_F(context, disk_has_it)
+/* When the fsync completes, the disk has the data. */
+TEST_F(context, disk_has_data)
 {
 	const int file = open_temp(DISK_DIR, 0);
 	static char data[1 << 20];
@@ -201,7 +201,7 @@ TEST_F(context, disk_has_it)
 }
 
 /*
- * A device that takes its time.
+ * The tests below use a slow device.
  */
 #define SLOW_NSEC	(200 * NSEC_PER_MSEC)
 #define DIRTY_BYTES	(64 * PAGE)
@@ -243,14 +243,12 @@ static bool make_dirty(FIXTURE_DATA(slow) *self)
 FIXTURE_SETUP(slow)
 {
 	self->file = -1;
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-	if (!null_blk_make(&self->dev, "kaio-fsync", SLOW_NSEC, NULL))
-		SKIP(return, "there is no null_blk");
-	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->file);
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-fsync",
+				   SLOW_NSEC, NULL);
+	if (self->file < 0)
+		return;
 	prep_rw(&self->iocb, variant->opcode, self->file, NULL, 0, 0);
 }
 
@@ -262,7 +260,7 @@ FIXTURE_TEARDOWN(slow)
 	null_blk_end(&self->dev);
 }
 
-TEST_F(slow, device_has_it)
+TEST_F(slow, device_has_data)
 {
 	ASSERT_TRUE(make_dirty(self));
 	ASSERT_EQ(0, kaio_do(self->fd, self->ctx, &self->iocb));
@@ -277,7 +275,7 @@ TEST_F(slow, submitter_does_not_wait)
 	before = sleeps();
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	EXPECT_EQ(before, sleeps());
-	/* The device has not had the time. */
+	/* The device cannot have finished by now. */
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &self->event,
 				    &no_wait));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
@@ -285,7 +283,7 @@ TEST_F(slow, submitter_does_not_wait)
 	EXPECT_LE(DIRTY_SECTORS, sectors_written(self->file) - self->before);
 }
 
-/* They do not wait for each other. */
+/* The requests do not wait for each other. */
 TEST_F(slow, many_at_once)
 {
 	struct iocb iocbs[NR_EVENTS], *pointers[NR_EVENTS];
@@ -311,8 +309,8 @@ TEST_F(slow, many_at_once)
 	EXPECT_GT(NR_EVENTS / 2 * SLOW_NSEC, now_ns() - start);
 }
 
-/* Nobody else has to wait for it either. */
-TEST_F(slow, others_go_on)
+/* Requests for other files do not wait for it either. */
+TEST_F(slow, other_files_do_not_wait)
 {
 	const int file = a_file();
 	struct io_event events[2];
@@ -340,7 +338,7 @@ TEST_F(slow, counted_by_eventfd)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	ASSERT_EQ(8, read(counter, &count, sizeof(count)));
 	EXPECT_EQ(1, count);
-	/* Who was counted is done. */
+	/* A request that the eventfd has counted is complete. */
 	EXPECT_EQ(1, kaio_getevents(self->fd, self->ctx, 0, 1, &self->event,
 				    &no_wait));
 	EXPECT_LE(DIRTY_SECTORS, sectors_written(self->file) - self->before);
@@ -355,7 +353,7 @@ TEST_F(slow, destroy_waits)
 	EXPECT_LE(DIRTY_SECTORS, sectors_written(self->file) - self->before);
 }
 
-/* It is done though nobody is left to hear of it. */
+/* The fsync is done even if its submitter has exited. */
 TEST_F(slow, submitter_exits)
 {
 	int status;
@@ -365,10 +363,8 @@ TEST_F(slow, submitter_exits)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		__u64 ctx;
+		const __u64 ctx = setup_in_child(self->fd, 1);
 
-		if (kaio_setup(self->fd, 1, &ctx))
-			_exit(1);
 		_exit(kaio_submit_one(self->fd, ctx, &self->iocb) != 1);
 	}
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
@@ -377,7 +373,9 @@ TEST_F(slow, submitter_exits)
 	EXPECT_LE(DIRTY_SECTORS, sectors_written(self->file) - self->before);
 }
 
-/* What the device says comes back: once for each open file, as of fsync(2). */
+/*
+ * An error of the device is reported once for each open file, as by fsync(2).
+ */
 TEST_F(slow, error)
 {
 	const int second = reopen(self->file, O_RDWR);

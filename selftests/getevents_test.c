@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Taking events: how many, how long, and that none is lost or taken twice.
+ * Tests taking events: how many are taken, how long a call waits, and that
+ * no event is lost or taken twice.
  */
 #include <sched.h>
 
 #include "context_fixture.h"
+#include "sleeps.h"
 #include "task_work.h"
 
-/* Later than asked is allowed; but not much, and never earlier. */
+/* A timeout may end this much later than requested, but never earlier. */
 #define LATE	(500 * NSEC_PER_MSEC)
 
 static long take(FIXTURE_DATA(context) *self, long min_nr, long nr,
@@ -20,7 +22,8 @@ static long take(FIXTURE_DATA(context) *self, long min_nr, long nr,
 }
 
 /*
- * What min_nr and nr say, with so many events there and no time to wait.
+ * Each variant is a combination of min_nr, nr and the number of available
+ * events, without a wait.
  */
 FIXTURE(matrix)
 {
@@ -69,10 +72,7 @@ MATRIX(min_above_zero, 3, 1, 0, -EINVAL);
 
 FIXTURE_SETUP(matrix)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
-		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
+	open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx);
 }
 
 FIXTURE_TEARDOWN(matrix)
@@ -96,14 +96,14 @@ TEST_F(matrix, no_wait)
 	EXPECT_EQ(variant->expected,
 		  kaio_getevents(self->fd, self->ctx, variant->min_nr,
 				 variant->nr, events, &no_wait));
-	/* In the order of completion. */
+	/* Events come in the order of completion. */
 	for (i = 0; i < variant->expected; i++) {
 		EXPECT_EQ((__u64)i, events[i].data)
 		{
 			TH_LOG("i %ld", (long)i);
 		}
 	}
-	/* The others are still there. */
+	/* The other events are still in the ring. */
 	rest = variant->available - (variant->expected > 0 ?
 					     variant->expected : 0);
 	EXPECT_EQ(rest, kaio_getevents(self->fd, self->ctx, 0, 8, events,
@@ -111,7 +111,7 @@ TEST_F(matrix, no_wait)
 	EXPECT_EQ(variant->available, kaio_stat(self->fd, "inline"));
 }
 
-/* As natively. */
+/* Native AIO has the same results. */
 TEST_F(matrix, as_native)
 {
 	aio_context_t native;
@@ -136,7 +136,7 @@ TEST_F(matrix, as_native)
 }
 
 /*
- * Time.
+ * The tests below use timeouts.
  */
 static void expect_timeout(struct __test_metadata *const _metadata,
 			   FIXTURE_DATA(context) *self, __s64 ns)
@@ -174,7 +174,10 @@ TEST_F(context, timeout_1100_ms)
 	expect_timeout(_metadata, self, 1100 * NSEC_PER_MSEC);
 }
 
-/* The best of some is near what was asked: no jiffies. */
+/*
+ * The shortest of several waits is close to the requested time, so timeouts are
+ * not rounded to jiffies.
+ */
 TEST_F(context, timeout_is_precise)
 {
 	const struct timespec timeout = { .tv_nsec = NSEC_PER_MSEC };
@@ -202,7 +205,7 @@ TEST_F(context, timeout_zero)
 	EXPECT_GT(LATE, now_ns() - start);
 }
 
-/* The end of a wait takes what there is. */
+/* At the end of a wait the call takes the events that are there. */
 TEST_F(context, timeout_takes_some)
 {
 	const struct timespec timeout = ms(30);
@@ -226,7 +229,7 @@ TEST_F(context, no_timeout)
 	EXPECT_EQ(2, kaio_stat(self->fd, "parked"));
 }
 
-/* min_nr 0 with a timeout does not wait. */
+/* A call with min_nr 0 does not wait, whatever its timeout is. */
 TEST_F(context, needs_none)
 {
 	const __s64 start = now_ns();
@@ -236,7 +239,10 @@ TEST_F(context, needs_none)
 	EXPECT_GT(LATE, now_ns() - start);
 }
 
-/* What no clock shows: taken as natively, for programs pass such things. */
+/*
+ * Expects that a time which no clock shows is accepted, as natively, because
+ * programs pass such times.
+ */
 static void odd_timeout(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(context) *self, time_t sec, long nsec)
 {
@@ -269,7 +275,7 @@ TEST_F(context, timeout_longest)
 	struct iocb iocb;
 
 	odd_timeout(_metadata, self, LLONG_MAX, 999999999);
-	/* And it does wait. */
+	/* The call waits with such a timeout. */
 	produce_later(_metadata, self, &iocb, 20);
 	EXPECT_EQ(1, take(self, 1, 1, &(struct timespec){ LLONG_MAX, 0 }));
 }
@@ -284,7 +290,7 @@ TEST_F(context, timeout_absolute)
 	struct timespec now;
 	struct iocb iocb;
 
-	/* A program's mistake that native AIO lets pass. */
+	/* Passing an absolute time is a mistake that native AIO accepts. */
 	clock_gettime(CLOCK_REALTIME, &now);
 	produce_later(_metadata, self, &iocb, 10);
 	EXPECT_EQ(1, take(self, 1, 1, &now));
@@ -296,7 +302,7 @@ TEST_F(context, timeout_bad_pointer)
 
 	EXPECT_EQ(-EFAULT, take(self, 0, 1, (void *)1));
 	EXPECT_EQ(-EFAULT, take(self, 0, 1, kernel));
-	/* Before everything else. */
+	/* The timeout is read before any other argument is checked. */
 	EXPECT_EQ(-EFAULT, take(self, -1, 1, kernel));
 	EXPECT_EQ(-EFAULT, take(self, 2, 1, kernel));
 	EXPECT_EQ(-EFAULT,
@@ -307,7 +313,7 @@ TEST_F(context, timeout_bad_pointer)
 }
 
 /*
- * KAIO_GETEVENTS_ABSTIME: the end of the wait in place of its length.
+ * With KAIO_GETEVENTS_ABSTIME the argument is the end of the wait.
  */
 static long take_with(FIXTURE_DATA(context) *self, long min_nr, __u32 flags,
 		      const struct timespec *timeout)
@@ -337,7 +343,7 @@ static struct timespec clock_at(__s64 ns)
 	return (struct timespec){ ns / NSEC_PER_SEC, ns % NSEC_PER_SEC };
 }
 
-/* Nothing comes until then. */
+/* Expects that the call waits until @end without an event. */
 static void expect_end(struct __test_metadata *const _metadata,
 		       FIXTURE_DATA(context) *self, __u32 flags, __s64 end)
 {
@@ -366,7 +372,10 @@ TEST_F(context, abstime_with_peek)
 		   now_ns() + 30 * NSEC_PER_MSEC);
 }
 
-/* Times that are over: no wait; what there is can be taken. */
+/*
+ * Expects that a call with a time in the past does not wait, and takes the
+ * events that are there.
+ */
 static void expect_over(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(context) *self, struct timespec end)
 {
@@ -442,7 +451,9 @@ TEST_F(context, abstime_and_signal)
 	EXPECT_LT(0, signals_seen());
 }
 
-/* The clock is the caller's: in a container it may show another time. */
+/*
+ * The clock is that of the caller, which in a container may show another time.
+ */
 static bool set_clocks_ahead(void)
 {
 	const int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
@@ -451,7 +462,7 @@ static bool set_clocks_ahead(void)
 	return fd >= 0 && write(fd, offset, strlen(offset)) > 0;
 }
 
-/* 0: all is well; SIGALRM ends who waits for a million seconds. */
+/* Exits with status 0 on success. SIGALRM ends a wait of a million seconds. */
 static void wait_in_time_namespace(int fd)
 {
 	FIXTURE_DATA(context) inner = { .fd = fd };
@@ -473,7 +484,7 @@ TEST_F(context, abstime_in_time_namespace)
 	int status;
 	pid_t pid;
 
-	/* For children. */
+	/* The namespace is for children of this process. */
 	if (unshare(CLONE_NEWTIME) || !set_clocks_ahead())
 		SKIP(return, "no time namespaces, or not root");
 	pid = fork();
@@ -485,17 +496,18 @@ TEST_F(context, abstime_in_time_namespace)
 }
 
 /*
- * Work for the waiting thread is no signal: it does it, and waits on.
+ * Task work wakes the waiting thread without being a signal. The thread does
+ * the work and waits on.
  */
 #define URINGS	5
 
 struct worker {
 	FIXTURE_DATA(context) *self;
-	/* What take_with() gets. */
+	/* The arguments of take_with(). */
 	long min_nr;
 	__u32 flags;
 	const struct timespec *timeout;
-	/* Closing one gives it work. */
+	/* Closing one of these rings gives the thread work. */
 	int urings[URINGS];
 	bool ready;
 	struct sleeper sleeper;
@@ -525,8 +537,11 @@ static bool start_worker(struct worker *worker)
 	       wait_until(is_asleep(sleeper));
 }
 
-/* Whether it woke up, and sleeps again: nothing else can have woken it. */
-static bool disturb(struct worker *worker, int uring)
+/*
+ * Returns true if the thread woke up and sleeps again. Only the work can have
+ * woken it.
+ */
+static bool wake_by_task_work(struct worker *worker, int uring)
 {
 	const pid_t tid = worker->sleeper.tid;
 	const long before = sleeps_of(tid);
@@ -538,35 +553,35 @@ static bool disturb(struct worker *worker, int uring)
 	       is_asleep(&worker->sleeper);
 }
 
-FIXTURE(work)
+FIXTURE(task_work)
 {
 	FIXTURE_DATA(context) context;
 	struct worker worker;
 	struct timespec timeout;
 };
 
-FIXTURE_VARIANT(work)
+FIXTURE_VARIANT(task_work)
 {
 	__u32 flags;
-	/* 1 if there is an event all the time, which stays in the ring. */
+	/* The number of events that are in the ring all the time, 0 or 1. */
 	int there;
 };
 
 /* clang-format off */
-FIXTURE_VARIANT_ADD(work, for_ever) {};
-FIXTURE_VARIANT_ADD(work, peek_for_ever) { .flags = KAIO_GETEVENTS_PEEK };
-FIXTURE_VARIANT_ADD(work, peek_at_one_of_two) {
+FIXTURE_VARIANT_ADD(task_work, for_ever) {};
+FIXTURE_VARIANT_ADD(task_work, peek_for_ever) { .flags = KAIO_GETEVENTS_PEEK };
+FIXTURE_VARIANT_ADD(task_work, peek_at_one_of_two) {
 	.flags = KAIO_GETEVENTS_PEEK,
 	.there = 1,
 };
 
-FIXTURE_VARIANT_ADD(work, until) { .flags = KAIO_GETEVENTS_ABSTIME };
-FIXTURE_VARIANT_ADD(work, peek_until) {
+FIXTURE_VARIANT_ADD(task_work, until) { .flags = KAIO_GETEVENTS_ABSTIME };
+FIXTURE_VARIANT_ADD(task_work, peek_until) {
 	.flags = KAIO_GETEVENTS_PEEK | KAIO_GETEVENTS_ABSTIME,
 };
 /* clang-format on */
 
-FIXTURE_SETUP(work)
+FIXTURE_SETUP(task_work)
 {
 	const int uring = open_uring();
 
@@ -589,19 +604,19 @@ FIXTURE_SETUP(work)
 	}
 }
 
-FIXTURE_TEARDOWN(work)
+FIXTURE_TEARDOWN(task_work)
 {
 	kaio_destroy(self->context.fd, self->context.ctx);
 	close(self->context.fd);
 }
 
-TEST_F(work, does_not_end_a_wait)
+TEST_F(task_work, does_not_end_a_wait)
 {
 	int i;
 
 	ASSERT_TRUE(start_worker(&self->worker));
 	for (i = 0; i < URINGS; i++) {
-		ASSERT_TRUE(disturb(&self->worker, i))
+		ASSERT_TRUE(wake_by_task_work(&self->worker, i))
 		{
 			TH_LOG("ring %d: it waits no more: %ld", i,
 			       woken(&self->worker.sleeper));
@@ -611,20 +626,20 @@ TEST_F(work, does_not_end_a_wait)
 	EXPECT_EQ(1 + variant->there, woken(&self->worker.sleeper));
 }
 
-/* Whoever was disturbed can be interrupted all the same. */
-TEST_F(work, does_not_hide_a_signal)
+/* A signal interrupts the thread after such a wake-up. */
+TEST_F(task_work, does_not_hide_a_signal)
 {
 	ASSERT_TRUE(catch_signal(SIGUSR1, SA_RESTART));
 	ASSERT_TRUE(start_worker(&self->worker));
-	ASSERT_TRUE(disturb(&self->worker, 0));
+	ASSERT_TRUE(wake_by_task_work(&self->worker, 0));
 	ASSERT_EQ(0, pthread_kill(self->worker.sleeper.thread, SIGUSR1));
-	/* Events that are there come before the signal. */
+	/* If there are events, they are returned in place of EINTR. */
 	EXPECT_EQ(variant->there ? variant->there : -EINTR,
 		  woken(&self->worker.sleeper));
 	EXPECT_EQ(1, signals_seen());
 }
 
-/* Whether it has ended; if not, it gets a signal. */
+/* Returns true if the thread has ended, and sends it a signal otherwise. */
 static bool ends_by_signal(struct worker *worker)
 {
 	const pid_t tid = worker->sleeper.tid;
@@ -633,8 +648,11 @@ static bool ends_by_signal(struct worker *worker)
 	       sleeps_of(tid) == LONG_MAX;
 }
 
-/* Both at once. (A signal just before it sleeps again is one before the call.) */
-TEST_F_TIMEOUT(work, and_signals, 60)
+/*
+ * Work and a signal come at the same time. A signal may also come before the
+ * call sleeps again, so it is repeated.
+ */
+TEST_F_TIMEOUT(task_work, and_signals, 60)
 {
 	int i;
 
@@ -648,16 +666,16 @@ TEST_F_TIMEOUT(work, and_signals, 60)
 	EXPECT_LT(0, signals_seen());
 }
 
-TEST_F(work, and_destroy)
+TEST_F(task_work, and_destroy)
 {
 	ASSERT_TRUE(start_worker(&self->worker));
-	ASSERT_TRUE(disturb(&self->worker, 0));
+	ASSERT_TRUE(wake_by_task_work(&self->worker, 0));
 	EXPECT_EQ(0, kaio_destroy(self->context.fd, self->context.ctx));
 	EXPECT_EQ(-EINVAL, woken(&self->worker.sleeper));
 }
 
-/* Nor does it make a wait longer. */
-TEST_F(context, work_does_not_move_the_end)
+/* Task work does not extend a wait. */
+TEST_F(context, task_work_does_not_extend_wait)
 {
 	const __s64 end = now_ns() + 3 * NSEC_PER_SEC;
 	const struct timespec at_end = clock_at(end);
@@ -676,7 +694,7 @@ TEST_F(context, work_does_not_move_the_end)
 	close(uring);
 	ASSERT_TRUE(start_worker(&worker));
 	for (i = 0; i < 2; i++)
-		ASSERT_TRUE(disturb(&worker, i));
+		ASSERT_TRUE(wake_by_task_work(&worker, i));
 	EXPECT_EQ(0, woken(&worker.sleeper));
 	now = now_ns();
 	EXPECT_LE(end, now);
@@ -684,7 +702,7 @@ TEST_F(context, work_does_not_move_the_end)
 }
 
 /*
- * Signals.
+ * The tests below use signals.
  */
 TEST_F(context, signal)
 {
@@ -750,9 +768,13 @@ TEST_F(context, signal_ignored)
 }
 
 /*
- * Where events go.
+ * The tests below check the memory to which events are copied.
  */
-/* 3 events at @to fail; afterwards the events are there. */
+
+/*
+ * Expects that copying 3 events to @to fails, and that the events are still in
+ * the ring.
+ */
 static void expect_fault(struct __test_metadata *const _metadata,
 			 FIXTURE_DATA(context) *self, void *to)
 {
@@ -798,14 +820,17 @@ TEST_F(context, events_read_only)
 
 TEST_F(context, events_null_needs_none)
 {
-	/* Nothing to write is nothing wrong. */
+	/* No event is copied, so the pointer is not used. */
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 4, NULL,
 				    &no_wait));
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 0, NULL,
 				    &no_wait));
 }
 
-/* A buffer with room for 2 of 3: those 2 or none, and no event is lost. */
+/*
+ * The buffer has room for 2 of 3 events. The call returns at most those 2, and
+ * no event is lost.
+ */
 TEST_F(context, events_end_early)
 {
 	char *page = map_guarded(1);
@@ -848,7 +873,7 @@ TEST_F(context, events_unaligned)
 	EXPECT_EQ(1, event.data);
 }
 
-/* Only what is returned is written. */
+/* The call writes only the events that it returns. */
 TEST_F(context, events_beyond_untouched)
 {
 	struct io_event events[4];
@@ -861,7 +886,7 @@ TEST_F(context, events_beyond_untouched)
 }
 
 /*
- * Threads.
+ * The tests below use several threads.
  */
 #define SHARED_EVENTS	600
 
@@ -984,7 +1009,7 @@ TEST_F(context, event_wakes)
 	EXPECT_EQ(1, woken(&sleeper));
 }
 
-/* Each of two sleepers gets what it waits for. */
+/* Each of two sleepers gets the events that it waits for. */
 TEST_F(context, events_wake_both)
 {
 	struct waiter waiters[] = {

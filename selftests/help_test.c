@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What was parked and is kicked is run by a thread that waits for events, if it
- * would have submitted it the same way, and else by a kworker. Whoever it is:
- * each request has its one event, and nobody waits longer than he wants to.
+ * Tests kicked requests that a thread runs while it waits for events. The
+ * thread runs a request if it would have submitted it in the same way, and a
+ * kworker runs it otherwise. Each request has one event, and no thread waits
+ * longer than its timeout.
  */
 #include <linux/capability.h>
 #include <sys/file.h>
@@ -12,14 +13,14 @@
 #include "devices.h"
 #include "mock_fixture.h"
 
-/* How often a waiting thread ran a request. */
+/* Returns how often a waiting thread ran a request. */
 static long helped(int fd)
 {
 	return kaio_stat(fd, "helped");
 }
 
 /*
- * Ways to wait; for fall_asleep().
+ * The functions below wait in different ways. They are calls for fall_asleep().
  */
 static long wait_with_mask(void *arg)
 {
@@ -42,7 +43,7 @@ static long wait_and_leave(void *arg)
 	return ring_reap(waiter->ctx, waiter->events, nr);
 }
 
-/* What is submitted does not end. */
+/* The submitted request does not complete. */
 static long submit_and_wait(void *arg)
 {
 	static struct iocb iocb, *pointer = &iocb;
@@ -101,10 +102,8 @@ FIXTURE_VARIANT_ADD(helper, abstime) { wait_until_then };
 
 FIXTURE_SETUP(helper)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->waiter = (struct waiter){ self->fd, self->ctx, 1, {} };
 	ASSERT_TRUE(fall_asleep(&self->sleeper, variant->wait, &self->waiter));
 }
@@ -160,10 +159,11 @@ TEST_F(helper, poll)
 	prep_poll(&self->iocb, ends[0], POLLIN);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	ASSERT_EQ(5, write(ends[1], "hello", 5));
-	expect_help(_metadata, self, POLLIN);
+	/* As natively, the result has the events that the wake-up reported. */
+	expect_help(_metadata, self, POLLIN | POLLRDNORM);
 }
 
-/* The end of a pipe is news too. */
+/* The end of a pipe also wakes the request. */
 TEST_F(helper, end_of_a_pipe)
 {
 	int ends[2];
@@ -175,7 +175,11 @@ TEST_F(helper, end_of_a_pipe)
 	expect_help(_metadata, self, 0);
 }
 
-TEST_F(helper, buffer_is_gone)
+/*
+ * A page of the buffer may have to be read from a disk. The thread does not
+ * wait for that, and leaves the request to the kick handler.
+ */
+TEST_F(helper, buffer_not_in_memory)
 {
 	int ends[2];
 
@@ -183,11 +187,14 @@ TEST_F(helper, buffer_is_gone)
 	prep_pread(&self->iocb, ends[0], (void *)16, 1, 0);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	ASSERT_EQ(5, write(ends[1], "hello", 5));
-	expect_help(_metadata, self, -EFAULT);
+	ASSERT_EQ(1, woken(&self->sleeper));
+	EXPECT_EQ((uintptr_t)&self->iocb, self->waiter.events[0].obj);
+	EXPECT_EQ(-EFAULT, self->waiter.events[0].res);
+	EXPECT_EQ(0, helped(self->fd));
 }
 
-/* One of two events does not end the wait, nor does the help. */
-TEST_F(context, goes_on_waiting)
+/* The thread runs a request and goes on waiting for a second event. */
+TEST_F(context, one_of_two_events)
 {
 	struct waiter waiter = { self->fd, self->ctx, 2, {} };
 	struct sleeper sleeper;
@@ -198,7 +205,7 @@ TEST_F(context, goes_on_waiting)
 	ASSERT_TRUE(fall_asleep(&sleeper, wait_for_events, &waiter));
 	ASSERT_EQ(1, write(ends[1], "x", 1));
 	ASSERT_TRUE(wait_until(kaio_stat(self->fd, "completed") == 1));
-	/* The first, and that the other's turn has come. */
+	/* The thread may also run the second request, whose turn has come. */
 	EXPECT_LE(1, helped(self->fd));
 	ASSERT_TRUE(wait_until(is_asleep(&sleeper)));
 	ASSERT_EQ(1, write(ends[1], "x", 1));
@@ -210,10 +217,8 @@ TEST_F(context, goes_on_waiting)
 	EXPECT_LE(2, helped(self->fd));
 }
 
-/*
- * What is not for those who wait.
- */
-TEST_F(context, nobody_waits)
+static void read_without_help(struct __test_metadata *const _metadata,
+			      FIXTURE_DATA(context) *self)
 {
 	struct io_event event;
 	struct iocb iocb;
@@ -227,28 +232,28 @@ TEST_F(context, nobody_waits)
 	EXPECT_EQ(0, helped(self->fd));
 }
 
-/* Nor those who wait for another context. */
-TEST_F(context, waits_elsewhere)
+/*
+ * A waiting thread does not run the requests of the tests below.
+ */
+TEST_F(context, no_waiting_thread)
+{
+	read_without_help(_metadata, self);
+}
+
+/* A thread that waits for another context does not run the request. */
+TEST_F(context, thread_waits_for_other_context)
 {
 	struct waiter waiter = { .fd = self->fd, .nr = 1 };
 	struct sleeper sleeper;
-	struct io_event event;
-	struct iocb iocb;
-	int ends[2];
 
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &waiter.ctx));
 	ASSERT_TRUE(fall_asleep(&sleeper, wait_for_events, &waiter));
-	park_reads(_metadata, self, &iocb, 1, ends);
-	ASSERT_EQ(1, write(ends[1], "x", 1));
-	ASSERT_TRUE(wait_until(kaio_stat(self->fd, "completed") == 1));
-	ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
-				    &no_wait));
-	EXPECT_EQ(0, helped(self->fd));
+	read_without_help(_metadata, self);
 	ASSERT_EQ(0, kaio_destroy(self->fd, waiter.ctx));
 	EXPECT_EQ(-EINVAL, woken(&sleeper));
 }
 
-TEST_F(context, not_a_write)
+TEST_F(context, write_is_not_helped)
 {
 	struct waiter waiter = { self->fd, self->ctx, 1, {} };
 	struct sleeper sleeper;
@@ -267,8 +272,11 @@ TEST_F(context, not_a_write)
 	EXPECT_EQ(0, helped(self->fd));
 }
 
-/* It is closed with the end of its read: not by one who goes on waiting. */
-TEST_F(context, not_the_last_of_a_file)
+/*
+ * The end of this read closes the file. A thread that goes on waiting leaves
+ * that to a kworker.
+ */
+TEST_F(context, last_reference_is_not_helped)
 {
 	struct waiter waiter = { self->fd, self->ctx, 2, {} };
 	struct pollfd writer = {};
@@ -291,7 +299,7 @@ TEST_F(context, not_the_last_of_a_file)
 	EXPECT_EQ(0, helped(self->fd));
 	EXPECT_TRUE(is_asleep(&sleeper));
 	ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	/* It may have taken the first one. */
+	/* The thread may have taken the first event. */
 	ret = woken(&sleeper);
 	EXPECT_TRUE(ret == 1 || ret == -EINVAL);
 }
@@ -329,21 +337,19 @@ TEST_F(context, one_sigpipe)
 	EXPECT_EQ(0, helped(self->fd));
 }
 
-/* Its lock may be held for as long as somebody likes. */
-TEST_F(context, not_a_named_fifo)
+/*
+ * The lock of a named FIFO may be held for a long time, so the thread does not
+ * run the request.
+ */
+TEST_F(context, named_fifo_is_not_helped)
 {
-	const char *path = MEM_DIR "/kaio-help-fifo";
+	const int file = fifo_open(MEM_DIR "/kaio-help-fifo", 0);
 	struct waiter waiter = { self->fd, self->ctx, 1, {} };
 	struct sleeper sleeper;
 	struct iocb iocb;
 	char buf[8] = {};
-	int file;
 
-	unlink(path);
-	ASSERT_EQ(0, mkfifo(path, 0600));
-	file = open(path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, file);
-	ASSERT_EQ(0, unlink(path));
 	prep_pread(&iocb, file, buf, sizeof(buf), 0);
 	ASSERT_TRUE(fall_asleep(&sleeper, wait_for_events, &waiter));
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
@@ -357,14 +363,17 @@ TEST_F(context, not_a_named_fifo)
 }
 
 /*
- * As whom.
+ * In the tests below the waiting thread has other credentials.
  */
 struct other {
 	struct waiter waiter;
 	bool (*change)(void);
 };
 
-/* Of this thread only: not libc's functions, which change all. */
+/*
+ * These functions call the kernel and change this thread only. The functions of
+ * libc change all threads.
+ */
 static bool change_user(void)
 {
 	return !syscall(SYS_setresuid, -1, 1, -1);
@@ -412,18 +421,10 @@ FIXTURE_VARIANT_ADD(other, groups) { change_groups, false };
 FIXTURE_VARIANT_ADD(other, rights) { change_rights, false };
 /* clang-format on */
 
-FIXTURE_SETUP(other)
-{
-	mock_set_up(_metadata, &self->m, KAIO_MOCK);
-}
+MOCK_FIXTURE_SETUP(other, KAIO_MOCK)
 
-FIXTURE_TEARDOWN(other)
-{
-	mock_tear_down(_metadata, &self->m);
-}
-
-/* Who does not help has the event all the same. */
-TEST_F(other, waits)
+/* A thread that does not run the request still gets its event. */
+TEST_F(other, request_of_another_thread)
 {
 	struct mock *m = &self->m;
 	struct other other = {
@@ -446,7 +447,7 @@ TEST_F(other, waits)
 	EXPECT_EQ(variant->helps, helped(m->fd));
 }
 
-/* What such a thread submitted itself. */
+/* The thread submits the request itself, after it has changed. */
 struct own {
 	struct other other;
 	struct iocb iocb;
@@ -464,7 +465,7 @@ static long change_submit_and_wait(void *arg)
 	return ret == 1 ? wait_for_events(waiter) : ret;
 }
 
-TEST_F(other, helps_itself)
+TEST_F(other, own_request)
 {
 	struct mock *m = &self->m;
 	struct own own = {
@@ -486,8 +487,11 @@ TEST_F(other, helps_itself)
 	EXPECT_EQ(1, helped(m->fd));
 }
 
-/* One of two may, and the other's event comes too, in whichever order they look. */
-TEST_F(other, beside_one_who_may)
+/*
+ * One of two threads may run the requests. The event of the other request comes
+ * too, in whatever order the threads look.
+ */
+TEST_F(other, beside_eligible_thread)
 {
 	const int rounds = 50;
 	struct mock *m = &self->m;
@@ -520,12 +524,13 @@ TEST_F(other, beside_one_who_may)
 			TH_LOG("round %d", i);
 		}
 		EXPECT_NE(other.waiter.events[0].obj, waiter.events[0].obj);
-		EXPECT_EQ(EPOLLIN, other.waiter.events[0].res);
-		EXPECT_EQ(EPOLLIN, waiter.events[0].res);
+		/* The result has all the events that the wake-up reported. */
+		EXPECT_EQ((__s64)IN, other.waiter.events[0].res);
+		EXPECT_EQ((__s64)IN, waiter.events[0].res);
 	}
 }
 
-/* Credentials as before: what is submitted from then on. */
+/* Changes the credentials, restores them and submits after that. */
 static long change_back_submit_and_wait(void *arg)
 {
 	if (syscall(SYS_setresuid, -1, 1, -1) ||
@@ -535,7 +540,7 @@ static long change_back_submit_and_wait(void *arg)
 }
 
 /*
- * The end comes while a waiting thread runs a request.
+ * In the tests below a waiting thread runs a request in which it sleeps.
  */
 FIXTURE(busy)
 {
@@ -558,7 +563,7 @@ FIXTURE_TEARDOWN(busy)
 	mock_tear_down(_metadata, &self->m);
 }
 
-TEST_F(busy, restored)
+TEST_F(busy, credentials_restored)
 {
 	struct mock *m = &self->m;
 	struct own own = {
@@ -576,7 +581,9 @@ TEST_F(busy, restored)
 	EXPECT_EQ(1, helped(m->fd));
 }
 
-/* In the file's read, until it is let go. */
+/*
+ * Makes the waiting thread sleep in the file's read until the test lets it go.
+ */
 static void run_in_sleeper(struct __test_metadata *const _metadata,
 			   FIXTURE_DATA(busy) *self)
 {
@@ -585,7 +592,7 @@ static void run_in_sleeper(struct __test_metadata *const _metadata,
 	park(_metadata, m, &self->iocb);
 	ASSERT_TRUE(fall_asleep(&self->sleeper, wait_for_events, &self->waiter));
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
-				  { .result = 5, .sleep = KAIO_MOCK_KILLABLE }));
+				  SLEEPS(5, KAIO_MOCK_KILLABLE)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	ASSERT_TRUE(mock_sleeps(m->file));
 	ASSERT_EQ(0, mock_info(m->file).kthread);
@@ -598,7 +605,7 @@ static long destroy(void *arg)
 	return kaio_destroy(m->fd, m->ctx);
 }
 
-/* Destroy waits: the buffer is in use. */
+/* Destroy waits, because the buffer is in use. */
 TEST_F(busy, destroyed)
 {
 	struct sleeper destroyer = { .call = destroy, .arg = &self->m };
@@ -624,8 +631,8 @@ TEST_F(busy, cancelled)
 	EXPECT_EQ(5, self->waiter.events[0].res);
 }
 
-/* Others of the context go on. */
-TEST_F(busy, others_go_on)
+/* Other requests of the context go on. */
+TEST_F(busy, other_requests_go_on)
 {
 	struct mock *m = &self->m;
 	struct io_event event;
@@ -645,34 +652,43 @@ TEST_F(busy, others_go_on)
 	EXPECT_EQ(1, woken(&self->sleeper));
 }
 
-#define A_WHILE_MS 500
+#define A_WHILE_MS 2000
 
-/* For a while; returns how much of it the CPU took, in milliseconds. */
+/*
+ * Waits for two events, of which one comes. Returns the CPU time of the thread
+ * in milliseconds.
+ */
 static long wait_a_while(void *arg)
 {
-	const struct timespec a_while = { .tv_nsec = A_WHILE_MS * NSEC_PER_MSEC };
+	const struct timespec a_while = ms(A_WHILE_MS);
 	struct waiter *waiter = arg;
 	struct timespec cpu;
 	long ret;
 
-	ret = kaio_getevents(waiter->fd, waiter->ctx, 1, 1, waiter->events,
+	ret = kaio_getevents(waiter->fd, waiter->ctx, 2, 2, waiter->events,
 			     &a_while);
-	if (ret || clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu))
-		return ret ?: -errno;
+	if (ret != 1)
+		return ret < 0 ? ret : -EPROTO;
+	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu))
+		return -errno;
 	return cpu.tv_sec * 1000 + cpu.tv_nsec / NSEC_PER_MSEC;
 }
 
-/* The kick handler is held up, and what waits for it is not this thread's to run. */
-TEST_F(busy, refused)
+/*
+ * The kick handler is blocked, and the thread may not run the write that waits
+ * for it. A worker runs the write, and the thread sleeps meanwhile.
+ */
+TEST_F(busy, not_eligible)
 {
 	struct mock *m = &self->m;
 	struct io_event event;
 	struct iocb iocb;
 	int ends[2];
+	long cpu;
 
 	park(_metadata, m, &self->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
-				  { .result = 5, .sleep = KAIO_MOCK_KILLABLE }));
+				  SLEEPS(5, KAIO_MOCK_KILLABLE)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	ASSERT_TRUE(mock_sleeps(m->file));
 	ASSERT_EQ(1, mock_info(m->file).kthread);
@@ -683,16 +699,23 @@ TEST_F(busy, refused)
 	ASSERT_EQ(1, mock_submit(m, &iocb));
 	ASSERT_TRUE(fall_asleep(&self->sleeper, wait_a_while, &self->waiter));
 	ASSERT_LT(0, drain_fd(ends[0]));
-	EXPECT_GT(A_WHILE_MS / 2, woken(&self->sleeper));
+	cpu = woken(&self->sleeper);
+	EXPECT_LE(0, cpu);
+	EXPECT_GT(A_WHILE_MS / 2, cpu);
+	EXPECT_EQ((uintptr_t)&iocb, self->waiter.events[0].obj);
+	EXPECT_EQ(1, self->waiter.events[0].res);
 	EXPECT_EQ(0, helped(m->fd));
 
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
 	ASSERT_EQ(1, kaio_wait(m->fd, m->ctx, 1, &event));
-	ASSERT_EQ(1, kaio_wait(m->fd, m->ctx, 1, &event));
+	EXPECT_EQ((uintptr_t)&self->iocb, event.obj);
 }
 
-/* A vain run is no event: who made it sleeps on, and runs it again. */
-TEST_F(busy, in_vain)
+/*
+ * A run that does not complete the request is no event. The thread sleeps
+ * again, and runs the request once more.
+ */
+TEST_F(busy, not_ready)
 {
 	struct mock *m = &self->m;
 
@@ -712,10 +735,10 @@ TEST_F(busy, in_vain)
 }
 
 /*
- * The wake-up, from an interrupt, comes when who waits has just given up, and he
- * does not come back: somebody else has to run it.
+ * The wake-up comes from an interrupt at the moment when the wait times out.
+ * The thread does not return to its wait, so a kworker has to run the request.
  */
-TEST_F_TIMEOUT(busy, leaves_for_good, 120)
+TEST_F_TIMEOUT(busy, timeout_at_wake_up, 120)
 {
 	const int rounds = 6000;
 	struct mock *m = &self->m;
@@ -724,14 +747,12 @@ TEST_F_TIMEOUT(busy, leaves_for_good, 120)
 	int i, late = 0;
 	long ret;
 
-	/* Timers that expire when they are to. */
+	/* Make timers expire without a delay. */
 	ASSERT_EQ(0, prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0));
 	for (i = 0; i < rounds; i++) {
 		const struct timespec timeout = { .tv_nsec = 50000 };
 
-		ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
-		prep_poll(&iocb, m->file, EPOLLIN);
-		ASSERT_EQ(1, mock_submit(m, &iocb));
+		park_poll(_metadata, m, &iocb);
 		ASSERT_EQ(0, mock_storm(m->file, 1, 55000 + i % 400 * 200));
 		ret = kaio_getevents(m->fd, m->ctx, 1, 1, &event, &timeout);
 		ASSERT_LE(0, ret);
@@ -740,16 +761,16 @@ TEST_F_TIMEOUT(busy, leaves_for_good, 120)
 		{
 			TH_LOG("round %d", i);
 		}
-		ASSERT_EQ(EPOLLIN, event.res);
+		ASSERT_EQ((__s64)(IN | OUT), event.res);
 	}
-	/* Neither was always first. */
+	/* Each side was first in some rounds. */
 	EXPECT_LT(0, late);
 	EXPECT_GT(rounds, late);
 }
 
 /*
- * A child that reads @file and waits. It exits, or waits to be killed, when its
- * waiting thread is in the read. Never returns.
+ * Runs in a child: it reads @file and waits. Once its waiting thread is in the
+ * read, the child exits or waits until it is killed. Never returns.
  */
 static void child_waits(int fd, int file, int ready, bool exits)
 {
@@ -801,7 +822,7 @@ static void end_in_sleeper(struct __test_metadata *const _metadata,
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
 	pid = start_child(_metadata, m->fd, m->file, exits);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
-				  { .result = 5, .sleep = KAIO_MOCK_KILLABLE }));
+				  SLEEPS(5, KAIO_MOCK_KILLABLE)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	if (!exits) {
 		ASSERT_TRUE(mock_sleeps(m->file));
@@ -831,7 +852,7 @@ TEST_F(busy, exits)
 	EXPECT_EQ(0, status);
 }
 
-/* Or at any moment around it. */
+/* The child is killed at any moment around the kick. */
 TEST_F_TIMEOUT(context, kill_against_kick, 120)
 {
 	const int rounds = 40;
@@ -854,7 +875,7 @@ TEST_F_TIMEOUT(context, kill_against_kick, 120)
 	EXPECT_EQ(rounds, kaio_stat(self->fd, "completed"));
 }
 
-/* When destroy returns the byte is where it belongs. */
+/* When destroy returns, the byte is in the buffer or still in the pipe. */
 TEST_F_TIMEOUT(context, destroy_against_kick, 120)
 {
 	const int rounds = 300;
@@ -892,8 +913,8 @@ TEST_F_TIMEOUT(context, destroy_against_kick, 120)
 }
 
 /*
- * A device from which nothing comes at once: a kworker has a page read. Who waits
- * takes it from the cache, unless the file has to be closed then, which can take long.
+ * A kworker reads a page from a slow device. The waiting thread then copies it
+ * from the page cache, unless that would close the file, which can take long.
  */
 FIXTURE(cold)
 {
@@ -933,7 +954,7 @@ FIXTURE_TEARDOWN(cold)
 	null_blk_end(&self->dev);
 }
 
-TEST_F_TIMEOUT(cold, a_read_of_pages, 60)
+TEST_F_TIMEOUT(cold, read_of_page, 60)
 {
 	struct waiter waiter = { self->fd, self->ctx, 1, {} };
 	struct sleeper sleeper;
@@ -949,8 +970,8 @@ TEST_F_TIMEOUT(cold, a_read_of_pages, 60)
 }
 
 /*
- * A file that the program has closed is closed once it has the event, as after a
- * read of its own: a lock that belonged to it is gone.
+ * A file that the program has closed is closed by the time of the event, as
+ * after a read of the program itself. A lock of the file is released then.
  */
 TEST_F_TIMEOUT(cold, closed_when_complete, 60)
 {
@@ -981,55 +1002,55 @@ TEST_F_TIMEOUT(cold, closed_when_complete, 60)
 }
 
 /*
- * Those who wait leave at any moment: because their time is over, or a signal
- * came. Each request has its one event.
+ * Threads stop waiting at any moment, because of a timeout or a signal. Each
+ * request has one event.
  */
-#define HUNT_ROUNDS	3000
-#define HUNT_THREADS	3
-#define HUNT_DEPTH	16
+#define NR_ROUNDS	3000
+#define MAX_THREADS	3
+#define DEPTH	16
 
-FIXTURE(hunt)
+FIXTURE(waiting_threads)
 {
 	int fd;
-	__u64 ctx[HUNT_THREADS];
-	int ends[HUNT_DEPTH][2];
-	struct iocb iocbs[HUNT_DEPTH];
-	char bufs[HUNT_DEPTH];
-	pthread_t threads[HUNT_THREADS];
+	__u64 ctx[MAX_THREADS];
+	int ends[DEPTH][2];
+	struct iocb iocbs[DEPTH];
+	char bufs[DEPTH];
+	pthread_t threads[MAX_THREADS];
 	/* How often the event of each round came. */
 	unsigned char *seen;
 	int nr_seen;
 	int wrong;
 	int next_thread;
 	bool stop;
-	/* The variant's. */
+	/* These are copies of the variant's fields. */
 	int nr_ctx;
 	unsigned int max_timeout_ns;
 	bool peek;
 };
 
-FIXTURE_VARIANT(hunt)
+FIXTURE_VARIANT(waiting_threads)
 {
 	int nr_ctx;
 	int nr_threads;
-	/* 0: without end. */
+	/* 0 stands for no timeout. */
 	unsigned int max_timeout_ns;
 	bool signals;
 	bool peek;
 };
 
 /* clang-format off */
-FIXTURE_VARIANT_ADD(hunt, timeouts) { 1, 1, 200000, false, false };
-FIXTURE_VARIANT_ADD(hunt, signals) { 1, 1, 0, true, false };
-FIXTURE_VARIANT_ADD(hunt, both) { 1, 1, 200000, true, false };
-FIXTURE_VARIANT_ADD(hunt, crowd) { 1, 3, 200000, true, false };
-FIXTURE_VARIANT_ADD(hunt, patient_crowd) { 1, 3, 0, false, false };
-FIXTURE_VARIANT_ADD(hunt, contexts) { 3, 3, 200000, true, false };
-FIXTURE_VARIANT_ADD(hunt, peek) { 1, 1, 200000, true, true };
-FIXTURE_VARIANT_ADD(hunt, peek_contexts) { 3, 3, 200000, true, true };
+FIXTURE_VARIANT_ADD(waiting_threads, timeouts) { 1, 1, 200000, false, false };
+FIXTURE_VARIANT_ADD(waiting_threads, signals) { 1, 1, 0, true, false };
+FIXTURE_VARIANT_ADD(waiting_threads, both) { 1, 1, 200000, true, false };
+FIXTURE_VARIANT_ADD(waiting_threads, three_threads) { 1, 3, 200000, true, false };
+FIXTURE_VARIANT_ADD(waiting_threads, three_threads_without_timeout) { 1, 3, 0, false, false };
+FIXTURE_VARIANT_ADD(waiting_threads, contexts) { 3, 3, 200000, true, false };
+FIXTURE_VARIANT_ADD(waiting_threads, peek) { 1, 1, 200000, true, true };
+FIXTURE_VARIANT_ADD(waiting_threads, peek_contexts) { 3, 3, 200000, true, true };
 /* clang-format on */
 
-FIXTURE_SETUP(hunt)
+FIXTURE_SETUP(waiting_threads)
 {
 	int i;
 
@@ -1041,14 +1062,14 @@ FIXTURE_SETUP(hunt)
 	self->peek = variant->peek;
 	for (i = 0; i < variant->nr_ctx; i++)
 		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx[i]));
-	for (i = 0; i < HUNT_DEPTH; i++)
+	for (i = 0; i < DEPTH; i++)
 		ASSERT_EQ(0, pipe2(self->ends[i], O_CLOEXEC));
-	self->seen = calloc(HUNT_ROUNDS, 1);
+	self->seen = calloc(NR_ROUNDS, 1);
 	ASSERT_NE(NULL, self->seen);
 	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
 }
 
-FIXTURE_TEARDOWN(hunt)
+FIXTURE_TEARDOWN(waiting_threads)
 {
 	int i;
 
@@ -1058,7 +1079,7 @@ FIXTURE_TEARDOWN(hunt)
 	close(self->fd);
 }
 
-static void hunt(FIXTURE_DATA(hunt) *self)
+static void take_until_stopped(FIXTURE_DATA(waiting_threads) *self)
 {
 	struct io_event events[4];
 	unsigned int max;
@@ -1091,8 +1112,13 @@ static void hunt(FIXTURE_DATA(hunt) *self)
 		for (i = 0; i < got; i++) {
 			const __u64 round = events[i].data;
 
-			/* One byte, or POLLIN, which is 1 as well. */
-			if (round >= HUNT_ROUNDS || events[i].res != 1)
+			/*
+			 * A read gives one byte; a POLL gives the events that
+			 * its wake-up reported.
+			 */
+			if (round >= NR_ROUNDS ||
+			    (events[i].res != 1 &&
+			     events[i].res != (POLLIN | POLLRDNORM)))
 				__atomic_fetch_add(&self->wrong, 1,
 						   __ATOMIC_RELAXED);
 			else
@@ -1103,41 +1129,41 @@ static void hunt(FIXTURE_DATA(hunt) *self)
 	}
 }
 
-static void *run_hunter(void *arg)
+static void *run_thread(void *arg)
 {
-	hunt(arg);
+	take_until_stopped(arg);
 	return NULL;
 }
 
-static bool hunt_has(FIXTURE_DATA(hunt) *self, int round)
+static bool round_is_over(FIXTURE_DATA(waiting_threads) *self, int round)
 {
 	return __atomic_load_n(&self->seen[round], __ATOMIC_ACQUIRE) ||
 	       __atomic_load_n(&self->wrong, __ATOMIC_RELAXED);
 }
 
-TEST_F_TIMEOUT(hunt, each_exactly_once, 120)
+TEST_F_TIMEOUT(waiting_threads, each_exactly_once, 120)
 {
 	int i, k;
 
 	for (i = 0; i < variant->nr_threads; i++)
 		ASSERT_EQ(0, pthread_create(&self->threads[i], NULL,
-					    run_hunter, self));
-	for (i = 0; i < HUNT_ROUNDS; i++) {
-		struct iocb *iocb = &self->iocbs[i % HUNT_DEPTH];
-		const int *ends = self->ends[i % HUNT_DEPTH];
+					    run_thread, self));
+	for (i = 0; i < NR_ROUNDS; i++) {
+		struct iocb *iocb = &self->iocbs[i % DEPTH];
+		const int *ends = self->ends[i % DEPTH];
 
-		if (i >= HUNT_DEPTH) {
-			ASSERT_TRUE(wait_until(hunt_has(self, i - HUNT_DEPTH)))
+		if (i >= DEPTH) {
+			ASSERT_TRUE(wait_until(round_is_over(self, i - DEPTH)))
 			{
-				TH_LOG("round %d", i - HUNT_DEPTH);
+				TH_LOG("round %d", i - DEPTH);
 			}
 		}
-		/* Of a poll. */
+		/* A POLL has left its byte in the pipe. */
 		drain_fd(ends[0]);
-		if (i / HUNT_DEPTH & 1)
+		if (i / DEPTH & 1)
 			prep_poll(iocb, ends[0], POLLIN);
 		else
-			prep_pread(iocb, ends[0], &self->bufs[i % HUNT_DEPTH],
+			prep_pread(iocb, ends[0], &self->bufs[i % DEPTH],
 				   1, 0);
 		iocb->aio_data = i;
 		ASSERT_EQ(1, kaio_submit_one(self->fd,
@@ -1153,7 +1179,7 @@ TEST_F_TIMEOUT(hunt, each_exactly_once, 120)
 				     SIGUSR1);
 	}
 	ASSERT_TRUE(wait_until(__atomic_load_n(&self->nr_seen,
-					       __ATOMIC_ACQUIRE) >= HUNT_ROUNDS));
+					       __ATOMIC_ACQUIRE) >= NR_ROUNDS));
 	EXPECT_EQ(0, __atomic_load_n(&self->wrong, __ATOMIC_RELAXED));
 	__atomic_store_n(&self->stop, true, __ATOMIC_RELEASE);
 	for (i = 0; i < variant->nr_ctx; i++)
@@ -1162,15 +1188,15 @@ TEST_F_TIMEOUT(hunt, each_exactly_once, 120)
 		ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx[i]));
 	for (k = 0; k < variant->nr_threads; k++)
 		ASSERT_EQ(0, pthread_join(self->threads[k], NULL));
-	for (i = 0; i < HUNT_ROUNDS; i++) {
+	for (i = 0; i < NR_ROUNDS; i++) {
 		EXPECT_EQ(1, self->seen[i])
 		{
 			TH_LOG("round %d", i);
 		}
 	}
-	EXPECT_EQ(HUNT_ROUNDS, self->nr_seen);
+	EXPECT_EQ(NR_ROUNDS, self->nr_seen);
 	EXPECT_LT(0, helped(self->fd));
-	EXPECT_EQ(HUNT_ROUNDS, kaio_stat(self->fd, "completed"));
+	EXPECT_EQ(NR_ROUNDS, kaio_stat(self->fd, "completed"));
 }
 
 TEST_HARNESS_MAIN

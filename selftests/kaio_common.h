@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the kaio tests share: the fixture, counters, temporary files.
+ * Provides what all kaio tests share: time, counters, single requests and
+ * temporary files.
  */
 #ifndef KAIO_COMMON_H
 #define KAIO_COMMON_H
@@ -26,15 +27,25 @@
 #include <sys/wait.h>
 
 #include "kselftest_harness.h"
+
+/*
+ * The harness ends a test that does not name a time limit after so many seconds.
+ * The limit is there to find a test that hangs. On a busy host the kernel with
+ * KASAN and lockdep takes up to 50 times as long as the stock kernel, so the 30
+ * seconds of the harness would end tests that go on.
+ */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT	100
+
 #include "kaio_stat.h"
 #include "wrappers.h"
 
 /* A real file system on a disk, where O_DIRECT completes from an interrupt. */
 #define DISK_DIR	"/mnt"
-/* Memory: files without IOCB_NOWAIT. */
+/* A file system in memory, whose files do not support IOCB_NOWAIT. */
 #define MEM_DIR		"/tmp"
 
-/* Newer than the headers. */
+/* These flags are newer than the headers. */
 #ifndef RWF_NOAPPEND
 #define RWF_NOAPPEND	0x20
 #endif
@@ -47,18 +58,28 @@
 #ifndef RWF_NOSIGNAL
 #define RWF_NOSIGNAL	0x100
 #endif
-/* All of them, as of Linux 6.18. */
+/* All RWF flags, as of Linux 6.18. */
 #define RWF_KNOWN	0x1ff
 
-/* Where no user pointer can be. */
+/* No user pointer can have this address. */
 #define KERNEL_ADDR	0xffff800000000000ULL
 #define PAGE		4096UL
 #define NSEC_PER_MSEC	1000000L
 #define NSEC_PER_SEC	1000000000LL
-/* What most contexts are asked to hold. */
+/* The number of requests for which most tests set up a context. */
 #define NR_EVENTS	64
-/* Nothing that is right takes so long, even emulated and with KASAN. */
+/* Nothing that works takes this long, even emulated and with KASAN. */
 #define PATIENCE_SECONDS	20
+
+/*
+ * This parameter says how long an exit waits for requests, and for how long the
+ * requests of a process that has exited go on.
+ */
+#define END_SECONDS	"/sys/module/kaio/parameters/end_seconds"
+/*
+ * The value of END_SECONDS, in seconds, for tests that wait until it expires.
+ */
+#define SHORT_PATIENCE	2
 
 static const struct timespec __maybe_unused no_wait;
 static const struct timespec __maybe_unused patience = {
@@ -78,7 +99,7 @@ static inline bool write_file(const char *path, const char *text)
 	return ok;
 }
 
-/* ~0: there is none. */
+/* Returns ~0 if there is no such file or no number in it. */
 static inline __u64 read_number(const char *path)
 {
 	unsigned long long value = ~0ULL;
@@ -108,7 +129,10 @@ static inline __s64 now_ns(void)
 	return ts.tv_sec * NSEC_PER_SEC + ts.tv_nsec;
 }
 
-/* Whether @cond became true in time. */
+/*
+ * Returns true as soon as @cond is true, or false if it stays false for
+ * PATIENCE_SECONDS.
+ */
 #define wait_until(cond)						\
 	({								\
 		const __s64 _end = now_ns() + PATIENCE_SECONDS * NSEC_PER_SEC; \
@@ -119,7 +143,21 @@ static inline __s64 now_ns(void)
 		_ok;							\
 	})
 
-/* kaio_query.nr; -errno. */
+/*
+ * Returns how many requests a context holds, and is charged for, if it was set
+ * up for @nr while far less than the limit is in use: as many as the pages of
+ * its ring have room for.
+ */
+static inline __s64 kaio_capacity(__u32 nr)
+{
+	const __u64 size = sizeof(struct io_event);
+	/* The header takes the place of one event, and one slot stays empty. */
+	const __u64 pages = ((nr + 2) * size + PAGE - 1) / PAGE;
+
+	return pages * PAGE / size - 2;
+}
+
+/* Returns kaio_query.nr, or -errno. */
 static inline __s64 kaio_nr(int fd)
 {
 	struct kaio_query query;
@@ -128,14 +166,17 @@ static inline __s64 kaio_nr(int fd)
 	return ret < 0 ? ret : (__s64)query.nr;
 }
 
-/* Exactly @nr events, or what came until patience ended. */
+/* Waits for exactly @nr events. Returns how many came until the timeout. */
 static inline long kaio_wait(int fd, __u64 ctx, long nr,
 			     struct io_event *events)
 {
 	return kaio_getevents(fd, ctx, nr, nr, events, &patience);
 }
 
-/* Submit one request and take its event: its res, or what submit said. */
+/*
+ * Submits one request and takes its event. Returns the event's res, or the
+ * error of the submit call.
+ */
 static inline __s64 kaio_do(int fd, __u64 ctx, struct iocb *iocb)
 {
 	struct io_event event;
@@ -152,7 +193,9 @@ static inline __s64 kaio_do(int fd, __u64 ctx, struct iocb *iocb)
 	return event.res;
 }
 
-/* How submit answered, and the res of what it took. */
+/*
+ * The result of a submit call, and the res of the request if it was submitted.
+ */
 struct answer {
 	long submit;
 	__s64 res;
@@ -169,7 +212,7 @@ static inline struct answer ask_kaio(int fd, __u64 ctx, struct iocb *iocb)
 	return answer;
 }
 
-/* Of native AIO. */
+/* Does the same as ask_kaio() with native AIO. */
 static inline struct answer ask_native(aio_context_t ctx, struct iocb *iocb)
 {
 	struct answer answer = { .submit = native_submit(ctx, 1, &iocb) };
@@ -183,19 +226,7 @@ static inline struct answer ask_native(aio_context_t ctx, struct iocb *iocb)
 	return answer;
 }
 
-/*
- * How often this thread has slept. What only took its CPU away does not count,
- * so it tells what blocks even where no clock can be trusted.
- */
-static inline long sleeps(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_THREAD, &usage);
-	return usage.ru_nvcsw;
-}
-
-/* No event comes for a while. */
+/* Returns true if no event comes within 20 ms. */
 static inline bool stays_quiet(int fd, __u64 ctx)
 {
 	const struct timespec moment = { .tv_nsec = 20 * NSEC_PER_MSEC };
@@ -204,7 +235,7 @@ static inline bool stays_quiet(int fd, __u64 ctx)
 	return !kaio_getevents(fd, ctx, 1, 1, &event, &moment);
 }
 
-/* What poll(2) says. */
+/* Returns the events that poll(2) reports. */
 static inline int poll_now(int fd, short events)
 {
 	struct pollfd pollfd = { .fd = fd, .events = events };
@@ -212,42 +243,57 @@ static inline int poll_now(int fd, short events)
 	return poll(&pollfd, 1, 0) < 0 ? -errno : pollfd.revents;
 }
 
-/* Write to a pipe or socket until it would block; returns how many bytes. */
-static inline size_t fill_fd(int fd)
+/*
+ * Writes to a pipe or socket, or reads from one, until that would block.
+ * Returns the number of bytes.
+ */
+static inline size_t move_until_blocked(int fd, bool writes)
 {
 	const int flags = fcntl(fd, F_GETFL);
 	static const char junk[PAGE];
+	static char taken[64 * PAGE];
 	size_t sum = 0;
 	ssize_t n;
 
 	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	while ((n = write(fd, junk, sizeof(junk))) > 0)
+	while ((n = writes ? write(fd, junk, sizeof(junk)) :
+			     read(fd, taken, sizeof(taken))) > 0)
 		sum += n;
 	fcntl(fd, F_SETFL, flags);
 	return sum;
 }
 
-/* Read from a pipe or socket until it would block; returns how many bytes. */
+static inline size_t fill_fd(int fd)
+{
+	return move_until_blocked(fd, true);
+}
+
 static inline size_t drain_fd(int fd)
 {
-	const int flags = fcntl(fd, F_GETFL);
-	static char junk[64 * PAGE];
-	size_t sum = 0;
-	ssize_t n;
-
-	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	while ((n = read(fd, junk, sizeof(junk))) > 0)
-		sum += n;
-	fcntl(fd, F_SETFL, flags);
-	return sum;
+	return move_until_blocked(fd, false);
 }
 
 /*
- * inotify: an event for each inotify_raise(), and a read of INOTIFY_SIZE takes
- * one of them.
+ * Opens a FIFO for reading and writing. The FIFO has no name any more when this
+ * returns. Returns -1 on failure.
+ */
+static inline int fifo_open(const char *path, int flags)
+{
+	int fd;
+
+	unlink(path);
+	if (mkfifo(path, 0600))
+		return -1;
+	fd = open(path, O_RDWR | O_CLOEXEC | flags);
+	return unlink(path) ? -1 : fd;
+}
+
+/*
+ * An inotify file gets one event for each call of inotify_raise(). A read of
+ * INOTIFY_SIZE bytes takes one event.
  */
 #define INOTIFY_DIR	MEM_DIR "/kaio-inotify"
-/* With a name of at most 15 characters. */
+/* The size of an event whose file name has at most 15 characters. */
 #define INOTIFY_SIZE	(sizeof(struct inotify_event) + 16)
 
 static inline int inotify_open(void)
@@ -267,7 +313,7 @@ static inline void inotify_raise(int number)
 	unlink(path);
 }
 
-/* Which event was read. */
+/* Returns the number with which the event in @buf was raised. */
 static inline int inotify_number(const void *buf)
 {
 	const struct inotify_event *event = buf;
@@ -275,13 +321,13 @@ static inline int inotify_number(const void *buf)
 	return event->mask == IN_CREATE ? atoi(event->name) : -1;
 }
 
-/* A file of @dir without a name. */
+/* Opens a file in @dir that has no name. */
 static inline int open_temp(const char *dir, int flags)
 {
 	return open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC | flags, 0600);
 }
 
-/* Another open file of the same inode. */
+/* Opens the inode of @fd once more. */
 static inline int reopen(int fd, int flags)
 {
 	char path[64];
@@ -290,7 +336,10 @@ static inline int reopen(int fd, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
-/* @pages pages, then one that cannot be touched. NULL if there is no memory. */
+/*
+ * Maps @pages pages followed by one that cannot be accessed. Returns NULL if
+ * there is no memory.
+ */
 static inline char *map_guarded(size_t pages)
 {
 	char *map = mmap(NULL, (pages + 1) * PAGE, PROT_READ | PROT_WRITE,
@@ -301,7 +350,10 @@ static inline char *map_guarded(size_t pages)
 	return map;
 }
 
-/* What byte is at @offset of file number @file: no two pages look alike. */
+/*
+ * Returns the byte at @offset of file number @file. No two pages have the same
+ * bytes.
+ */
 static inline unsigned char pattern(unsigned int file, __u64 offset)
 {
 	return file * 37 + offset * 7 + (offset >> 9) * 31 + (offset >> 17);
@@ -329,7 +381,7 @@ static inline bool is_pattern(const void *buf, size_t len, unsigned int file,
 	return true;
 }
 
-/* A file of @dir with @len bytes of pattern, on disk. */
+/* Opens a file in @dir with @len bytes of pattern, written to the disk. */
 static inline int open_pattern(const char *dir, unsigned int file, size_t len)
 {
 	static char block[16 * PAGE];
@@ -347,7 +399,22 @@ static inline int open_pattern(const char *dir, unsigned int file, size_t len)
 	return fd;
 }
 
-/* Fixed seeds: a failure can be repeated. */
+/* Prepares reads of the first @nr pages of the file, and lists them. */
+static inline void prep_page_reads(struct iocb *iocbs, struct iocb **pointers,
+				   int nr, int file, char *buf)
+{
+	int i;
+
+	for (i = 0; i < nr; i++) {
+		prep_pread(&iocbs[i], file, buf + i * PAGE, PAGE, i * PAGE);
+		pointers[i] = &iocbs[i];
+	}
+}
+
+/*
+ * Returns the next pseudo-random number. Seeds are fixed, so that a failure can
+ * be repeated.
+ */
 static inline __u32 next_random(__u32 *state)
 {
 	*state ^= *state << 13;
@@ -367,6 +434,57 @@ static inline int open_kaio(struct __test_metadata *const _metadata)
 		TH_LOG("open(" KAIO_DEVICE "): %s", strerror(errno));
 	}
 	return fd;
+}
+
+/* Returns -1 if the test is skipped because the user is not root. */
+static inline int open_kaio_as_root(struct __test_metadata *const _metadata)
+{
+	const int fd = open_kaio(_metadata);
+
+	if (fd >= 0 && geteuid())
+		SKIP(return -1, "needs root");
+	return fd;
+}
+
+/*
+ * Opens /dev/kaio and sets up a context for @nr requests. Returns false if the
+ * test is skipped.
+ */
+static inline bool open_context(struct __test_metadata *const _metadata,
+				int *fd, __u32 nr, __u64 *ctx)
+{
+	*fd = open_kaio(_metadata);
+	if (*fd < 0)
+		return false;
+	ASSERT_EQ(0, kaio_setup(*fd, nr, ctx));
+	return true;
+}
+
+/* Expects that all requests of @fd have completed. */
+static inline void expect_all_completed(struct __test_metadata *const _metadata,
+					int fd)
+{
+	EXPECT_EQ(0, kaio_stat(fd, "inflight"));
+	EXPECT_EQ(kaio_stat(fd, "submitted"), kaio_stat(fd, "completed"));
+}
+
+/* Returns a new context for @nr requests. Exits if there is none. */
+static inline __u64 setup_in_child(int fd, __u32 nr)
+{
+	__u64 ctx;
+
+	if (kaio_setup(fd, nr, &ctx))
+		_exit(1);
+	return ctx;
+}
+
+/* Destroys the context, which must leave no request in flight. */
+static inline void close_context(struct __test_metadata *const _metadata,
+				 int fd, __u64 ctx)
+{
+	EXPECT_EQ(0, kaio_destroy(fd, ctx));
+	EXPECT_EQ(0, kaio_stat(fd, "inflight"));
+	close(fd);
 }
 
 #endif /* KAIO_COMMON_H */

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The counters of an open file of /dev/kaio. Of its own, for programs whose
- * struct iocb is libaio's.
+ * Reads the counters of an open file of /dev/kaio. This is a header of its own
+ * for programs that get struct iocb from libaio.
  */
 #ifndef KAIO_STAT_H
 #define KAIO_STAT_H
 
 #include <stdio.h>
 
-/* A counter of the open file @fd, from its fdinfo; -1 if it is not there. */
+/*
+ * Returns the counter @name of the open file @fd from its fdinfo, or -1 if
+ * there is no such counter.
+ */
 static inline long kaio_stat(int fd, const char *name)
 {
 	char path[64], line[128], key[64];

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How contexts end other than by destroy: close, exit, exec, kill; with
- * requests of all kinds in flight; and who still has them after fork and after
- * the descriptor was sent elsewhere.
+ * Tests contexts that end by close, exit, exec or kill with requests of all
+ * kinds in flight, and contexts after a fork or after their descriptor was sent
+ * to another process.
  *
- * With KAIO_HOLD in the environment this program is no test, but holds on to
- * the module in the way that is said there, for module_test.sh.
+ * With KAIO_HOLD in the environment this program runs no test. It holds the
+ * module in the way that the variable names, for module_test.sh.
  */
 #include "kaio_common.h"
 
 #define EACH	8
 
-/* Requests of each kind, in memory that is told apart from what is read. */
+/* Requests of each kind. Their memory differs from the data that is read. */
 struct load {
 	int file;
 	int direct;
@@ -21,9 +21,9 @@ struct load {
 };
 
 /*
- * In flight when this returns: reads from the disk, buffered of a cold file
- * and direct; direct writes; reads from a pipe that stays empty.
- * Returns how many were taken, or -1.
+ * Submits requests that are in flight when this returns: buffered reads of a
+ * file that is not in memory, direct reads, direct writes, and reads from an
+ * empty pipe. Returns how many were submitted, or -1.
  */
 static int start_load(struct load *load, int fd, __u64 ctx)
 {
@@ -61,14 +61,25 @@ static int start_load(struct load *load, int fd, __u64 ctx)
 	return kaio_submit(fd, ctx, 4 * EACH, pointers);
 }
 
-/* A device file, for looking from outside. */
-FIXTURE(world)
+/* Starts a load on a new context of @fd. Exits if there is no load. */
+static void load_in_child(int fd)
+{
+	static struct load load;
+	__u64 ctx;
+
+	if (kaio_setup(fd, NR_EVENTS, &ctx) ||
+	    start_load(&load, fd, ctx) != 4 * EACH)
+		_exit(50);
+}
+
+/* An open file of the device shows the state from outside. */
+FIXTURE(system)
 {
 	int fd;
 	__s64 nr;
 };
 
-FIXTURE_SETUP(world)
+FIXTURE_SETUP(system)
 {
 	self->fd = open_kaio(_metadata);
 	if (self->fd < 0)
@@ -77,9 +88,9 @@ FIXTURE_SETUP(world)
 	ASSERT_LE(0, self->nr);
 }
 
-FIXTURE_TEARDOWN(world)
+FIXTURE_TEARDOWN(system)
 {
-	/* Whatever was done, nothing is left of it. */
+	/* Whatever the test did, nothing is left of it. */
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr))
 	{
 		TH_LOG("%lld are charged, not %lld", kaio_nr(self->fd),
@@ -88,7 +99,9 @@ FIXTURE_TEARDOWN(world)
 	close(self->fd);
 }
 
-/* A child's steps. It says so on a pipe when all is in flight. */
+/*
+ * Runs in a child: writes to the pipe @ready when all requests are in flight.
+ */
 static void child_until_killed(int ready, bool in_getevents)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
@@ -123,7 +136,7 @@ static pid_t reap_child(pid_t pid, int *status)
 	return ret;
 }
 
-TEST_F(world, close)
+TEST_F(system, close)
 {
 	struct load load;
 	__u64 ctx;
@@ -132,10 +145,10 @@ TEST_F(world, close)
 
 	ASSERT_EQ(0, kaio_setup(fd, NR_EVENTS, &ctx));
 	ASSERT_EQ(4 * EACH, start_load(&load, fd, ctx));
-	EXPECT_EQ(self->nr + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 	ASSERT_EQ(0, close(fd));
 	ASSERT_TRUE(wait_until(kaio_nr(self->fd) == self->nr));
-	/* A reader of the pipe is none any more. */
+	/* The request no longer reads from the pipe. */
 	ASSERT_EQ(1, write(load.pipes[1], "x", 1));
 	ASSERT_EQ(1, read(load.pipes[0], load.buf + 1, 1));
 	for (i = 0; i < EACH; i++) {
@@ -144,14 +157,17 @@ TEST_F(world, close)
 			TH_LOG("i %ld", (long)i);
 		}
 	}
-	/* Whether its ring is still there or not. */
+	/* The ring may or may not be mapped at this point. */
 	EXPECT_EQ(0, munmap(ring_of(ctx), PAGE));
 }
 
 static bool only_ring(int fd, __u64 ctx);
 
-/* Closed by somebody else: the ring stays, and is memory like any other. */
-TEST_F(world, close_elsewhere)
+/*
+ * Another process closes the file last: the ring stays mapped, and is ordinary
+ * memory.
+ */
+TEST_F(system, closed_by_other_process)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 	struct load load;
@@ -165,8 +181,8 @@ TEST_F(world, close_elsewhere)
 	EXPECT_EQ(0, munmap(ring_of(ctx), PAGE));
 }
 
-/* Several contexts, several files. */
-TEST_F(world, close_of_many)
+/* Several files with one context each are closed. */
+TEST_F(system, close_of_many)
 {
 	struct load loads[3];
 	int fds[3], i;
@@ -177,7 +193,7 @@ TEST_F(world, close_of_many)
 		ASSERT_EQ(0, kaio_setup(fds[i], NR_EVENTS, &ctx));
 		ASSERT_EQ(4 * EACH, start_load(&loads[i], fds[i], ctx));
 	}
-	EXPECT_EQ(self->nr + 3 * NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + 3 * kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 	for (i = 0; i < 3; i++) {
 		ASSERT_EQ(0, close(fds[i]))
 		{
@@ -186,7 +202,7 @@ TEST_F(world, close_of_many)
 	}
 }
 
-TEST_F(world, destroy_waits)
+TEST_F(system, destroy_waits)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 	struct load load;
@@ -197,7 +213,7 @@ TEST_F(world, destroy_waits)
 		ASSERT_EQ(0, kaio_setup(fd, NR_EVENTS, &ctx));
 		ASSERT_EQ(4 * EACH, start_load(&load, fd, ctx));
 		ASSERT_EQ(0, kaio_destroy(fd, ctx));
-		/* At once, not some time later. */
+		/* The requests have ended when destroy returns. */
 		EXPECT_EQ(0, kaio_stat(fd, "inflight"));
 		EXPECT_EQ(0, kaio_stat(fd, "contexts"));
 		EXPECT_EQ(self->nr, kaio_nr(fd));
@@ -207,29 +223,48 @@ TEST_F(world, destroy_waits)
 	EXPECT_LE(5 * EACH, kaio_stat(fd, "parked"));
 }
 
-TEST_F(world, exit)
+/* Executes this program again; see the top of the file. */
+static int exec_self(const char *what, int fd)
 {
-	int status, ready[2];
-	pid_t pid;
+	char hold[64];
+	char *const argv[] = { "lifetime_test", NULL };
+	char *const envp[] = { hold, NULL };
 
-	ASSERT_EQ(0, pipe(ready));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
-		struct load load;
-		__u64 ctx;
-
-		if (kaio_setup(fd, NR_EVENTS, &ctx))
-			_exit(1);
-		_exit(start_load(&load, fd, ctx) == 4 * EACH ? 0 : 2);
-	}
-	ASSERT_EQ(pid, reap_child(pid, &status));
-	EXPECT_EQ(0, status);
+	snprintf(hold, sizeof(hold), "KAIO_HOLD=%s%d", what, fd);
+	return execve("/proc/self/exe", argv, envp);
 }
 
-/* The descriptor is open elsewhere: the address space is what ends. */
-TEST_F(world, exit_with_fd_kept)
+/*
+ * Starts a load in a child, which then executes this program, or exits if @what
+ * is NULL. Returns the status with which the child ends.
+ */
+static int run_child_with_load(struct __test_metadata *const _metadata,
+			       const char *what, int flags)
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		const int fd = open(KAIO_DEVICE, O_RDWR | flags);
+
+		load_in_child(fd);
+		if (!what)
+			_exit(0);
+		exec_self(what, flags ? 0 : fd);
+		_exit(51);
+	}
+	ASSERT_EQ(pid, reap_child(pid, &status));
+	return status;
+}
+
+TEST_F(system, exit)
+{
+	EXPECT_EQ(0, run_child_with_load(_metadata, NULL, O_CLOEXEC));
+}
+
+/* The descriptor is open in another process, so only the address space ends. */
+TEST_F(system, exit_with_fd_kept)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 	int status;
@@ -237,12 +272,8 @@ TEST_F(world, exit_with_fd_kept)
 
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		struct load load;
-		__u64 ctx;
-
-		if (kaio_setup(fd, NR_EVENTS, &ctx))
-			_exit(1);
-		_exit(start_load(&load, fd, ctx) == 4 * EACH ? 0 : 2);
+		load_in_child(fd);
+		_exit(0);
 	}
 	ASSERT_EQ(pid, reap_child(pid, &status));
 	EXPECT_EQ(0, status);
@@ -252,7 +283,7 @@ TEST_F(world, exit_with_fd_kept)
 	EXPECT_EQ(self->nr, kaio_nr(fd));
 }
 
-TEST_F(world, kill)
+TEST_F(system, kill)
 {
 	int status, ready[2], i;
 	pid_t pid;
@@ -265,7 +296,7 @@ TEST_F(world, kill)
 			child_until_killed(ready[1], i & 1);
 		close(ready[1]);
 		expect_ready(_metadata, ready[0]);
-		EXPECT_EQ(self->nr + NR_EVENTS, kaio_nr(self->fd));
+		EXPECT_EQ(self->nr + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 		ASSERT_EQ(0, kill(pid, SIGKILL));
 		ASSERT_EQ(pid, reap_child(pid, &status));
 		EXPECT_EQ(SIGKILL, WTERMSIG(status));
@@ -290,8 +321,8 @@ static void *submit_for_ever(void *arg)
 	return NULL;
 }
 
-/* Killed while threads submit and reap. */
-TEST_F(world, kill_of_threads)
+/* The process is killed while its threads submit and take events. */
+TEST_F(system, kill_of_threads)
 {
 	int status, ready[2];
 	pid_t pid;
@@ -320,8 +351,8 @@ TEST_F(world, kill_of_threads)
 	EXPECT_EQ(SIGKILL, WTERMSIG(status));
 }
 
-/* Exit of all threads by one of them. */
-TEST_F(world, exit_of_threads)
+/* One thread ends the process with all its threads. */
+TEST_F(system, exit_of_threads)
 {
 	int status;
 	pid_t pid = fork();
@@ -343,65 +374,25 @@ TEST_F(world, exit_of_threads)
 }
 
 /*
- * Exec. What runs then is this program again: see hold().
+ * The tests below execute this program again.
  */
-static int exec_self(const char *what, int fd)
+TEST_F(system, exec_with_fd_kept)
 {
-	char hold[64];
-	char *const argv[] = { "lifetime_test", NULL };
-	char *const envp[] = { hold, NULL };
+	const int status = run_child_with_load(_metadata, "exec", 0);
 
-	snprintf(hold, sizeof(hold), "KAIO_HOLD=%s%d", what, fd);
-	return execve("/proc/self/exe", argv, envp);
-}
-
-TEST_F(world, exec_with_fd_kept)
-{
-	int status;
-	pid_t pid = fork();
-
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		const int fd = open(KAIO_DEVICE, O_RDWR);
-		struct load load;
-		__u64 ctx;
-
-		if (kaio_setup(fd, NR_EVENTS, &ctx) ||
-		    start_load(&load, fd, ctx) != 4 * EACH)
-			_exit(50);
-		exec_self("exec", fd);
-		_exit(51);
-	}
-	ASSERT_EQ(pid, reap_child(pid, &status));
 	EXPECT_EQ(0, status)
 	{
 		TH_LOG("step %d after exec", WEXITSTATUS(status));
 	}
 }
 
-TEST_F(world, exec_with_fd_closed)
+TEST_F(system, exec_with_fd_closed)
 {
-	int status;
-	pid_t pid = fork();
-
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
-		struct load load;
-		__u64 ctx;
-
-		if (kaio_setup(fd, NR_EVENTS, &ctx) ||
-		    start_load(&load, fd, ctx) != 4 * EACH)
-			_exit(50);
-		exec_self("nothing", 0);
-		_exit(51);
-	}
-	ASSERT_EQ(pid, reap_child(pid, &status));
-	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, run_child_with_load(_metadata, "nothing", O_CLOEXEC));
 }
 
 /*
- * The open file in another process.
+ * The tests below send the open file to another process.
  */
 static bool send_fd(int to, int fd)
 {
@@ -447,7 +438,7 @@ static int receive_fd(int from)
 	return fd;
 }
 
-TEST_F(world, sent_elsewhere)
+TEST_F(system, descriptor_sent_to_process)
 {
 	int ends[2], status, fd;
 	struct io_event event;
@@ -469,7 +460,7 @@ TEST_F(world, sent_elsewhere)
 		if (!send_fd(ends[1], fd) ||
 		    write(ends[1], &theirs, sizeof(theirs)) != sizeof(theirs))
 			_exit(2);
-		/* Until the other one has looked. */
+		/* Wait until the other process has checked. */
 		if (read(ends[1], &c, 1) != 1)
 			_exit(3);
 		_exit(0);
@@ -482,22 +473,25 @@ TEST_F(world, sent_elsewhere)
 	EXPECT_EQ(-EINVAL, kaio_getevents(fd, theirs, 0, 1, &event, &no_wait));
 	EXPECT_EQ(-EINVAL, kaio_destroy(fd, theirs));
 	EXPECT_EQ(1, kaio_stat(fd, "contexts"));
-	/* An own context beside it. */
+	/* The other process may have a context of its own on the file. */
 	ASSERT_EQ(0, kaio_setup(fd, 3, &own));
 	EXPECT_EQ(0, kaio_do(fd, own, &iocb));
-	EXPECT_EQ(self->nr + NR_EVENTS + 3, kaio_nr(fd));
+	EXPECT_EQ(self->nr + kaio_capacity(NR_EVENTS) + kaio_capacity(3), kaio_nr(fd));
 	ASSERT_EQ(1, write(ends[0], "x", 1));
 	ASSERT_EQ(pid, reap_child(pid, &status));
 	EXPECT_EQ(0, status);
-	/* Theirs ended with them, and ours did not. */
-	EXPECT_TRUE(wait_until(kaio_nr(fd) == self->nr + 3));
+	/*
+	 * The context of the child has ended with it, and the other context
+	 * still works.
+	 */
+	EXPECT_TRUE(wait_until(kaio_nr(fd) == self->nr + kaio_capacity(3)));
 	EXPECT_TRUE(wait_until(kaio_stat(fd, "inflight") == 0));
 	EXPECT_EQ(0, kaio_do(fd, own, &iocb));
 	close(fd);
 }
 
 /* A file that is only in a message in flight is still open. */
-TEST_F(world, left_in_a_message)
+TEST_F(system, descriptor_in_message)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 	struct iocb iocb;
@@ -508,21 +502,24 @@ TEST_F(world, left_in_a_message)
 	ASSERT_EQ(0, kaio_setup(fd, 3, &ctx));
 	ASSERT_TRUE(send_fd(ends[1], fd));
 	close(fd);
-	EXPECT_EQ(self->nr + 3, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + kaio_capacity(3), kaio_nr(self->fd));
 	back = receive_fd(ends[0]);
 	ASSERT_LE(0, back);
-	/* The same address space, the same open file. */
+	/* The address space and the open file are the same. */
 	prep_noop(&iocb, back);
 	EXPECT_EQ(0, kaio_do(back, ctx, &iocb));
 	ASSERT_TRUE(send_fd(ends[1], back));
 	close(back);
-	/* Thrown away with the message. */
+	/* The file is closed with the message. */
 	close(ends[0]);
 	close(ends[1]);
 }
 
-/* Children on one inherited descriptor, each with contexts of its own. */
-TEST_F(world, family)
+/*
+ * Several children use one inherited descriptor, each with a context of its
+ * own.
+ */
+TEST_F(system, children_share_descriptor)
 {
 	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 	struct load load;
@@ -551,8 +548,8 @@ TEST_F(world, family)
 		EXPECT_EQ(i == 1 ? SIGKILL : 0, status);
 	}
 	EXPECT_TRUE(wait_until(kaio_stat(fd, "contexts") == 1));
-	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr + NR_EVENTS));
-	/* What the parent has in flight is its pipe's. */
+	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr + kaio_capacity(NR_EVENTS)));
+	/* Only the pipe reads of the parent are still in flight. */
 	EXPECT_TRUE(wait_until(kaio_stat(fd, "inflight") == EACH));
 	EXPECT_EQ(0, kaio_destroy(fd, ctx));
 	EXPECT_EQ(0, kaio_stat(fd, "inflight"));
@@ -560,8 +557,8 @@ TEST_F(world, family)
 	close(fd);
 }
 
-/* The parent goes first. */
-TEST_F(world, orphan)
+/* The parent exits before its child. */
+TEST_F(system, parent_exits_first)
 {
 	int pipes[2], status;
 	pid_t pid;
@@ -585,7 +582,7 @@ TEST_F(world, orphan)
 			_exit(pid < 0);
 		while (getppid() == parent)
 			usleep(500);
-		/* The file lives on here. */
+		/* The file is still open in the child. */
 		prep_noop(&iocb, fd);
 		if (!kaio_setup(fd, 1, &ctx) && !kaio_do(fd, ctx, &iocb) &&
 		    wait_until(kaio_stat(fd, "contexts") == 1))
@@ -600,7 +597,7 @@ TEST_F(world, orphan)
 }
 
 /*
- * Not a test: what was exec'ed, and what holds the module.
+ * The functions below are no tests: they run after an exec, or hold the module.
  */
 static int after_exec(int fd)
 {
@@ -620,8 +617,8 @@ static int after_exec(int fd)
 }
 
 /*
- * The last to close the file is somebody else, who cannot unmap the ring. What
- * is left of the context then is the mapping.
+ * Lets another process close the file last. That process cannot unmap the ring,
+ * so only the mapping is left of the context.
  */
 static bool only_ring(int fd, __u64 ctx)
 {

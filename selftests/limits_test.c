@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How many requests contexts may hold: of the system, of one user. Each limit is
- * a sysctl and a module parameter, which are one number.
+ * Tests the limits on requests of the system and of one user. Each limit is
+ * a sysctl and a module parameter for the same number.
  *
- * Needs root: tests act as an unprivileged user (become_user()), and put back
- * what they have changed.
+ * The program needs root. Tests act as an unprivileged user (become_user()),
+ * and restore what they have changed.
  */
 #include <linux/capability.h>
 
 #include "cgroups.h"
-#include "sleepers.h"
+#include "blocking_threads.h"
 
 #define NR_SYSCTL	"/proc/sys/fs/kaio-nr"
 #define MAX_SYSCTL	"/proc/sys/fs/kaio-max-nr"
@@ -17,15 +17,15 @@
 #define MAX_PARAM	"/sys/module/kaio/parameters/max_nr"
 #define USER_PARAM	"/sys/module/kaio/parameters/max_user_nr"
 
-/* What is documented. */
+/* These are the documented values. */
 #define DEFAULT_MAX_NR		4194304
 #define DEFAULT_MAX_USER_NR	262144
 
-/* Users of whom nobody else is. */
+/* No other process runs as these users. */
 #define USER_A	54321
 #define USER_B	54322
 
-/* The way back stays open: the saved user id is root's. */
+/* The saved user id stays that of root, so that the change can be undone. */
 static bool become_user(uid_t uid)
 {
 	return !setresuid(uid, uid, 0);
@@ -50,7 +50,7 @@ static bool drop_capability(int capability)
 	return !syscall(SYS_capset, &header, data);
 }
 
-/* Opened by the user @uid. */
+/* Opens the device as user @uid. */
 static int open_as(uid_t uid)
 {
 	int fd = -1;
@@ -63,7 +63,7 @@ static int open_as(uid_t uid)
 	return fd;
 }
 
-/* kaio_query.user_nr; -errno. */
+/* Returns kaio_query.user_nr, or -errno. */
 static __s64 user_nr(int fd)
 {
 	struct kaio_query query;
@@ -74,9 +74,9 @@ static __s64 user_nr(int fd)
 
 FIXTURE(limits)
 {
-	/* Root's. */
+	/* The descriptor of root. */
 	int fd;
-	/* USER_A's. */
+	/* The descriptor of USER_A. */
 	int user;
 	__u64 ctx;
 	__s64 nr;
@@ -86,11 +86,9 @@ FIXTURE(limits)
 
 FIXTURE_SETUP(limits)
 {
-	self->fd = open_kaio(_metadata);
+	self->fd = open_kaio_as_root(_metadata);
 	if (self->fd < 0)
 		return;
-	if (geteuid())
-		SKIP(return, "needs root");
 	self->max_nr = read_number(MAX_SYSCTL);
 	self->max_user_nr = read_number(USER_SYSCTL);
 	self->nr = kaio_nr(self->fd);
@@ -110,7 +108,7 @@ FIXTURE_TEARDOWN(limits)
 		TH_LOG("%lld are charged, not %lld", kaio_nr(self->fd),
 		       self->nr);
 	}
-	/* The user is charged nothing either. */
+	/* Nothing is charged to the user either. */
 	self->user = open_as(USER_A);
 	EXPECT_TRUE(wait_until(user_nr(self->user) == 0));
 	close(self->user);
@@ -118,7 +116,7 @@ FIXTURE_TEARDOWN(limits)
 }
 
 /*
- * The files.
+ * The tests below check the files.
  */
 FIXTURE(sysctl)
 {
@@ -130,7 +128,7 @@ FIXTURE_VARIANT(sysctl)
 {
 	const char *path;
 	mode_t mode;
-	/* The module parameter that is the same number. */
+	/* The module parameter for the same number. */
 	const char *param;
 	size_t query_field;
 	__u64 at_first;
@@ -162,11 +160,9 @@ FIXTURE_VARIANT_ADD(sysctl, max_user_nr) {
 
 FIXTURE_SETUP(sysctl)
 {
-	self->fd = open_kaio(_metadata);
+	self->fd = open_kaio_as_root(_metadata);
 	if (self->fd < 0)
 		return;
-	if (geteuid())
-		SKIP(return, "needs root");
 	self->value = read_number(variant->path);
 }
 
@@ -221,7 +217,7 @@ TEST_F(sysctl, users_cannot_write)
 TEST_F(sysctl, one_number)
 {
 	if (!variant->param) {
-		/* Not even root. */
+		/* Not even root can write to this file. */
 		EXPECT_FALSE(write_number(variant->path, 12345));
 		EXPECT_EQ(self->value, read_number(variant->path));
 		return;
@@ -243,7 +239,7 @@ TEST_F(sysctl, not_a_number)
 	};
 	size_t i;
 
-	/* Whether it says so or not, it stays as it is. */
+	/* The value does not change, no matter if the write fails. */
 	for (i = 0; i < ARRAY_SIZE(values); i++) {
 		write_file(variant->path, values[i]);
 		EXPECT_EQ(self->value, read_number(variant->path))
@@ -256,14 +252,14 @@ TEST_F(sysctl, not_a_number)
 TEST_F(limits, nr_counts)
 {
 	ASSERT_EQ(0, kaio_setup(self->fd, 10, &self->ctx));
-	EXPECT_EQ(self->nr + 10, read_number(NR_SYSCTL));
-	EXPECT_EQ(self->nr + 10, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + kaio_capacity(10), (__s64)read_number(NR_SYSCTL));
+	EXPECT_EQ(self->nr + kaio_capacity(10), kaio_nr(self->fd));
 	ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_EQ(self->nr, read_number(NR_SYSCTL));
 }
 
 /*
- * The limit of the system.
+ * The tests below check the limit of the system.
  */
 TEST_F(limits, of_system)
 {
@@ -288,7 +284,7 @@ TEST_F(limits, of_system_is_highest)
 	ASSERT_TRUE(write_number(USER_SYSCTL, ~0UL));
 	ASSERT_TRUE(become_user(USER_A));
 	EXPECT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
-	EXPECT_EQ(10, user_nr(self->user));
+	EXPECT_EQ(kaio_capacity(10), user_nr(self->user));
 	EXPECT_EQ(-EINVAL, kaio_setup(self->user, ~0U, &self->ctx));
 }
 
@@ -299,7 +295,7 @@ TEST_F(limits, of_system_is_zero)
 }
 
 /*
- * The limit of one user.
+ * The tests below check the limit of one user.
  */
 TEST_F(limits, of_user)
 {
@@ -321,7 +317,7 @@ TEST_F(limits, of_user)
 	EXPECT_EQ(0, kaio_setup(self->user, 10, &self->ctx));
 }
 
-/* What was refused for one limit is not charged for the other. */
+/* A context that one limit refuses is not charged to the other one. */
 TEST_F(limits, refused_is_not_charged)
 {
 	ASSERT_TRUE(write_number(USER_SYSCTL, 10));
@@ -347,7 +343,7 @@ TEST_F(limits, of_user_lowered)
 	ASSERT_TRUE(write_number(USER_SYSCTL, 5));
 	ASSERT_TRUE(become_user(USER_A));
 	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 1, &second));
-	/* Who is in stays in. */
+	/* A context that exists is not affected by a lower limit. */
 	prep_noop(&iocb, self->user);
 	EXPECT_EQ(0, kaio_do(self->user, self->ctx, &iocb));
 	ASSERT_EQ(0, kaio_destroy(self->user, self->ctx));
@@ -388,13 +384,13 @@ TEST_F(limits, two_files)
 	EXPECT_EQ(10, user_nr(self->user));
 	EXPECT_EQ(10, user_nr(second_file));
 	EXPECT_EQ(-EAGAIN, kaio_setup(self->user, 1, &third));
-	/* One of them is closed: its context is not the other's. */
+	/* The close of one file does not end the context of the other one. */
 	ASSERT_EQ(0, close(second_file));
 	EXPECT_TRUE(wait_until(user_nr(self->user) == 6));
 	EXPECT_EQ(0, kaio_setup(self->user, 4, &third));
 }
 
-/* All processes of a user, too. */
+/* All processes of a user count together, too. */
 TEST_F(limits, two_processes)
 {
 	int status, held[2];
@@ -423,8 +419,8 @@ TEST_F(limits, two_processes)
 }
 
 /*
- * Whatever cgroups they run in. There are more of these than a user can have
- * workers of its own for.
+ * A user is limited across all its cgroups. There are more cgroups than kaio
+ * makes workers for.
  */
 #define CGROUPS		20
 
@@ -463,22 +459,24 @@ TEST_F(limits, many_cgroups)
 	}
 }
 
-/* Whoever has the descriptor: who opened it is charged. */
+/*
+ * The user that opened the file is charged, whatever task uses the descriptor.
+ */
 TEST_F(limits, charged_to_opener)
 {
 	const __s64 before = user_nr(self->fd);
 
 	ASSERT_TRUE(become_user(USER_B));
 	ASSERT_EQ(0, kaio_setup(self->user, 7, &self->ctx));
-	EXPECT_EQ(7, user_nr(self->user));
+	EXPECT_EQ(kaio_capacity(7), user_nr(self->user));
 	ASSERT_TRUE(become_root());
 	ASSERT_TRUE(become_user(USER_A));
-	EXPECT_EQ(7, user_nr(self->user));
+	EXPECT_EQ(kaio_capacity(7), user_nr(self->user));
 	ASSERT_TRUE(become_root());
 	EXPECT_EQ(before, user_nr(self->fd));
 }
 
-/* It is the real user id that counts. */
+/* The real user id counts. */
 TEST_F(limits, real_user)
 {
 	int fd;
@@ -488,7 +486,7 @@ TEST_F(limits, real_user)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, kaio_setup(fd, 7, &self->ctx));
 	ASSERT_TRUE(become_root());
-	EXPECT_EQ(7, user_nr(self->user));
+	EXPECT_EQ(kaio_capacity(7), user_nr(self->user));
 	close(fd);
 }
 
@@ -498,13 +496,16 @@ TEST_F(limits, root_is_exempt)
 
 	ASSERT_TRUE(write_number(USER_SYSCTL, 0));
 	EXPECT_EQ(0, kaio_setup(self->fd, 100, &self->ctx));
-	/* But not from being counted. */
+	/*
+	 * Root's requests are counted too. The limit is 0, so the context gets
+	 * no more than it asked for.
+	 */
 	EXPECT_EQ(before + 100, user_nr(self->fd));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_EQ(before, user_nr(self->fd));
 }
 
-/* For its capability, not for its name. */
+/* Root is exempt because of its capability. */
 TEST_F(limits, root_without_capability)
 {
 	__u64 second;
@@ -518,7 +519,7 @@ TEST_F(limits, root_without_capability)
 }
 
 /*
- * What was charged is given back.
+ * The tests below check that all charges are released.
  */
 FIXTURE(charge)
 {
@@ -529,7 +530,7 @@ FIXTURE(charge)
 
 FIXTURE_VARIANT(charge)
 {
-	/* In a child that has become the user. Returns its exit status. */
+	/* Runs in a child that has become the user. Returns its exit status. */
 	int (*end)(int fd, __u64 ctx);
 	int status;
 };
@@ -560,7 +561,7 @@ static int end_by_exit(int fd, __u64 ctx)
 	return 0;
 }
 
-/* What is executed has the descriptor, and no context. */
+/* The executed program has the descriptor, but no context. */
 static int end_by_exec(int fd, __u64 ctx)
 {
 	(void)ctx;
@@ -577,7 +578,7 @@ static int end_by_kill(int fd, __u64 ctx)
 	return 1;
 }
 
-/* With requests that wait. */
+/* Dies with requests that wait. */
 static int end_by_kill_with_requests(int fd, __u64 ctx)
 {
 	struct iocb iocb;
@@ -646,11 +647,9 @@ FIXTURE_VARIANT_ADD(charge, fail_to_answer) { .end = fail_to_answer };
 
 FIXTURE_SETUP(charge)
 {
-	self->fd = open_kaio(_metadata);
+	self->fd = open_kaio_as_root(_metadata);
 	if (self->fd < 0)
 		return;
-	if (geteuid())
-		SKIP(return, "needs root");
 	self->nr = kaio_nr(self->fd);
 	self->user = open_as(USER_A);
 	ASSERT_LE(0, self->user);
@@ -662,7 +661,7 @@ FIXTURE_TEARDOWN(charge)
 	close(self->fd);
 }
 
-TEST_F(charge, given_back)
+TEST_F(charge, released)
 {
 	int status, i;
 	pid_t pid;
@@ -679,7 +678,7 @@ TEST_F(charge, given_back)
 			fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 			if (kaio_setup(fd, NR_EVENTS, &ctx))
 				_exit(101);
-			if (user_nr(fd) != NR_EVENTS)
+			if (user_nr(fd) != kaio_capacity(NR_EVENTS))
 				_exit(102);
 			_exit(variant->end(fd, ctx));
 		}
@@ -694,7 +693,7 @@ TEST_F(charge, given_back)
 }
 
 /*
- * Many threads at the limit.
+ * Many threads reach the limit at the same time.
  */
 struct contender {
 	int fd;
@@ -750,7 +749,7 @@ TEST_F_TIMEOUT(limits, contention, 60)
 }
 
 /*
- * A server with hundreds of contexts, as any user, with nothing configured.
+ * A server of any user can have hundreds of contexts with the default limits.
  */
 #define CONTEXTS	500
 #define REQUESTS	128
@@ -770,7 +769,7 @@ TEST_F_TIMEOUT(limits, server, 120)
 			TH_LOG("context %d", i);
 		}
 	}
-	EXPECT_EQ(CONTEXTS * REQUESTS, user_nr(self->user));
+	EXPECT_EQ(CONTEXTS * kaio_capacity(REQUESTS), user_nr(self->user));
 	prep_noop(&iocb, self->user);
 	for (i = 0; i < CONTEXTS; i++) {
 		ASSERT_EQ(0, kaio_do(self->user, ctx[i], &iocb))
@@ -781,6 +780,109 @@ TEST_F_TIMEOUT(limits, server, 120)
 	for (i = 0; i < CONTEXTS; i++)
 		ASSERT_EQ(0, kaio_destroy(self->user, ctx[i]));
 	EXPECT_EQ(0, user_nr(self->user));
+}
+
+/*
+ * A context is charged for as many requests as it can hold, however few it was
+ * asked to hold.
+ */
+TEST_F_TIMEOUT(limits, charge_equals_capacity, 60)
+{
+	const __s64 before = user_nr(self->fd);
+	int ends[2], i, held = 0;
+	struct iocb iocb;
+	__u64 ctx[50];
+	char c;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	prep_pread(&iocb, ends[0], &c, 1, 0);
+	for (i = 0; i < 50; i++) {
+		ASSERT_EQ(0, kaio_setup(self->fd, 1, &ctx[i]));
+		while (kaio_submit_one(self->fd, ctx[i], &iocb) == 1)
+			held++;
+	}
+	EXPECT_EQ(held, kaio_stat(self->fd, "inflight"));
+	EXPECT_EQ(self->nr + held, kaio_nr(self->fd));
+	EXPECT_EQ(before + held, user_nr(self->fd));
+	for (i = 0; i < 50; i++)
+		ASSERT_EQ(0, kaio_destroy(self->fd, ctx[i]));
+}
+
+/*
+ * kaio does not refuse a small context because it gave earlier contexts of the
+ * same user more than they asked for. The small context then gets exactly what
+ * it asked for.
+ */
+#define SHARE	1000
+
+static void expect_last_half(struct __test_metadata *const _metadata, int fd,
+			     __s64 (*charged)(int fd), __s64 max)
+{
+	__u64 ctx[SHARE];
+	struct iocb iocb;
+	int ends[2], i;
+	__s64 now = 0;
+	char c;
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	for (i = 0; charged(fd) < max - max / 2; i++) {
+		now = charged(fd);
+		ASSERT_EQ(0, kaio_setup(fd, 1, &ctx[i]));
+		if (charged(fd) - now == 1)
+			break;
+		EXPECT_EQ(kaio_capacity(1), charged(fd) - now);
+	}
+	/* This context was the first that got no more than it asked for. */
+	EXPECT_LT(max / 2, now + kaio_capacity(1));
+	prep_pread(&iocb, ends[0], &c, 1, 0);
+	EXPECT_EQ(1, kaio_submit_one(fd, ctx[i], &iocb));
+	EXPECT_EQ(-EAGAIN, kaio_submit_one(fd, ctx[i], &iocb));
+	for (i++; charged(fd) < max; i++) {
+		ASSERT_GT(SHARE, i);
+		ASSERT_EQ(0, kaio_setup(fd, 1, &ctx[i]));
+	}
+	EXPECT_EQ(-EAGAIN, kaio_setup(fd, 1, &ctx[0]));
+	EXPECT_EQ(max, charged(fd));
+}
+
+TEST_F_TIMEOUT(limits, last_half_of_user_limit, 60)
+{
+	ASSERT_TRUE(write_number(USER_SYSCTL, SHARE));
+	ASSERT_TRUE(become_user(USER_A));
+	expect_last_half(_metadata, self->user, user_nr, SHARE);
+}
+
+TEST_F_TIMEOUT(limits, last_half_of_system_limit, 60)
+{
+	ASSERT_TRUE(write_number(MAX_SYSCTL, SHARE));
+	ASSERT_TRUE(become_user(USER_A));
+	expect_last_half(_metadata, self->user, kaio_nr, SHARE);
+}
+
+/*
+ * A context of three requests can have three requests in flight and wait for
+ * all of them.
+ */
+TEST_F(limits, small_context)
+{
+	struct io_event events[3];
+	struct iocb iocb;
+	int i, round;
+
+	ASSERT_TRUE(write_number(USER_SYSCTL, 3));
+	ASSERT_TRUE(become_user(USER_A));
+	ASSERT_EQ(0, kaio_setup(self->user, 3, &self->ctx));
+	EXPECT_EQ(3, user_nr(self->user));
+	prep_noop(&iocb, self->user);
+	/* Use every slot of the ring, which has more slots than three. */
+	for (round = 0; round < 100; round++) {
+		for (i = 0; i < 3; i++)
+			ASSERT_EQ(1, kaio_submit_one(self->user, self->ctx,
+						     &iocb));
+		ASSERT_EQ(-EAGAIN,
+			  kaio_submit_one(self->user, self->ctx, &iocb));
+		ASSERT_EQ(3, kaio_wait(self->user, self->ctx, 3, events));
+	}
 }
 
 /*
@@ -807,7 +909,7 @@ static void expect_taken(struct __test_metadata *const _metadata, int fd,
 	{
 		TH_LOG("of %u requests %ld were taken", nr, taken);
 	}
-	/* A page more at most: the ring's last one. */
+	/* The last page of the ring has room for a few more. */
 	while (taken > 0 && taken < (long)more) {
 		const long ret = kaio_submit(fd, ctx, more - taken, iocbs);
 
@@ -826,7 +928,7 @@ static void expect_taken(struct __test_metadata *const _metadata, int fd,
 	free(iocbs);
 }
 
-TEST_F_TIMEOUT(limits, never_fewer_than_asked_for, 120)
+TEST_F_TIMEOUT(limits, holds_as_many_as_asked_for, 120)
 {
 	const __u32 sizes[] = { 250,  251,  252,  253,	254,  255,
 				256,  257,  382,  383,	384,  511,
@@ -840,6 +942,103 @@ TEST_F_TIMEOUT(limits, never_fewer_than_asked_for, 120)
 		expect_taken(_metadata, self->fd, nr, ends[0]);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		expect_taken(_metadata, self->fd, sizes[i], ends[0]);
+}
+
+/*
+ * A user that only opens the device costs little of the kernel's memory,
+ * because the first context of a user makes the workers. No cgroup is charged
+ * for all memory of the workers.
+ */
+#define NR_OPENERS	2000
+
+/* Returns kilobytes. */
+static long kernel_memory(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	char name[64];
+	long value, sum = 0;
+
+	while (file && fscanf(file, "%63[^:]: %ld%*[^\n]\n", name, &value) == 2) {
+		if (!strcmp(name, "SUnreclaim") || !strcmp(name, "Percpu"))
+			sum += value;
+	}
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+/*
+ * Returns the cost, in kilobytes, of NR_OPENERS open files of the users @uid,
+ * @uid + @step and so on.
+ */
+static long cost_of_openers(uid_t uid, uid_t step)
+{
+	static int fds[NR_OPENERS];
+	const long before = kernel_memory();
+	long cost = -1;
+	int i;
+
+	for (i = 0; i < NR_OPENERS; i++, uid += step) {
+		fds[i] = open_as(uid);
+		if (fds[i] < 0)
+			break;
+	}
+	if (i == NR_OPENERS)
+		cost = kernel_memory() - before;
+	while (i--)
+		close(fds[i]);
+	return cost;
+}
+
+TEST_F_TIMEOUT(limits, openers_cost_little, 120)
+{
+	const struct rlimit files = { NR_OPENERS + 100, NR_OPENERS + 100 };
+	long of_one, of_many;
+
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	of_one = cost_of_openers(70000, 0);
+	of_many = cost_of_openers(80000, 1);
+	ASSERT_LE(0, of_one);
+	ASSERT_LE(0, of_many);
+	TH_LOG("%d files of one user: %ld kB; of as many users: %ld kB", NR_OPENERS,
+	       of_one, of_many);
+	/* Two workqueues take 7 kilobytes at least. */
+	EXPECT_GT(of_one + NR_OPENERS * 4L, of_many);
+}
+
+/*
+ * There are more users than can have workers of their own, and each is served.
+ */
+TEST_F_TIMEOUT(limits, workers_are_shared, 120)
+{
+	enum { NR = 100 };
+	struct iocb iocb;
+	__u64 ctx;
+	int fds[NR], ends[2], i;
+	char byte;
+
+	for (i = 0; i < NR; i++) {
+		fds[i] = open_as(90000 + i);
+		ASSERT_LE(0, fds[i]);
+		ASSERT_EQ(0, kaio_setup(fds[i], 1, &ctx));
+		/*
+		 * A kick handler runs the first request, and a worker the
+		 * second.
+		 */
+		ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+		prep_pread(&iocb, ends[0], &byte, 1, 0);
+		ASSERT_EQ(1, kaio_submit_one(fds[i], ctx, &iocb));
+		ASSERT_EQ(1, write(ends[1], "x", 1));
+		EXPECT_TRUE(wait_until(kaio_stat(fds[i], "completed") == 1));
+		prep_fsync(&iocb, open_temp(DISK_DIR, 0));
+		ASSERT_EQ(1, kaio_submit_one(fds[i], ctx, &iocb));
+		EXPECT_TRUE(wait_until(kaio_stat(fds[i], "completed") == 2));
+		close(iocb.aio_fildes);
+		close(ends[0]);
+		close(ends[1]);
+	}
+	for (i = 0; i < NR; i++)
+		close(fds[i]);
 }
 
 TEST_HARNESS_MAIN

@@ -1,28 +1,39 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tests with files that do what they are told; see mock/kaio_mock.h.
+ * Provides files that follow a program, and a context for requests on them; see
+ * mock/kaio_mock.h.
  */
 #ifndef KAIO_MOCK_FIXTURE_H
 #define KAIO_MOCK_FIXTURE_H
 
 #include <sys/epoll.h>
 
-#include "sleepers.h"
+#include "blocking_threads.h"
 #include "mock/kaio_mock.h"
 
-/* Poll events of a file that can be read, or written. */
+/* The poll events of a file that can be read, or written. */
 #define IN	(EPOLLIN | EPOLLRDNORM)
 #define OUT	(EPOLLOUT | EPOLLWRNORM)
 
-/* Steps of a program. */
+/* The macros below are steps of a program. */
 #define NOT_NOW		{ .result = -EAGAIN }
+#define NOT_NOW_ONCE	{ .attempts = 1, .result = -EAGAIN }
 #define GIVES(n)	{ .result = (n) }
-/* Nothing of it is in memory. */
+#define GIVES_ONCE(n)	{ .attempts = 1, .result = (n) }
+/* The attempt sleeps in the file, and then returns @n. */
+#define SLEEPS(n, how)	{ .result = (n), .sleep = (how) }
+#define SLEEPS_ONCE(n, how) { .attempts = 1, .result = (n), .sleep = (how) }
+/* The driver takes the request, and completes it with @n. */
+#define COMPLETES(n, when) { .result = (n), .complete = (when) }
+/* The data is not in memory, so an attempt with IOCB_NOWAIT gets -EAGAIN. */
 #define COLD		{ .result = -EAGAIN, .only = KAIO_MOCK_IF_NOWAIT }
-/* The next attempt that may wait for a page does. */
+/* The next attempt that may wait for a page waits for it. */
 #define WAITS_FOR_PAGE(unlocked) { .attempts = 1, .page = (unlocked) }
 
-/* Attempts from now on take the steps ..., then the last of them for ever. */
+/*
+ * From now on attempts take the given steps in order, and repeat the last one
+ * for ever.
+ */
 #define mock_program(file, queues, ready_now, ...)			\
 	({								\
 		const struct kaio_mock_step _steps[] = { __VA_ARGS__ };	\
@@ -54,7 +65,7 @@ static inline unsigned int mock_waiters(int file)
 	return sum;
 }
 
-/* From now on poll says @ready; the wake-up says @key. */
+/* Wakes the wait queues with @key. From now on poll reports @ready. */
 static inline long mock_wake(int file, enum kaio_mock_when when, __u32 ready,
 			     __u32 key)
 {
@@ -67,7 +78,7 @@ static inline long mock_wake(int file, enum kaio_mock_when when, __u32 ready,
 	return kaio_ioctl(file, KAIO_MOCK_WAKE, &wake);
 }
 
-/* Wake-ups from hard interrupt, the first in @delay_ns. */
+/* Wakes the wait queues @times times from a hard interrupt, @delay_ns apart. */
 static inline long mock_storm(int file, __u32 times, __u64 delay_ns)
 {
 	const struct kaio_mock_wake wake = {
@@ -81,7 +92,7 @@ static inline long mock_storm(int file, __u32 times, __u64 delay_ns)
 	return kaio_ioctl(file, KAIO_MOCK_WAKE, &wake);
 }
 
-/* Free the first wait queue. */
+/* Frees the first wait queue. */
 static inline long mock_free(int file, bool renew)
 {
 	const struct kaio_mock_free arg = { .queues = 1, .renew = renew };
@@ -99,7 +110,7 @@ static inline long mock_complete(int file, __s64 result)
 	return kaio_ioctl(file, KAIO_MOCK_COMPLETE, &result);
 }
 
-/* What wakes those who wait for the page says @key. */
+/* Wakes the requests that wait for the page with @key. */
 static inline long mock_unlock(int file, enum kaio_mock_when when,
 			       enum kaio_mock_key key)
 {
@@ -108,7 +119,7 @@ static inline long mock_unlock(int file, enum kaio_mock_when when,
 	return kaio_ioctl(file, KAIO_MOCK_UNLOCK, &unlock);
 }
 
-/* One context, and one open file of a kind. */
+/* One context, and one open file of the mock module. */
 struct mock {
 	int fd;
 	__u64 ctx;
@@ -116,7 +127,7 @@ struct mock {
 	char buf[KAIO_MOCK_BYTES];
 };
 
-/* With these flags, O_APPEND and the like. */
+/* Opens @node with additional flags, for example O_APPEND. */
 static inline int open_mock_as(struct __test_metadata *const _metadata,
 			       const char *node, __u32 flags)
 {
@@ -144,6 +155,14 @@ static inline int open_mock(struct __test_metadata *const _metadata,
 	return open_mock_as(_metadata, node, 0);
 }
 
+/* Opens another kind of file in place of the current one. */
+static inline void use_node(struct __test_metadata *const _metadata,
+			    struct mock *m, const char *node)
+{
+	close(m->file);
+	m->file = open_mock(_metadata, node);
+}
+
 static inline void mock_set_up(struct __test_metadata *const _metadata,
 			       struct mock *m, const char *node)
 {
@@ -157,11 +176,17 @@ static inline void mock_set_up(struct __test_metadata *const _metadata,
 	ASSERT_EQ(0, kaio_setup(m->fd, NR_EVENTS, &m->ctx));
 }
 
-/* Tests may have destroyed the context; every request has had its one event. */
+/*
+ * Checks that every request had exactly one event. A test may have destroyed
+ * the context.
+ */
 static inline void mock_tear_down(struct __test_metadata *const _metadata,
 				  struct mock *m)
 {
-	/* What a test that failed left behind. */
+	/*
+	 * A failed test may have left attempts, requests and page waits behind:
+	 * release them.
+	 */
 	mock_let_go(m->file, 1000000);
 	while (!mock_complete(m->file, -ECANCELED))
 		;
@@ -171,13 +196,27 @@ static inline void mock_tear_down(struct __test_metadata *const _metadata,
 	}
 	kaio_destroy(m->fd, m->ctx);
 	EXPECT_LT(0, kaio_stat(m->fd, "submitted"));
-	EXPECT_EQ(0, kaio_stat(m->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(m->fd, "submitted"), kaio_stat(m->fd, "completed"));
+	expect_all_completed(_metadata, m->fd);
 	EXPECT_EQ(0, mock_waiters(m->file));
 	EXPECT_EQ(0, mock_info(m->file).page_waiters);
 	close(m->file);
 	close(m->fd);
 }
+
+/*
+ * Sets up and tears down a fixture whose struct mock is named m. The file is
+ * @node.
+ */
+#define MOCK_FIXTURE_SETUP(fixture, node)				\
+	FIXTURE_SETUP(fixture)						\
+	{								\
+		mock_set_up(_metadata, &self->m, node);			\
+	}								\
+									\
+	FIXTURE_TEARDOWN(fixture)					\
+	{								\
+		mock_tear_down(_metadata, &self->m);			\
+	}
 
 static inline void mock_pread(struct mock *m, struct iocb *iocb, size_t nbytes)
 {
@@ -189,12 +228,35 @@ static inline long mock_submit(struct mock *m, struct iocb *iocb)
 	return kaio_submit_one(m->fd, m->ctx, iocb);
 }
 
+/* Submits a read of five bytes. */
+static inline void mock_submit_read(struct __test_metadata *const _metadata,
+				    struct mock *m, struct iocb *iocb)
+{
+	mock_pread(m, iocb, 5);
+	ASSERT_EQ(1, mock_submit(m, iocb));
+}
+
+/* Submits a read of five bytes whose attempts take the given steps. */
+#define mock_read(_metadata, m, iocb, ...)				\
+	({								\
+		ASSERT_EQ(0, mock_program((m)->file, 1, 0, __VA_ARGS__)); \
+		mock_submit_read(_metadata, m, iocb);			\
+	})
+
+/* Submits a POLL that completes when the file can be read. */
+static inline void mock_submit_poll(struct __test_metadata *const _metadata,
+				    struct mock *m, struct iocb *iocb)
+{
+	prep_poll(iocb, m->file, EPOLLIN);
+	ASSERT_EQ(1, mock_submit(m, iocb));
+}
+
 static inline long mock_cancel(struct mock *m, struct iocb *iocb)
 {
 	return kaio_cancel(m->fd, m->ctx, iocb);
 }
 
-/* For fall_asleep(). */
+/* The argument of mock_submit_call(), for fall_asleep(). */
 struct mock_submission {
 	struct mock *m;
 	struct iocb *iocb;
@@ -212,13 +274,15 @@ static inline bool no_event(struct mock *m)
 	return stays_quiet(m->fd, m->ctx);
 }
 
-/* One attempt sleeps in the file. */
+/* Returns true once one attempt sleeps in the file. */
 static inline bool mock_sleeps(int file)
 {
 	return wait_until(mock_info(file).sleeping == 1);
 }
 
-/* @iocb ends with @res, and that is all that ends. */
+/*
+ * Expects that @iocb completes with @res, and that no other request completes.
+ */
 static inline void expect_end(struct __test_metadata *const _metadata,
 			      struct mock *m, const struct iocb *iocb,
 			      __s64 res)
@@ -234,15 +298,48 @@ static inline void expect_end(struct __test_metadata *const _metadata,
 	EXPECT_TRUE(wait_until(kaio_stat(m->fd, "inflight") == 0));
 }
 
-/* Submit a read that waits for the file to be ready. */
+/*
+ * Makes the file ready for the parked read @iocb, which then gets five bytes.
+ */
+static inline void mock_finish_read(struct __test_metadata *const _metadata,
+				    struct mock *m, const struct iocb *iocb,
+				    enum kaio_mock_when when)
+{
+	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
+	ASSERT_EQ(0, mock_wake(m->file, when, IN, IN));
+	expect_end(_metadata, m, iocb, 5);
+}
+
+/* Submits a read that waits until the file is ready. */
 static inline void park(struct __test_metadata *const _metadata, struct mock *m,
 			struct iocb *iocb)
 {
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
-	mock_pread(m, iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, iocb));
+	mock_submit_read(_metadata, m, iocb);
 	ASSERT_EQ(1, mock_waiters(m->file));
 	ASSERT_EQ(1, kaio_stat(m->fd, "inflight"));
+}
+
+/* Submits a POLL that waits until the file can be read. */
+static inline void park_poll(struct __test_metadata *const _metadata,
+			     struct mock *m, struct iocb *iocb)
+{
+	ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
+	mock_submit_poll(_metadata, m, iocb);
+}
+
+/*
+ * Expects that the submitter made one attempt with IOCB_NOWAIT, and a worker
+ * another one without it.
+ */
+static inline void expect_end_in_worker(struct __test_metadata *const _metadata,
+					int file)
+{
+	const struct kaio_mock_info info = mock_info(file);
+
+	EXPECT_EQ(2, info.attempts);
+	EXPECT_EQ(1, info.nowait);
+	EXPECT_EQ(1, info.kthread);
 }
 
 #endif /* KAIO_MOCK_FIXTURE_H */

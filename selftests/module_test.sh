@@ -1,12 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The module as such: it comes and goes, and does not go while it is in use.
+# Tests the module itself: it can be loaded and removed, and cannot be removed
+# while it is in use.
 #
-# The module is loaded when this starts and when it ends. KAIO_MODULE=FILE says
-# where it is; lifetime_test, beside this script, holds on to it.
+# The module is loaded when the script starts and when it ends. KAIO_MODULE=FILE
+# sets the file of the module. lifetime_test, in the directory of this script,
+# holds the module.
 
 MODULE=${KAIO_MODULE:-/kaio.ko}
+# This module uses kaio. The test loads it again when it ends.
+MOCK=${KAIO_MOCK_MODULE:-/kaio_mock.ko}
 HOLDER=$(dirname "$0")/lifetime_test
 DEVICE=/dev/kaio
 PARAMETERS=/sys/module/kaio/parameters
@@ -25,7 +29,7 @@ is_loaded() { [ -d /sys/module/kaio ]; }
 load() { insmod "$MODULE" "$@" >/dev/null 2>&1; }
 unload() { rmmod kaio >/dev/null 2>&1; }
 
-# Whether a command succeeds in time.
+# in_time COMMAND...: succeeds as soon as the command does, within 20 seconds.
 in_time() {
 	tries=0
 	until "$@"; do
@@ -37,14 +41,14 @@ in_time() {
 
 is_gone() { ! is_loaded && [ ! -e $DEVICE ]; }
 
-# The module, fresh, with these parameters.
+# reload PARAMETER...: removes the module and loads it with these parameters.
 reload() {
 	! is_loaded || in_time unload || { note "rmmod fails"; return 1; }
 	load "$@" || { note "insmod $* fails"; return 1; }
 	in_time test -c $DEVICE
 }
 
-# Start a process that holds on to the module in some way.
+# hold HOW: starts a process that holds the module in this way.
 hold() {
 	rm -f "$out"
 	KAIO_HOLD=$1 "$HOLDER" >"$out" 2>&1 &
@@ -54,12 +58,12 @@ hold() {
 
 let_go() {
 	[ -z "$holder" ] || kill -9 "$holder" 2>/dev/null
-	# The shell need not say that it was killed.
+	# Keep the shell from printing that the process was killed.
 	wait "$holder" 2>/dev/null
 	holder=
 }
 
-# rmmod fails, and the device goes on working.
+# Succeeds if rmmod fails and the device still works.
 refused() {
 	! unload || { note "rmmod succeeded"; return 1; }
 	is_loaded && [ -c $DEVICE ] && true 4<>$DEVICE
@@ -102,7 +106,7 @@ context_refuses_unload() { held_by context; }
 ring_refuses_unload() { held_by ring; }
 requests_refuse_unload() { held_by requests; }
 
-# As soon as it may go it goes, with nothing of the dead process left in it.
+# The module can be removed as soon as nothing of the killed process is left.
 unload_after_kill() {
 	for i in 1 2 3; do
 		reload && hold requests || return 1
@@ -129,7 +133,7 @@ mode_not_a_number() {
 
 max_nr_at_load() {
 	reload max_nr=7 && [ "$(cat $PARAMETERS/max_nr)" = 7 ] || return 1
-	# Whoever needs more does not get it.
+	# A context that needs more is refused.
 	! KAIO_HOLD=context "$HOLDER" >/dev/null 2>&1 || return 1
 	echo 1000 >$PARAMETERS/max_nr
 	hold context
@@ -143,7 +147,7 @@ max_nr_not_a_number() {
 	! load max_nr=many && is_gone && load
 }
 
-# As for every module: it is loaded, the log says so.
+# As for every module, the kernel loads it and writes a line to the log.
 unknown_parameter_is_harmless() { reload no_such_thing=1 && loaded; }
 
 echo "TAP version 13"
@@ -154,6 +158,8 @@ fi
 # shellcheck disable=SC2086
 set -- $tests
 echo "1..$#"
+had_mock=
+[ ! -d /sys/module/kaio_mock ] || { had_mock=1; rmmod kaio_mock; }
 number=0 failed=0
 for name; do
 	number=$((number + 1)) tries=0
@@ -167,6 +173,7 @@ for name; do
 	is_loaded || load || note "the module cannot be loaded any more"
 done
 reload || failed=$((failed + 1))
+[ -z "$had_mock" ] || insmod "$MOCK" || failed=$((failed + 1))
 rm -f "$out"
 echo "# Totals: pass:$((number - failed)) fail:$failed xfail:0 xpass:0 skip:0 error:0"
 [ $failed = 0 ]

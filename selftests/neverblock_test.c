@@ -1,22 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The promise: submitting never blocks, whatever the file. Whether a thread
- * slept is counted by the scheduler, so that a busy host cannot spoil it; how
- * long a call took is compared with native AIO, in the same guest.
+ * Tests the promise that submitting never blocks, whatever the file. The
+ * scheduler counts sleeps, so a busy host does not falsify the result. The
+ * duration of a call is compared with native AIO in the same guest.
  */
 #include "devices.h"
+#include "blocking_threads.h"
+#include "sleeps.h"
 
 /*
- * What a submit call usually takes at most, and a device that native AIO waits
- * for. What any submit call takes at most: the host may want a moment for
- * itself, but native AIO is far above that, each time.
+ * BOUND is what a submit call usually takes at most. SLOW is the time of a
+ * device for which native AIO waits. ONE_BOUND is the limit for each submit
+ * call: the host may take a moment, but native AIO is far above this limit each
+ * time.
  */
 #define BOUND		(4 * NSEC_PER_MSEC)
 #define SLOW		(100 * BOUND)
 #define ONE_BOUND	(SLOW / 4)
 
 /*
- * A context full of requests that cannot be done yet.
+ * The context is full of requests that cannot be done yet.
  */
 enum {
 	PIPE,
@@ -39,7 +42,7 @@ FIXTURE(mix)
 	int inotify;
 	int pipes[NR_EACH][2];
 	int sockets[NR_EACH][2];
-	/* Request @i is the @i / NR_KINDS th of its kind, @i % NR_KINDS. */
+	/* Request @i is number @i / NR_KINDS of kind @i % NR_KINDS. */
 	struct iocb iocbs[NR_MIX];
 	struct io_event events[NR_MIX];
 	bool cancelled[NR_MIX];
@@ -56,17 +59,15 @@ FIXTURE_SETUP(mix)
 	int i, k;
 
 	self->cold = -1;
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_MIX, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_MIX, &self->ctx));
 	if (!null_blk_make(&self->dev, "kaio-cold", SLOW, NULL))
 		SKIP(return, "there is no null_blk");
 	self->bufs = map_guarded(NR_MIX);
 	ASSERT_NE(NULL, self->bufs);
 	self->cold = open(self->dev.node, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, self->cold);
-	/* No read ahead: each page costs its own wait. */
+	/* Without readahead, each page needs a wait of its own. */
 	ASSERT_EQ(0, posix_fadvise(self->cold, 0, 0, POSIX_FADV_RANDOM));
 	fill_pattern(self->bufs, NR_MIX * PAGE, 1, 0);
 	ASSERT_EQ((ssize_t)(NR_MIX * PAGE),
@@ -111,7 +112,7 @@ FIXTURE_TEARDOWN(mix)
 	null_blk_end(&self->dev);
 }
 
-static int shorter(const void *a, const void *b)
+static int compare_times(const void *a, const void *b)
 {
 	const __s64 x = *(const __s64 *)a, y = *(const __s64 *)b;
 
@@ -119,8 +120,8 @@ static int shorter(const void *a, const void *b)
 }
 
 /*
- * Submits them one by one. None of that sleeps, and none takes long; most are
- * quick.
+ * Submits the requests one by one. No call sleeps, none takes long, and most
+ * are quick.
  */
 static void submit_mix(struct __test_metadata *const _metadata,
 		       FIXTURE_DATA(mix) *self)
@@ -147,7 +148,7 @@ static void submit_mix(struct __test_metadata *const _metadata,
 		}
 	}
 	for (i = 0; i < NR_KINDS; i++) {
-		qsort(took[i], NR_EACH, sizeof(took[i][0]), shorter);
+		qsort(took[i], NR_EACH, sizeof(took[i][0]), compare_times);
 		EXPECT_GT(BOUND, took[i][NR_EACH / 2])
 		{
 			TH_LOG("median read of %s", kind_names[i]);
@@ -155,7 +156,7 @@ static void submit_mix(struct __test_metadata *const _metadata,
 	}
 }
 
-/* What was written for the @k th pipe or socket. */
+/* Expects the byte that was written for request @i. */
 static void expect_byte(struct __test_metadata *const _metadata,
 			const FIXTURE_DATA(mix) *self, int i)
 {
@@ -172,7 +173,7 @@ TEST_F_TIMEOUT(mix, half_done_half_cancelled, 120)
 	submit_mix(_metadata, self);
 	EXPECT_EQ(NR_MIX, kaio_stat(self->fd, "submitted"));
 
-	/* Of every three that wait for somebody, two are cancelled. */
+	/* Cancel two of every three requests that wait for another process. */
 	for (i = j = 0; i < NR_MIX; i++)
 		self->cancelled[i] = i % NR_KINDS != COLD && j++ % 3;
 	for (i = 0; i < NR_MIX; i++) {
@@ -186,12 +187,15 @@ TEST_F_TIMEOUT(mix, half_done_half_cancelled, 120)
 		}
 	}
 	ASSERT_EQ(NR_MIX / 2, nr_cancelled);
-	/* Who gets the turn of one that was cancelled is looked at just then. */
+	/*
+	 * A request that gets the turn of a cancelled one is tried at that
+	 * moment.
+	 */
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "cancelled") ==
 			       nr_cancelled));
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &self->iocbs[1]));
 
-	/* The rest gets what it waits for. */
+	/* The other requests get what they wait for. */
 	for (i = 0; i < NR_MIX; i++) {
 		const char c = 'a' + i % 23;
 		const int k = i / NR_KINDS;
@@ -253,7 +257,7 @@ TEST_F_TIMEOUT(mix, half_done_half_cancelled, 120)
 	EXPECT_EQ(NR_MIX / 2, kaio_stat(self->fd, "cancelled"));
 	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
 
-	/* What comes now for those that were cancelled is somebody else's. */
+	/* Data for cancelled requests goes to other readers. */
 	for (i = 0; i < NR_MIX; i++) {
 		const int k = i / NR_KINDS;
 		char c = 'x';
@@ -266,7 +270,7 @@ TEST_F_TIMEOUT(mix, half_done_half_cancelled, 120)
 	}
 }
 
-/* They can be submitted in one call too. */
+/* The requests can also be submitted in one call. */
 TEST_F_TIMEOUT(mix, in_one_call, 120)
 {
 	struct iocb *pointers[NR_MIX];
@@ -282,7 +286,7 @@ TEST_F_TIMEOUT(mix, in_one_call, 120)
 				     self->events));
 }
 
-/* A full context is destroyed; only the device is waited for. */
+/* The end of a full context waits for the device only. */
 TEST_F_TIMEOUT(mix, destroyed, 120)
 {
 	__s64 start;
@@ -295,7 +299,7 @@ TEST_F_TIMEOUT(mix, destroyed, 120)
 	EXPECT_EQ(NR_MIX, kaio_stat(self->fd, "completed"));
 }
 
-/* Every cold read is cancelled or done; what was said is what happens. */
+/* Every cold read is cancelled or done, as the answer of the cancel says. */
 TEST_F_TIMEOUT(mix, cold_cancelled, 120)
 {
 	bool cancelled[NR_EACH], seen[NR_EACH] = {};
@@ -325,7 +329,7 @@ TEST_F_TIMEOUT(mix, cold_cancelled, 120)
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 }
 
-/* Native AIO, on the same cold file: 100 times as long, and it sleeps. */
+/* Native AIO takes 100 times as long on the same file, and sleeps. */
 TEST_F_TIMEOUT(mix, native_cold, 120)
 {
 	enum { NR_NATIVE = 5, NR_KAIO = 25 };
@@ -356,16 +360,16 @@ TEST_F_TIMEOUT(mix, native_cold, 120)
 		EXPECT_GT(ONE_BOUND, took[k]);
 	}
 	EXPECT_EQ(before, sleeps());
-	qsort(native_took, NR_NATIVE, sizeof(native_took[0]), shorter);
-	qsort(took, NR_KAIO, sizeof(took[0]), shorter);
+	qsort(native_took, NR_NATIVE, sizeof(native_took[0]), compare_times);
+	qsort(took, NR_KAIO, sizeof(took[0]), compare_times);
 	EXPECT_LE(100 * took[NR_KAIO / 2], native_took[NR_NATIVE / 2]);
 	ASSERT_EQ(NR_KAIO,
 		  kaio_wait(self->fd, self->ctx, NR_KAIO, self->events));
 }
 
 /*
- * A child that submits to native AIO: whether it came back in 100 times the
- * bound. Then @release lets it.
+ * A child that submits to native AIO. @returned tells whether the call returned
+ * within 100 times the bound.
  */
 struct child {
 	pid_t pid;
@@ -406,34 +410,37 @@ static int end_native(struct child *child)
 	return status;
 }
 
-TEST_F(mix, native_pipe)
+/*
+ * Expects that a child cannot submit a request to native AIO without waiting
+ * until @peer is written.
+ */
+static void expect_native_waits(struct __test_metadata *const _metadata,
+				struct iocb *iocb, int peer)
 {
 	struct child child;
 	aio_context_t native;
 
 	if (native_setup(1, &native))
 		SKIP(return, "this kernel has no native AIO");
-	ASSERT_TRUE(start_native(&child, &self->iocbs[PIPE]));
+	ASSERT_TRUE(start_native(&child, iocb));
 	EXPECT_FALSE(returned(&child));
-	ASSERT_EQ(1, write(self->pipes[0][1], "x", 1));
+	ASSERT_EQ(1, write(peer, "x", 1));
 	EXPECT_EQ(0, end_native(&child));
 	EXPECT_TRUE(returned(&child));
 }
 
-TEST_F(mix, native_socket)
+TEST_F(mix, native_pipe)
 {
-	struct child child;
-	aio_context_t native;
-
-	if (native_setup(1, &native))
-		SKIP(return, "this kernel has no native AIO");
-	ASSERT_TRUE(start_native(&child, &self->iocbs[SOCKET]));
-	EXPECT_FALSE(returned(&child));
-	ASSERT_EQ(1, write(self->sockets[0][1], "x", 1));
-	EXPECT_EQ(0, end_native(&child));
+	expect_native_waits(_metadata, &self->iocbs[PIPE], self->pipes[0][1]);
 }
 
-/* Native AIO does not block on inotify: it does not read it at all. */
+TEST_F(mix, native_socket)
+{
+	expect_native_waits(_metadata, &self->iocbs[SOCKET],
+			    self->sockets[0][1]);
+}
+
+/* Native AIO does not block on inotify, because it cannot read it at all. */
 TEST_F(mix, native_inotify)
 {
 	aio_context_t native;
@@ -448,7 +455,7 @@ TEST_F(mix, native_inotify)
 }
 
 /*
- * Disks.
+ * The tests below use disks.
  */
 FIXTURE(disk)
 {
@@ -466,10 +473,8 @@ FIXTURE(disk)
 FIXTURE_SETUP(disk)
 {
 	self->file = -1;
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->buf = map_guarded(NR_EVENTS);
 	ASSERT_NE(NULL, self->buf);
 	fill_pattern(self->buf, NR_EVENTS * PAGE, 1, 0);
@@ -479,15 +484,13 @@ FIXTURE_TEARDOWN(disk)
 {
 	guard_end(&self->guard);
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	expect_all_completed(_metadata, self->fd);
 	close(self->fd);
 	close(self->file);
 	null_blk_end(&self->dev);
 }
 
-/* A page each. */
+/* Prepares requests of a page each. */
 static void prep_pages(FIXTURE_DATA(disk) *self, int opcode)
 {
 	int i;
@@ -499,7 +502,7 @@ static void prep_pages(FIXTURE_DATA(disk) *self, int opcode)
 	}
 }
 
-/* Submit them without sleeping. */
+/* Submits the requests without sleeping. */
 static void submit_all(struct __test_metadata *const _metadata,
 		       FIXTURE_DATA(disk) *self)
 {
@@ -526,7 +529,7 @@ static void expect_pages(struct __test_metadata *const _metadata,
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 }
 
-/* What the file has, read by other means. */
+/* Returns true if the file has the pattern @number. Reads it without kaio. */
 static bool file_has(FIXTURE_DATA(disk) *self, unsigned int number)
 {
 	memset(self->buf, 0, NR_EVENTS * PAGE);
@@ -535,7 +538,7 @@ static bool file_has(FIXTURE_DATA(disk) *self, unsigned int number)
 	       is_pattern(self->buf, NR_EVENTS * PAGE, number, 0);
 }
 
-/* A cold file of a real file system. */
+/* The file is on a real file system, and not in memory. */
 TEST_F(disk, cold_file)
 {
 	self->file = open_pattern(DISK_DIR, 1, NR_EVENTS * PAGE);
@@ -548,13 +551,16 @@ TEST_F(disk, cold_file)
 	EXPECT_TRUE(is_pattern(self->buf, NR_EVENTS * PAGE, 1, 0));
 }
 
-/* Of a cold file nobody waits for the page: who unlocks it kicks. */
+/*
+ * No thread waits for the page of a cold file: the unlock of the page kicks the
+ * request.
+ */
 TEST_F(disk, cold_read_is_kicked)
 {
-	if (!null_blk_make(&self->dev, "kaio-kicks", SLOW, NULL))
-		SKIP(return, "there is no null_blk");
-	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->file);
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-kicks", SLOW,
+				   NULL);
+	if (self->file < 0)
+		return;
 	ASSERT_EQ((ssize_t)PAGE, pwrite(self->file, self->buf, PAGE, 0));
 	ASSERT_TRUE(drop_cache(self->file));
 	memset(self->buf, 0, PAGE);
@@ -564,9 +570,66 @@ TEST_F(disk, cold_read_is_kicked)
 	EXPECT_EQ(1, kaio_stat(self->fd, "kicked"));
 }
 
+/* A thread that zeroes a part of the device, and its result. */
+struct zeroing {
+	int file;
+	pid_t tid;
+	int error;
+};
+
+static void *zero_device(void *arg)
+{
+	struct zeroing *zeroing = arg;
+
+	__atomic_store_n(&zeroing->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
+	zeroing->error = 0;
+	if (fallocate(zeroing->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+		      NR_EVENTS * PAGE, 4 << 20))
+		zeroing->error = errno;
+	return NULL;
+}
+
 /*
- * So more of them than a user may have workers hold up nobody who needs one: an
- * fsync of another file system ends before all of them.
+ * A read through the page cache takes the lock of the device. The zeroing of
+ * the device holds that lock for a long time, even if the data of the read is
+ * in memory.
+ */
+TEST_F_TIMEOUT(disk, cached_read_of_a_device_that_is_zeroed, 120)
+{
+	static const struct setting one_tag[] = { { "hw_queue_depth", 1 }, {} };
+	struct zeroing zeroing = { .error = -1 };
+	pthread_t thread;
+	long before;
+	int i;
+
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-zeroed", SLOW,
+				   one_tag);
+	if (self->file < 0)
+		return;
+	ASSERT_EQ((ssize_t)(NR_EVENTS * PAGE),
+		  pwrite(self->file, self->buf, NR_EVENTS * PAGE, 0));
+	ASSERT_EQ(0, fsync(self->file));
+	memset(self->buf, 0, NR_EVENTS * PAGE);
+	zeroing.file = self->file;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, zero_device, &zeroing));
+	ASSERT_TRUE(wait_until(zeroing.tid &&
+			       task_state(getpid(), zeroing.tid) == 'D'));
+	prep_pages(self, IOCB_CMD_PREAD);
+	before = sleeps();
+	for (i = 0; i < NR_EVENTS; i++)
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocbs[i]));
+	EXPECT_EQ(before, sleeps());
+	/* The zeroing was not finished meanwhile. */
+	EXPECT_EQ('D', task_state(getpid(), zeroing.tid));
+	expect_pages(_metadata, self);
+	EXPECT_TRUE(is_pattern(self->buf, NR_EVENTS * PAGE, 1, 0));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0, zeroing.error);
+}
+
+/*
+ * So cold reads keep no worker, even if they are more than a user may have
+ * workers: an fsync of another file system ends before all of them.
  */
 TEST_F_TIMEOUT(disk, cold_reads_keep_no_worker, 120)
 {
@@ -574,7 +637,7 @@ TEST_F_TIMEOUT(disk, cold_reads_keep_no_worker, 120)
 	static const struct setting many_tags[] = {
 		{ "hw_queue_depth", 1024 }, {}
 	};
-	/* null_blk gives a request up after 5 s. */
+	/* null_blk fails a request after 5 s. */
 	const __s64 delay = 3 * NSEC_PER_SEC;
 	const int other = open_temp(DISK_DIR, 0);
 	static struct iocb iocbs[COLD_READS + 1];
@@ -587,17 +650,17 @@ TEST_F_TIMEOUT(disk, cold_reads_keep_no_worker, 120)
 	int i;
 
 	ASSERT_EQ((ssize_t)PAGE, pwrite(other, self->buf, PAGE, 0));
-	if (!null_blk_make(&self->dev, "kaio-kicks", delay, many_tags))
-		SKIP(return, "there is no null_blk");
-	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->file);
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-kicks", delay,
+				   many_tags);
+	if (self->file < 0)
+		return;
 	buf = map_guarded(COLD_READS);
 	ASSERT_NE(NULL, buf);
 	fill_pattern(buf, COLD_READS * PAGE, 1, 0);
 	ASSERT_EQ((ssize_t)(COLD_READS * PAGE),
 		  pwrite(self->file, buf, COLD_READS * PAGE, 0));
 	ASSERT_TRUE(drop_cache(self->file));
-	/* No read ahead: each page costs its own wait. */
+	/* Without readahead, each page needs a wait of its own. */
 	ASSERT_EQ(0, posix_fadvise(self->file, 0, 0, POSIX_FADV_RANDOM));
 	memset(buf, 0, COLD_READS * PAGE);
 	for (i = 0; i < COLD_READS; i++) {
@@ -625,7 +688,7 @@ TEST_F_TIMEOUT(disk, cold_reads_keep_no_worker, 120)
 	close(other);
 }
 
-/* More than the device has tags for. */
+/* There are more requests than the device has tags. */
 TEST_F(disk, direct_beyond_tags)
 {
 	static const struct setting few_tags[] = { { "hw_queue_depth", 8 }, {} };
@@ -636,10 +699,10 @@ TEST_F(disk, direct_beyond_tags)
 	long before;
 	int i;
 
-	if (!null_blk_make(&self->dev, "kaio-tags", delay, few_tags))
-		SKIP(return, "there is no null_blk");
-	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->file);
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-tags", delay,
+				   few_tags);
+	if (self->file < 0)
+		return;
 	fill_pattern(data, sizeof(data), 1, 0);
 	ASSERT_EQ((ssize_t)sizeof(data),
 		  pwrite(self->file, data, sizeof(data), 0));
@@ -648,7 +711,7 @@ TEST_F(disk, direct_beyond_tags)
 	self->file = open(self->dev.node, O_RDWR | O_DIRECT | O_CLOEXEC);
 	memset(self->buf, 0, NR_EVENTS * PAGE);
 	prep_pages(self, IOCB_CMD_PREAD);
-	/* Every other page: no two requests can become one. */
+	/* Use every other page, so that no two requests can be merged. */
 	for (i = 0; i < NR_EVENTS; i++)
 		self->iocbs[i].aio_offset *= 2;
 	submit_all(_metadata, self);
@@ -670,7 +733,7 @@ TEST_F(disk, direct_beyond_tags)
 					      self->events, &patience));
 }
 
-/* Blocks have to be found first. */
+/* The file system has to find blocks first. */
 TEST_F(disk, direct_write_into_hole)
 {
 	self->file = open_temp(DISK_DIR, O_DIRECT);
@@ -703,7 +766,10 @@ TEST_F(disk, buffered_write)
 	EXPECT_TRUE(file_has(self, 1));
 }
 
-/* Whoever writes more than the device takes is made to wait: not here. */
+/*
+ * A task that writes more than the device takes is throttled, but not in a
+ * submit call.
+ */
 static void restore_dirty_ratio(const char *ratio)
 {
 	write_file("/proc/sys/vm/dirty_ratio", ratio);
@@ -719,14 +785,13 @@ TEST_F_TIMEOUT(disk, throttled_write, 120)
 
 	fd = open("/proc/sys/vm/dirty_ratio", O_RDONLY | O_CLOEXEC);
 	ASSERT_LT(0, read(fd, ratio, sizeof(ratio) - 1));
-	if (!null_blk_make(&self->dev, "kaio-throttled", 5 * NSEC_PER_MSEC,
-			   NULL))
-		SKIP(return, "there is no null_blk");
-	self->file = open(self->dev.node, O_RDWR | O_CLOEXEC);
-	ASSERT_LE(0, self->file);
+	self->file = null_blk_open(_metadata, &self->dev, "kaio-throttled",
+				   5 * NSEC_PER_MSEC, NULL);
+	if (self->file < 0)
+		return;
 	self->guard = guard_start(restore_dirty_ratio, ratio);
 	ASSERT_TRUE(write_file("/proc/sys/vm/dirty_bytes", "65536"));
-	/* That it is so. */
+	/* Check that the kernel throttles a writer. */
 	before = sleeps();
 	for (i = 0; i < NR_EVENTS; i++)
 		ASSERT_EQ((ssize_t)LEN,
@@ -744,7 +809,7 @@ TEST_F_TIMEOUT(disk, throttled_write, 120)
 }
 
 /*
- * A frozen file system: nobody writes to it, for as long as we like.
+ * Nothing can write to a frozen file system until the test thaws it.
  */
 FIXTURE(frozen)
 {
@@ -778,10 +843,8 @@ FIXTURE_SETUP(frozen)
 {
 	int plain;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	plain = open_pattern(DISK_DIR, 1, 4 * PAGE);
 	ASSERT_LE(0, plain);
 	self->file = reopen(plain, O_RDWR | variant->flags);
@@ -800,9 +863,7 @@ FIXTURE_TEARDOWN(frozen)
 {
 	guard_end(&self->freezer);
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	expect_all_completed(_metadata, self->fd);
 	close(self->fd);
 }
 
@@ -820,7 +881,7 @@ TEST_F(frozen, submit)
 	if (early && !variant->native_waits)
 		return;
 	ASSERT_FALSE(early);
-	/* What need not wait for the thaw may end at any moment. */
+	/* A request that need not wait for the thaw may end at any moment. */
 	if (variant->native_waits)
 		EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
 	guard_end(&self->freezer);
@@ -846,8 +907,8 @@ TEST_F(frozen, native)
 	EXPECT_EQ(0, end_native(&child));
 }
 
-/* Others, who want nothing of that file system, go on. */
-TEST_F(frozen, others_go_on)
+/* Requests for other file systems go on. */
+TEST_F(frozen, other_file_systems_go_on)
 {
 	const int file = open_temp(MEM_DIR, 0);
 	struct iocb iocbs[NR_EVENTS / 2], *pointers[NR_EVENTS / 2];
@@ -875,8 +936,8 @@ TEST_F(frozen, others_go_on)
 }
 
 /*
- * Destroy has to wait for what is begun, so for the thaw; but who waits can be
- * killed, and it is written all the same.
+ * Destroy waits for requests that have begun, and so for the thaw. The waiting
+ * task can be killed, and the write is still done if the thaw comes in time.
  */
 TEST_F(frozen, destroy_killed)
 {
@@ -898,13 +959,16 @@ TEST_F(frozen, destroy_killed)
 		_exit(2);
 	}
 	ASSERT_TRUE(wait_until(kaio_stat(self->fd, "submitted") == 1));
-	/* Time to begin to wait; whether it does changes nothing. */
+	/*
+	 * Give the task time to begin its wait. The result does not depend on
+	 * it.
+	 */
 	usleep(20000);
 	EXPECT_EQ(0, waitpid(pid, &status, WNOHANG));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
+	guard_end(&self->freezer);
 	ASSERT_TRUE(wait_until(waitpid(pid, &status, WNOHANG) == pid));
 	EXPECT_EQ(SIGKILL, WTERMSIG(status));
-	guard_end(&self->freezer);
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 	memset(self->buf, 0, PAGE);
 	ASSERT_EQ((ssize_t)PAGE, pread(self->file, self->buf, PAGE, place));

@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Lack of memory, everywhere: each call is made again and again, and the first, the
- * second, ... thing that it asks the kernel for is refused: memory, or a copy from or
- * to the caller's. Until there are no more. Whatever is refused, the call succeeds or
- * says so, nothing is lost, and kaio works on.
+ * Tests kaio without enough memory. Each call is repeated: first its first
+ * request to the kernel is refused (for memory, or for a copy from or to the
+ * caller), then its second, and so on until it has no more. Whatever is
+ * refused, the call succeeds or returns an error, no request is lost, and kaio
+ * still works.
  *
- * For debug kernels: CONFIG_FAULT_INJECTION with FAILSLAB, FAIL_PAGE_ALLOC and
- * FAULT_INJECTION_USERCOPY. /proc/PID/fail-nth hits only what the thread asks for
- * itself; what a kworker does for it is hit by the last tests here, cache by cache.
+ * These tests need a debug kernel: CONFIG_FAULT_INJECTION with FAILSLAB,
+ * FAIL_PAGE_ALLOC and FAULT_INJECTION_USERCOPY. /proc/PID/fail-nth only refuses
+ * what the thread itself asks for. The last tests refuse what a kworker asks
+ * for on its behalf, one cache at a time.
  */
 #include <sys/mount.h>
 
 #include "mock_fixture.h"
 
 #define DEBUGFS		"/sys/kernel/debug"
-/* More than any call asks for. */
+/* No call asks for more than this. */
 #define MAX_FAULTS	1000
 #define SECONDS		60
 
-/* Requests of a round, and the largest of them. */
+/* The number of requests in a round, and the size of the largest. */
 #define NR		40
 #define PAGES		8
 #define SEGMENTS	32
-/* Nobody's, and so of all numbers from it on. */
+/* No user has this uid or a greater one. */
 #define SOME_UID	10000
 
 /*
- * Faults.
+ * The functions below inject faults.
  */
 static bool set_debug(const char *file, const char *text)
 {
@@ -42,7 +44,9 @@ static bool set_debug(const char *file, const char *text)
 	return ok;
 }
 
-/* All that can fail will, when told so; silently. */
+/*
+ * Makes all allocations and copies able to fail on request, without a message.
+ */
 static bool make_faults_possible(void)
 {
 	if (access(DEBUGFS "/failslab", F_OK))
@@ -56,13 +60,13 @@ static bool make_faults_possible(void)
 	       set_debug("fail_usercopy/verbose", "0");
 }
 
-/* Of the calling thread. */
+/* Opens the fault counter of the calling thread. */
 static int open_fault(void)
 {
 	return open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 }
 
-/* What it asks for as number @nth from now on is refused. */
+/* Refuses request number @nth to the kernel from now on. */
 static bool fault_at(int fault, int nth)
 {
 	char text[16];
@@ -71,29 +75,29 @@ static bool fault_at(int fault, int nth)
 	return pwrite(fault, text, len, 0) == len;
 }
 
-/* None will be; whether something was. */
+/* Stops injecting faults. Returns true if the kernel has refused anything. */
 static bool fault_came(int fault)
 {
 	char text[16] = "";
-	/* These copy too, and the fault may come here. */
+	/* These calls copy too, so the fault may hit them. */
 	const bool came = pread(fault, text, sizeof(text) - 1, 0) > 0 && !atoi(text);
 
 	return (fault_at(fault, 0) || fault_at(fault, 0)) && came;
 }
 
-/* What a call may say. */
-static bool says_so(long ret)
+/* Returns true for an error that a call may return. */
+static bool is_refusal(long ret)
 {
 	return ret == -ENOMEM || ret == -EAGAIN || ret == -EFAULT;
 }
 
-/* What an event may say. */
+/* Returns true for an error that an event may have. */
 static bool failed(__s64 res)
 {
 	return res == -ENOMEM || res == -EFAULT;
 }
 
-/* Rings that this process has mapped. */
+/* Returns the number of rings that this process has mapped. */
 static int count_rings(void)
 {
 	FILE *maps = fopen("/proc/self/maps", "re");
@@ -108,7 +112,7 @@ static int count_rings(void)
 }
 
 /*
- * A context, made anew for each round, and files of all kinds.
+ * Each round makes a new context. The files are of all kinds.
  */
 FIXTURE(nomem)
 {
@@ -120,12 +124,18 @@ FIXTURE(nomem)
 	int file;
 	int direct;
 	int mock;
-	/* Another open of the device, and a context of its. */
+	/* A second open file of the device, with a context. */
 	int second;
 	__u64 second_ctx;
-	/* This round: its requests, how many of them had been submitted before the call. */
+	/*
+	 * The round, its requests, and how many of them were submitted before
+	 * the call.
+	 */
 	int round;
-	/* Of faults of a cache: which one, and the number of what is refused. */
+	/*
+	 * For faults of a cache, its index and the number of the allocation
+	 * that is refused.
+	 */
 	int cache;
 	int nth;
 	struct iocb iocbs[NR];
@@ -134,13 +144,13 @@ FIXTURE(nomem)
 	__s64 res[NR];
 	int nr;
 	int before;
-	/* Whether something was refused in it. */
+	/* True if anything was refused in the round. */
 	bool came;
-	/* Whether all that can be refused was. */
+	/* True if everything that can be refused was refused. */
 	bool over;
 	/* The events that the call took. */
 	struct io_event taken[NR];
-	/* What there was before. */
+	/* The state before the test. */
 	__s64 kaio_nr;
 	long submitted;
 	char *buf;
@@ -149,28 +159,28 @@ FIXTURE(nomem)
 
 FIXTURE_VARIANT(nomem)
 {
-	/* What comes before the call. */
+	/* Runs before the call. */
 	void (*prepare)(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(nomem) *self);
-	/* The call, and what it returns if nothing is refused. */
+	/* Makes the call, and its result if nothing is refused. */
 	long (*call)(FIXTURE_DATA(nomem) *self);
 	long ok;
-	/* Looks at the round; all requests have ended. */
+	/* Checks the round after all its requests have ended. */
 	void (*check)(struct __test_metadata *const _metadata,
 		      FIXTURE_DATA(nomem) *self, long ret);
-	/* The call returns how many requests it started. */
+	/* The call returns the number of requests that it started. */
 	bool submits;
-	/* It returns how many events it took. */
+	/* The call returns the number of events that it took. */
 	bool takes;
-	/* It ends the context, with all requests. */
+	/* The call ends the context with all its requests. */
 	bool ends;
-	/* It sees to the fault of the round itself, and says whether it came. */
+	/* The call injects the fault itself and reports whether it came. */
 	bool arms;
-	/* Each request has the result that it should have, whatever is refused. */
+	/* Each request has its normal result, whatever is refused. */
 	bool exact;
-	/* There is nothing to refuse. */
+	/* The call asks the kernel for nothing that can be refused. */
 	bool asks_nothing;
-	/* Another result that a request may have. */
+	/* A second result that a request may have. */
 	__s64 other;
 };
 
@@ -197,7 +207,10 @@ FIXTURE_SETUP(nomem)
 	self->nth = 1;
 	self->kaio_nr = kaio_nr(self->fd);
 	ASSERT_LE(0, self->kaio_nr);
-	/* What is asked for once only would be counted in the first round, and in no other. */
+	/*
+	 * Do once what is allocated only once, which would otherwise count in
+	 * the first round and in no other.
+	 */
 	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
 }
@@ -207,13 +220,11 @@ FIXTURE_TEARDOWN(nomem)
 	if (self->fd < 0)
 		return;
 	EXPECT_EQ(self->kaio_nr, kaio_nr(self->fd));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	expect_all_completed(_metadata, self->fd);
 	close(self->fd);
 }
 
-/* A request of this round, and its result. */
+/* Adds a request with the expected result @want to this round. */
 static struct iocb *new_iocb(FIXTURE_DATA(nomem) *self, __s64 want)
 {
 	self->want[self->nr] = want;
@@ -236,7 +247,7 @@ static void add_pipe_reads(FIXTURE_DATA(nomem) *self, int nr)
 static void add_polls(FIXTURE_DATA(nomem) *self, int nr)
 {
 	while (nr--)
-		prep_poll(new_iocb(self, POLLIN), self->ends[0], POLLIN);
+		prep_poll(new_iocb(self, IN), self->ends[0], POLLIN);
 }
 
 static void add_file_reads(FIXTURE_DATA(nomem) *self, int nr)
@@ -245,7 +256,10 @@ static void add_file_reads(FIXTURE_DATA(nomem) *self, int nr)
 		prep_pread(new_iocb(self, PAGE), self->file, self->buf, PAGE, 0);
 }
 
-/* What is there by now is submitted before the call. */
+/*
+ * Submits the requests that the round has so far. They do not belong to the
+ * call.
+ */
 static void submit_before(struct __test_metadata *const _metadata,
 			  FIXTURE_DATA(nomem) *self)
 {
@@ -253,7 +267,7 @@ static void submit_before(struct __test_metadata *const _metadata,
 	ASSERT_EQ(self->nr, kaio_submit(self->fd, self->ctx, self->nr, self->list));
 }
 
-/* The rest. */
+/* Submits the other requests. */
 static long call_submit(FIXTURE_DATA(nomem) *self)
 {
 	return kaio_submit(self->fd, self->ctx, self->nr - self->before,
@@ -261,7 +275,7 @@ static long call_submit(FIXTURE_DATA(nomem) *self)
 }
 
 /*
- * The calls.
+ * The variants below are the calls.
  */
 static void prepare_noop(struct __test_metadata *const _metadata,
 			 FIXTURE_DATA(nomem) *self)
@@ -278,7 +292,7 @@ FIXTURE_VARIANT_ADD(nomem, noop) {
 	.ok = 1,
 };
 
-/* What has an event, and only that, was counted. */
+/* The eventfd counts exactly the requests that have an event. */
 static void prepare_resfd(struct __test_metadata *const _metadata,
 			  FIXTURE_DATA(nomem) *self)
 {
@@ -341,7 +355,10 @@ FIXTURE_VARIANT_ADD(nomem, poll) {
 	.ok = 1,
 };
 
-/* Each wait queue takes an entry, and only two have a place from the beginning. */
+/*
+ * The request needs an entry for each wait queue, and only two of them need no
+ * allocation.
+ */
 static void prepare_poll_of_many(struct __test_metadata *const _metadata,
 				 FIXTURE_DATA(nomem) *self)
 {
@@ -349,7 +366,7 @@ static void prepare_poll_of_many(struct __test_metadata *const _metadata,
 	if (self->mock < 0)
 		return;
 	ASSERT_EQ(0, mock_program(self->mock, 3, 0, NOT_NOW));
-	prep_poll(new_iocb(self, POLLIN), self->mock, POLLIN);
+	prep_poll(new_iocb(self, IN), self->mock, POLLIN);
 }
 
 static void check_mock(struct __test_metadata *const _metadata,
@@ -369,7 +386,7 @@ FIXTURE_VARIANT_ADD(nomem, poll_of_many) {
 	.ok = 1,
 };
 
-/* From the disk. */
+/* The data comes from the disk. */
 static void prepare_cold_read(struct __test_metadata *const _metadata,
 			      FIXTURE_DATA(nomem) *self)
 {
@@ -379,7 +396,7 @@ static void prepare_cold_read(struct __test_metadata *const _metadata,
 		   PAGES * PAGE, 0);
 }
 
-/* All that was said to be read was. */
+/* The read has as many bytes of the file as its result says. */
 static void check_read(struct __test_metadata *const _metadata,
 		       FIXTURE_DATA(nomem) *self, long ret)
 {
@@ -412,7 +429,7 @@ FIXTURE_VARIANT_ADD(nomem, direct_read) {
 	.ok = 1,
 };
 
-/* Odd rounds find it in memory. */
+/* In odd rounds the data is in memory. */
 static void prepare_vector_read(struct __test_metadata *const _metadata,
 				FIXTURE_DATA(nomem) *self)
 {
@@ -437,7 +454,7 @@ FIXTURE_VARIANT_ADD(nomem, vector_read) {
 	.ok = 1,
 };
 
-/* Other bytes each round. */
+/* The data differs in each round. */
 static void prepare_write(FIXTURE_DATA(nomem) *self, int file)
 {
 	fill_pattern(self->buf, PAGE, self->round, 0);
@@ -458,7 +475,10 @@ static void prepare_buffered_write(struct __test_metadata *const _metadata,
 	prepare_write(self, self->file);
 }
 
-/* All that was said to be written was; nothing if the request never was. */
+/*
+ * If the write has succeeded, all its data is in the file. If it was refused,
+ * none is.
+ */
 static void check_write(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(nomem) *self, long ret)
 {
@@ -520,7 +540,10 @@ static long call_cancel(FIXTURE_DATA(nomem) *self)
 	return kaio_cancel(self->fd, self->ctx, &self->iocbs[0]);
 }
 
-/* Who could not be told that it was cancelled may find it so. */
+/*
+ * If the answer of the cancel could not be copied, the request may complete
+ * normally.
+ */
 FIXTURE_VARIANT_ADD(nomem, cancel) {
 	.prepare = prepare_cancel,
 	.call = call_cancel,
@@ -623,7 +646,8 @@ static void check_setup(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(nomem) *self, long ret)
 {
 	EXPECT_EQ(ret ? 1 : 2, kaio_stat(self->fd, "contexts"));
-	EXPECT_EQ(self->kaio_nr + (ret ? 1 : 2) * NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->kaio_nr + (ret ? 1 : 2) * kaio_capacity(NR_EVENTS),
+		  kaio_nr(self->fd));
 	if (!ret)
 		EXPECT_EQ(0, kaio_destroy(self->fd, self->second_ctx));
 }
@@ -634,7 +658,7 @@ FIXTURE_VARIANT_ADD(nomem, setup) {
 	.check = check_setup,
 };
 
-/* For a user whom kaio does not know. */
+/* kaio does not know this user yet. */
 static void prepare_open(struct __test_metadata *const _metadata,
 			 FIXTURE_DATA(nomem) *self)
 {
@@ -647,7 +671,7 @@ static long call_open(FIXTURE_DATA(nomem) *self)
 	return self->second < 0 ? -errno : 0;
 }
 
-/* The next one works. */
+/* After a failure the next open works. */
 static void check_open(struct __test_metadata *const _metadata,
 		       FIXTURE_DATA(nomem) *self, long ret)
 {
@@ -689,12 +713,12 @@ static long call_close(FIXTURE_DATA(nomem) *self)
 	return close(self->second) ? -errno : 0;
 }
 
-/* What was in flight has ended, so nothing is charged. */
+/* The requests in flight have ended, so nothing is charged. */
 static void check_close(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(nomem) *self, long ret)
 {
 	EXPECT_EQ(0, ret);
-	EXPECT_EQ(self->kaio_nr + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->kaio_nr + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 	EXPECT_EQ(-1, fcntl(self->second, F_GETFD));
 }
 
@@ -705,7 +729,7 @@ FIXTURE_VARIANT_ADD(nomem, close) {
 };
 
 /*
- * What was parked is done by who waits for it.
+ * The thread that waits for events runs the parked requests.
  */
 static void prepare_helped(struct __test_metadata *const _metadata,
 			   FIXTURE_DATA(nomem) *self)
@@ -730,7 +754,7 @@ static long wait_with_fault(void *arg)
 	return ret;
 }
 
-/* It may end before it sleeps. */
+/* Returns true if the thread sleeps, or has ended before that. */
 static bool sleeps_or_has_ended(const struct sleeper *sleeper)
 {
 	const pid_t tid = __atomic_load_n(&sleeper->tid, __ATOMIC_ACQUIRE);
@@ -750,7 +774,7 @@ static long call_helped(FIXTURE_DATA(nomem) *self)
 	    write(self->ends[1], "ab", 2) != 2)
 		return -ENOMSG;
 	ret = woken(&sleeper);
-	/* If a kworker was faster, all is to be done once more. */
+	/* If a kworker was faster, repeat the round. */
 	self->over = !self->came && kaio_stat(self->fd, "helped") == helped + 2;
 	return ret;
 }
@@ -764,8 +788,8 @@ FIXTURE_VARIANT_ADD(nomem, helped) {
 };
 
 /*
- * What kworkers ask for, from the caches for what is charged to somebody. Others may
- * ask for something there meanwhile: it does not matter whose it is that is refused.
+ * Kworkers allocate from the caches for charged memory. Other tasks may
+ * allocate from them too, and it does not matter whose allocation is refused.
  */
 static const struct cache {
 	const char *name;
@@ -798,14 +822,17 @@ static bool let_cache_fail(const struct cache *cache, const char *text)
 	return ok;
 }
 
-/* What anybody asks of @cache as number @nth is refused. */
+/*
+ * Refuses allocation number @nth of any task from @cache: the kernel subtracts
+ * each allocation from failslab/space, and refuses one that is not smaller than
+ * the rest.
+ */
 static bool cache_fault_at(const struct cache *cache, int nth)
 {
 	return let_cache_fail(cache, "1") &&
 	       set_debug("failslab/cache-filter", "Y") &&
 	       set_debug("failslab/task-filter", "N") &&
 	       set_debug("failslab/interval", "1") &&
-	       /* It is counted down, and what is left is more than nothing. */
 	       write_debug("failslab/space", (nth - 1) * cache->size + 1) &&
 	       set_debug("failslab/times", "1") &&
 	       set_debug("failslab/probability", "100");
@@ -843,7 +870,7 @@ static long call_in_workers(FIXTURE_DATA(nomem) *self)
 	return ret;
 }
 
-/* There are other ways to wait for a page than the one that takes memory. */
+/* A wait for a page is possible without this memory too. */
 FIXTURE_VARIANT_ADD(nomem, cold_read_in_workers) {
 	.prepare = prepare_cold_read,
 	.call = call_in_workers,
@@ -855,7 +882,7 @@ FIXTURE_VARIANT_ADD(nomem, cold_read_in_workers) {
 };
 
 /*
- * Each round.
+ * The functions below run a round.
  */
 static void begin_round(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(nomem) *self, int round)
@@ -871,8 +898,8 @@ static void begin_round(struct __test_metadata *const _metadata,
 }
 
 /*
- * What was accepted ends, each once, and with the result that it should have, but for
- * one which was refused something.
+ * Expects that each accepted request has one event, with its normal result
+ * unless something was refused.
  */
 static void take_events(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(nomem) *self,
@@ -915,7 +942,7 @@ static void take_events(struct __test_metadata *const _metadata,
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, event, &no_wait));
 }
 
-/* Nothing is left of the round, and kaio works. */
+/* Expects that nothing is left of the round, and that kaio works. */
 static void end_round(struct __test_metadata *const _metadata,
 		      FIXTURE_DATA(nomem) *self, bool ended)
 {
@@ -937,7 +964,7 @@ static void end_round(struct __test_metadata *const _metadata,
 	EXPECT_EQ(0, count_rings());
 }
 
-/* Refuses what is asked for as number @round, or nothing if that is 0. */
+/* Refuses request number @round to the kernel, or nothing if @round is 0. */
 static long run_round(struct __test_metadata *const _metadata,
 		      FIXTURE_DATA(nomem) *self,
 		      const FIXTURE_VARIANT(nomem) *variant, int round)
@@ -987,7 +1014,7 @@ TEST_F_TIMEOUT(nomem, anything_is_refused, SECONDS)
 		faults += self->came;
 		if (ret != variant->ok)
 			EXPECT_TRUE(self->came &&
-				    (says_so(ret) || (variant->submits && ret > 0) ||
+				    (is_refusal(ret) || (variant->submits && ret > 0) ||
 				     (variant->takes && ret >= 0)));
 		if (_metadata->exit_code) {
 			TH_LOG("round %d, which returned %ld", round, ret);

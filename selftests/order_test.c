@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What keeps its order: buffered writes to a file, an fsync after them, and the
- * requests that wait for one open file. (Of appends: append_test.)
+ * Tests the operations that keep their order: buffered writes to a file, an
+ * fsync after them, and the requests that wait for one open file. Appends are
+ * in append_test.c.
  */
 #include <pty.h>
 #include <termios.h>
 
 #include "devices.h"
+#include "streams.h"
 
 #define NR_WRITES	200
 #define NR_PAGES	8
 
 /*
- * Writes to the same few pages: the last one to each is what is there.
+ * The writes go to the same few pages, so a page has the data of the last write
+ * to it.
  */
 FIXTURE(writes)
 {
@@ -39,10 +42,8 @@ FIXTURE_SETUP(writes)
 {
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_WRITES + 1, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_WRITES + 1, &self->ctx));
 	self->file = open_temp(variant->dir, 0);
 	ASSERT_LE(0, self->file);
 	self->buf = map_guarded(NR_WRITES);
@@ -61,9 +62,7 @@ FIXTURE_SETUP(writes)
 
 FIXTURE_TEARDOWN(writes)
 {
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	close(self->fd);
+	close_context(_metadata, self->fd, self->ctx);
 }
 
 static void expect_last_written(struct __test_metadata *const _metadata,
@@ -97,7 +96,7 @@ TEST_F_TIMEOUT(writes, in_one_call, 60)
 	expect_last_written(_metadata, self);
 }
 
-/* The order is the file's and the user's. */
+/* Writes of one user to one file are ordered, whatever contexts they use. */
 TEST_F_TIMEOUT(writes, two_contexts, 60)
 {
 	const int other_file = reopen(self->file, O_RDWR);
@@ -120,7 +119,7 @@ TEST_F_TIMEOUT(writes, two_contexts, 60)
 	EXPECT_EQ(0, kaio_destroy(self->fd, other));
 }
 
-/* An fsync that was submitted after them is done after them. */
+/* An fsync starts after the writes that were submitted before it. */
 TEST_F_TIMEOUT(writes, then_fsync, 60)
 {
 	const long before = sectors_written(self->file);
@@ -137,7 +136,10 @@ TEST_F_TIMEOUT(writes, then_fsync, 60)
 	expect_last_written(_metadata, self);
 }
 
-/* Two files have nothing to do with each other: one is frozen. */
+/*
+ * The files below are on a frozen file system. Requests for different files are
+ * not ordered.
+ */
 FIXTURE(frozen)
 {
 	int fd;
@@ -154,10 +156,8 @@ FIXTURE_SETUP(frozen)
 {
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->file = open_pattern(DISK_DIR, 1, PAGE);
 	ASSERT_LE(0, self->file);
 	self->buf = map_guarded(1);
@@ -177,9 +177,7 @@ FIXTURE_SETUP(frozen)
 FIXTURE_TEARDOWN(frozen)
 {
 	guard_end(&self->freezer);
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	close(self->fd);
+	close_context(_metadata, self->fd, self->ctx);
 }
 
 TEST_F(frozen, fsync_waits_for_writes)
@@ -193,27 +191,32 @@ TEST_F(frozen, fsync_waits_for_writes)
 	EXPECT_EQ(0, self->events[2].res);
 }
 
-/* A cancelled one is out of the way. */
-TEST_F(frozen, fsync_cancelled)
+/*
+ * Cancels request @k, thaws the file system, and takes the events of the other
+ * two requests.
+ */
+static void cancel_and_thaw(struct __test_metadata *const _metadata,
+			    FIXTURE_DATA(frozen) *self, int k)
 {
 	EXPECT_EQ(-EINPROGRESS,
-		  kaio_cancel(self->fd, self->ctx, self->pointers[2]));
+		  kaio_cancel(self->fd, self->ctx, self->pointers[k]));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
 	EXPECT_EQ(-ECANCELED, self->events[0].res);
 	guard_end(&self->freezer);
 	ASSERT_EQ(2, kaio_wait(self->fd, self->ctx, 2, self->events));
+}
+
+/* A cancelled request does not delay those behind it. */
+TEST_F(frozen, fsync_cancelled)
+{
+	cancel_and_thaw(_metadata, self, 2);
 	EXPECT_EQ((__s64)PAGE, self->events[0].res);
 	EXPECT_EQ((__s64)PAGE, self->events[1].res);
 }
 
 TEST_F(frozen, write_cancelled)
 {
-	EXPECT_EQ(-EINPROGRESS,
-		  kaio_cancel(self->fd, self->ctx, self->pointers[1]));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
-	EXPECT_EQ(-ECANCELED, self->events[0].res);
-	guard_end(&self->freezer);
-	ASSERT_EQ(2, kaio_wait(self->fd, self->ctx, 2, self->events));
+	cancel_and_thaw(_metadata, self, 1);
 	EXPECT_EQ(0, (int)self->events[0].data);
 	EXPECT_EQ(2, (int)self->events[1].data);
 }
@@ -227,7 +230,7 @@ TEST_F(frozen, reads_overtake)
 	EXPECT_EQ((__s64)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-/* Nor do writes to another file. */
+/* Writes to another file do not wait for these writes. */
 TEST_F(frozen, other_files_overtake)
 {
 	const int file = open_temp(MEM_DIR, 0);
@@ -240,7 +243,7 @@ TEST_F(frozen, other_files_overtake)
 }
 
 /*
- * Readers of one open file: first come, first served.
+ * Readers of one open file complete in the order of their submission.
  */
 #define NR_READERS	32
 
@@ -260,56 +263,41 @@ FIXTURE_VARIANT(readers)
 {
 	bool (*open)(FIXTURE_DATA(readers) *self);
 	size_t size;
-	/* Let one reader go on, and what it reads then. */
+	/*
+	 * @raise lets one reader complete. @number returns the number that was
+	 * raised, from what was read.
+	 */
 	void (*raise)(FIXTURE_DATA(readers) *self, int number);
 	int (*number)(const char *buf);
 };
 
+static bool open_in_and_out(FIXTURE_DATA(readers) *self, int domain, int type)
+{
+	return open_ends(domain, type, &self->in, &self->out);
+}
+
 static bool open_pipe(FIXTURE_DATA(readers) *self)
 {
-	int ends[2];
-
-	if (pipe2(ends, O_CLOEXEC))
-		return false;
-	self->in = ends[0];
-	self->out = ends[1];
-	return true;
+	return open_in_and_out(self, 0, 0);
 }
 
 static bool open_socket(FIXTURE_DATA(readers) *self)
 {
-	int ends[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
-		return false;
-	self->in = ends[0];
-	self->out = ends[1];
-	return true;
+	return open_in_and_out(self, AF_UNIX, SOCK_STREAM);
 }
 
 static bool open_datagram(FIXTURE_DATA(readers) *self)
 {
-	int ends[2];
-
-	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends))
-		return false;
-	self->in = ends[0];
-	self->out = ends[1];
-	return true;
+	return open_in_and_out(self, AF_UNIX, SOCK_DGRAM);
 }
 
 static bool open_fifo(FIXTURE_DATA(readers) *self)
 {
-	const char *path = MEM_DIR "/kaio-order-fifo";
-
-	unlink(path);
-	if (mkfifo(path, 0600))
-		return false;
-	self->in = self->out = open(path, O_RDWR | O_CLOEXEC);
-	return self->in >= 0 && !unlink(path);
+	self->in = self->out = fifo_open(MEM_DIR "/kaio-order-fifo", 0);
+	return self->in >= 0;
 }
 
-/* Raw: each character is one to read. */
+/* The terminal is raw, so that each character can be read on its own. */
 static bool open_terminal(FIXTURE_DATA(readers) *self)
 {
 	struct termios termios;
@@ -371,10 +359,8 @@ FIXTURE_SETUP(readers)
 {
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	ASSERT_TRUE(variant->open(self));
 	for (i = 0; i < NR_READERS; i++) {
 		prep_pread(&self->iocbs[i], self->in, self->bufs[i],
@@ -389,9 +375,7 @@ FIXTURE_SETUP(readers)
 
 FIXTURE_TEARDOWN(readers)
 {
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	close(self->fd);
+	close_context(_metadata, self->fd, self->ctx);
 }
 
 TEST_F_TIMEOUT(readers, one_by_one, 60)
@@ -421,7 +405,7 @@ TEST_F_TIMEOUT(readers, all_at_once, 60)
 	}
 }
 
-/* Whoever is cancelled, the first of those that are left is next. */
+/* After a cancel, the first of the remaining readers is next. */
 TEST_F_TIMEOUT(readers, some_cancelled, 60)
 {
 	int i, nr = 0;
@@ -446,7 +430,7 @@ TEST_F_TIMEOUT(readers, some_cancelled, 60)
 	}
 }
 
-/* Two contexts are not in one line; but none of them is forgotten. */
+/* Readers of two contexts are not ordered, but all of them complete. */
 TEST_F_TIMEOUT(readers, another_context, 60)
 {
 	bool seen[NR_READERS] = {};
@@ -478,7 +462,7 @@ TEST_F_TIMEOUT(readers, another_context, 60)
 	EXPECT_EQ(0, kaio_destroy(self->fd, other));
 }
 
-/* Who wants an answer at once does not wait in line. */
+/* A request with RWF_NOWAIT does not wait for its turn. */
 TEST_F(readers, nowait_overtakes)
 {
 	struct iocb iocb;
@@ -492,14 +476,11 @@ TEST_F(readers, nowait_overtakes)
 }
 
 /*
- * Writers: what one writes stays together.
+ * The bytes of one write stay together.
  */
 FIXTURE(writers)
 {
-	int fd;
-	__u64 ctx;
-	int in;
-	int out;
+	struct stream s;
 	struct iocb iocbs[NR_READERS];
 	struct iocb *pointers[NR_READERS];
 	struct io_event events[NR_READERS];
@@ -517,28 +498,18 @@ FIXTURE_VARIANT_ADD(writers, socket) { AF_UNIX };
 
 FIXTURE_SETUP(writers)
 {
-	int ends[2];
-
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
-		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-	ASSERT_EQ(0, variant->domain ?
-			     socketpair(variant->domain,
-					SOCK_STREAM | SOCK_CLOEXEC, 0, ends) :
-			     pipe2(ends, O_CLOEXEC));
-	self->in = ends[0];
-	self->out = ends[1];
+	stream_set_up(_metadata, &self->s, variant->domain, SOCK_STREAM);
 }
 
 FIXTURE_TEARDOWN(writers)
 {
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	close(self->fd);
+	close_context(_metadata, self->s.fd, self->s.ctx);
 }
 
-/* The first of them is longer than fits, by far; the others would fit in between. */
+/*
+ * The first write does not fit as a whole. The others would fit between its
+ * parts.
+ */
 TEST_F_TIMEOUT(writers, long_and_short, 60)
 {
 	enum { LONG = 1 << 20, SHORT = 10 };
@@ -547,32 +518,32 @@ TEST_F_TIMEOUT(writers, long_and_short, 60)
 	int i;
 
 	fill_pattern(out, sizeof(out), 3, 0);
-	prep_pwrite(&self->iocbs[0], self->out, out, LONG, 0);
+	prep_pwrite(&self->iocbs[0], self->s.out, out, LONG, 0);
 	for (i = 1; i < NR_READERS; i++) {
-		prep_pwrite(&self->iocbs[i], self->out, out + len, SHORT, 0);
+		prep_pwrite(&self->iocbs[i], self->s.out, out + len, SHORT, 0);
 		len += SHORT;
 	}
 	for (i = 0; i < NR_READERS; i++) {
 		self->iocbs[i].aio_data = i;
 		self->pointers[i] = &self->iocbs[i];
 	}
-	ASSERT_EQ(NR_READERS, kaio_submit(self->fd, self->ctx, NR_READERS,
+	ASSERT_EQ(NR_READERS, kaio_submit(self->s.fd, self->s.ctx, NR_READERS,
 					  self->pointers));
-	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
+	EXPECT_TRUE(stays_quiet(self->s.fd, self->s.ctx));
 	for (sum = 0; sum < len; sum += n) {
-		n = read(self->in, in + sum, len - sum);
+		n = read(self->s.in, in + sum, len - sum);
 		ASSERT_LT(0, n);
 	}
 	EXPECT_TRUE(is_pattern(in, len, 3, 0));
 	ASSERT_EQ(NR_READERS,
-		  kaio_wait(self->fd, self->ctx, NR_READERS, self->events));
+		  kaio_wait(self->s.fd, self->s.ctx, NR_READERS, self->events));
 	for (i = 0; i < NR_READERS; i++)
 		EXPECT_EQ(i, (int)self->events[i].data);
 	EXPECT_EQ(LONG, self->events[0].res);
 }
 
-/* Who reads and who writes one file do not wait for each other. */
-TEST_F(writers, reader_beside)
+/* A reader and a writer of one file do not wait for each other. */
+TEST_F(writers, reader_does_not_wait)
 {
 	struct io_event event;
 	struct iocb iocb;
@@ -580,13 +551,13 @@ TEST_F(writers, reader_beside)
 
 	if (!variant->domain)
 		return;
-	ASSERT_LT(0, fill_fd(self->out));
-	prep_pwrite(&self->iocbs[0], self->out, "x", 1, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocbs[0]));
-	prep_pread(&iocb, self->out, &c, 1, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	ASSERT_EQ(1, write(self->in, "y", 1));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
+	ASSERT_LT(0, fill_fd(self->s.out));
+	prep_pwrite(&self->iocbs[0], self->s.out, "x", 1, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &self->iocbs[0]));
+	prep_pread(&iocb, self->s.out, &c, 1, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
+	ASSERT_EQ(1, write(self->s.in, "y", 1));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &event));
 	EXPECT_EQ((uintptr_t)&iocb, event.obj);
 	EXPECT_EQ('y', c);
 }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Reads that wait for a page without a thread (IOCB_WAITQ), step by step: the page
- * of a file that does what it is told is unlocked at any moment and from anywhere,
- * also before the attempt that waits for it is back.
+ * Tests reads that wait for a page without a thread (IOCB_WAITQ). The test
+ * decides when and in which context the page is unlocked, which may be before
+ * the attempt that waits for it has returned.
  */
 #include "mock_fixture.h"
 
-/* Kept for the kernel: see include/linux/fs.h. */
+/* Only the kernel has these flags; see include/linux/fs.h. */
 #define IOCB_NOWAIT	RWF_NOWAIT
 #define IOCB_WAITQ	(1 << 19)
 #define IOCB_NOIO	(1 << 20)
 #define IOCB_EFFORT	(IOCB_NOWAIT | IOCB_WAITQ | IOCB_NOIO)
 
-/* How far an attempt may go. */
+/* These values tell how far an attempt may go. */
 #define CACHED		(IOCB_NOWAIT | IOCB_NOIO)
 #define PAGES		IOCB_WAITQ
 #define WAITS		0
 
-/* The attempts from the first on went so far, and there were no more. */
+/* Expects the given efforts in the first attempts, and no more attempts. */
 #define expect_efforts(file, ...)					\
 	({								\
 		const __u32 _want[] = { __VA_ARGS__ };			\
@@ -32,7 +32,10 @@
 			}						\
 	})
 
-/* One request waits for the page, and its attempt is back. */
+/*
+ * Returns true once one request waits for the page and its attempt has
+ * returned.
+ */
 static bool waits_for_page(int file)
 {
 	struct kaio_mock_info info;
@@ -41,7 +44,10 @@ static bool waits_for_page(int file)
 			  !info.running);
 }
 
-/* Submit a read that waits for the page until it is told, and then gives 5 bytes. */
+/*
+ * Submits a read that waits until the test unlocks the page, and then gives 5
+ * bytes.
+ */
 static void wait_for_page(struct __test_metadata *const _metadata,
 			  struct mock *m, struct iocb *iocb)
 {
@@ -53,7 +59,7 @@ static void wait_for_page(struct __test_metadata *const _metadata,
 }
 
 /*
- * Whoever unlocks the page.
+ * A task, a kworker or an interrupt unlocks the page.
  */
 FIXTURE(unlocked)
 {
@@ -71,17 +77,9 @@ FIXTURE_VARIANT_ADD(unlocked, by_kworker) { .when = KAIO_MOCK_WORK };
 FIXTURE_VARIANT_ADD(unlocked, by_interrupt) { .when = KAIO_MOCK_IRQ };
 /* clang-format on */
 
-FIXTURE_SETUP(unlocked)
-{
-	mock_set_up(_metadata, &self->m, KAIO_MOCK_PAGES);
-}
+MOCK_FIXTURE_SETUP(unlocked, KAIO_MOCK_PAGES)
 
-FIXTURE_TEARDOWN(unlocked)
-{
-	mock_tear_down(_metadata, &self->m);
-}
-
-TEST_F(unlocked, later)
+TEST_F(unlocked, after_attempt)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -96,7 +94,10 @@ TEST_F(unlocked, later)
 	EXPECT_EQ(1, kaio_stat(m->fd, "queued"));
 }
 
-/* By task: always before the attempt is back. Else before or after. */
+/*
+ * A task unlocks the page before the attempt returns; a kworker or an interrupt
+ * does so before or after that.
+ */
 TEST_F(unlocked, within_attempt)
 {
 	struct mock *m = &self->m;
@@ -118,17 +119,17 @@ TEST_F(unlocked, within_attempt)
 	EXPECT_EQ(100, kaio_stat(m->fd, "kicked"));
 }
 
-/* The page is taken away again before its reader comes: it waits once more. */
-TEST_F(unlocked, and_cold_again)
+/*
+ * The page is dropped again before its reader runs, so the request waits once
+ * more.
+ */
+TEST_F(unlocked, page_dropped_again)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
-				  WAITS_FOR_PAGE(variant->when), COLD,
-				  WAITS_FOR_PAGE(variant->when), GIVES(5)));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(variant->when),
+		  COLD, WAITS_FOR_PAGE(variant->when), GIVES(5));
 	expect_end(_metadata, m, &iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	expect_efforts(m->file, CACHED, PAGES, CACHED, PAGES, CACHED);
@@ -136,23 +137,19 @@ TEST_F(unlocked, and_cold_again)
 	EXPECT_EQ(2, kaio_stat(m->fd, "queued"));
 }
 
-/* Two pages, one after the other: what the first had stays. */
+/* The request waits for two pages in turn, and keeps the data of the first. */
 TEST_F(unlocked, after_a_part)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
-				  WAITS_FOR_PAGE(variant->when),
-				  { .attempts = 1, .result = 3 }, COLD,
-				  WAITS_FOR_PAGE(variant->when), GIVES(2)));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(variant->when),
+		  GIVES_ONCE(3), COLD, WAITS_FOR_PAGE(variant->when), GIVES(2));
 	expect_end(_metadata, m, &iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 }
 
-/* The wait queues of pages are shared: most wake-ups are for others. */
+/* Pages share wait queues, so most wake-ups are for other pages. */
 static void wake_for_another(struct __test_metadata *const _metadata,
 			     struct mock *m, enum kaio_mock_when when,
 			     int other)
@@ -179,8 +176,8 @@ TEST_F(unlocked, another_bit)
 	wake_for_another(_metadata, &self->m, variant->when, KAIO_MOCK_OTHER_BIT);
 }
 
-/* All who wait for it. */
-TEST_F(unlocked, for_many)
+/* One unlock wakes all requests that wait for the page. */
+TEST_F(unlocked, many_readers)
 {
 	struct io_event events[NR_EVENTS];
 	struct mock *m = &self->m;
@@ -208,49 +205,38 @@ TEST_F(unlocked, for_many)
 }
 
 /*
- * One thing each.
+ * The tests below need only one way to unlock the page.
  */
 FIXTURE(page)
 {
 	struct mock m;
 };
 
-FIXTURE_SETUP(page)
-{
-	mock_set_up(_metadata, &self->m, KAIO_MOCK_PAGES);
-}
-
-FIXTURE_TEARDOWN(page)
-{
-	mock_tear_down(_metadata, &self->m);
-}
+MOCK_FIXTURE_SETUP(page, KAIO_MOCK_PAGES)
 
 TEST_F(page, in_memory)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_read(_metadata, m, &iocb, GIVES(5));
 	expect_end(_metadata, m, &iocb, 5);
 	expect_efforts(m->file, CACHED);
 	EXPECT_EQ(0, mock_info(m->file).kthread);
 	EXPECT_EQ(1, kaio_stat(m->fd, "inline"));
 }
 
-/* Nobody unlocks a page for this file, or not now: a worker waits in the call. */
-TEST_F(page, nobody_to_wait_for)
+/*
+ * No page of this file can be waited for, or not now, so a worker waits in the
+ * call.
+ */
+TEST_F(page, no_page_to_wait_for)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
-				  { .attempts = 1, .result = -EAGAIN },
-				  { .result = 5,
-				    .sleep = KAIO_MOCK_KILLABLE }));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_read(_metadata, m, &iocb, COLD, NOT_NOW_ONCE,
+		  SLEEPS(5, KAIO_MOCK_KILLABLE));
 	ASSERT_TRUE(mock_sleeps(m->file));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
@@ -261,51 +247,42 @@ TEST_F(page, nobody_to_wait_for)
 	EXPECT_EQ(0, kaio_stat(m->fd, "kicked"));
 }
 
-/* The same in the second round. */
-TEST_F(page, nobody_to_wait_for_again)
+/* The second attempt finds no page to wait for. */
+TEST_F(page, no_page_to_wait_for_next)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
-				  WAITS_FOR_PAGE(KAIO_MOCK_NOW), COLD,
-				  { .attempts = 1, .result = -EAGAIN },
-				  GIVES(5)));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(KAIO_MOCK_NOW),
+		  COLD, NOT_NOW_ONCE, GIVES(5));
 	expect_end(_metadata, m, &iocb, 5);
 	expect_efforts(m->file, CACHED, PAGES, CACHED, PAGES, WAITS);
 }
 
-/* A worker that has some of it goes on where it may wait for a page. */
-TEST_F(page, after_what_a_worker_read)
+/* A worker that has read a part waits for a page for the rest. */
+TEST_F(page, worker_reads_part_first)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
-				  { .attempts = 1, .result = 3 },
-				  WAITS_FOR_PAGE(KAIO_MOCK_NOW), GIVES(2)));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_read(_metadata, m, &iocb, COLD, GIVES_ONCE(3),
+		  WAITS_FOR_PAGE(KAIO_MOCK_NOW), GIVES(2));
 	expect_end(_metadata, m, &iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	expect_efforts(m->file, CACHED, PAGES, PAGES, CACHED);
 }
 
-TEST_F(page, error_after_it)
+TEST_F(page, error_after_wait)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
-				  WAITS_FOR_PAGE(KAIO_MOCK_NOW), GIVES(-EIO)));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(KAIO_MOCK_NOW),
+		  GIVES(-EIO));
 	expect_end(_metadata, m, &iocb, -EIO);
 }
 
-/* RWF_NOWAIT asks for just that answer. */
+/* With RWF_NOWAIT the result of the first attempt is final. */
 TEST_F(page, not_for_nowait)
 {
 	struct mock *m = &self->m;
@@ -320,7 +297,7 @@ TEST_F(page, not_for_nowait)
 	expect_efforts(m->file, IOCB_NOWAIT);
 }
 
-/* A write has no page to wait for. */
+/* A write does not wait for a page. */
 TEST_F(page, not_for_write)
 {
 	struct mock *m = &self->m;
@@ -334,8 +311,11 @@ TEST_F(page, not_for_write)
 	expect_efforts(m->file, IOCB_NOWAIT, WAITS);
 }
 
-/* It waits for nobody else, and holds up nobody: it has no thread. */
-TEST_F(page, others_overtake)
+/*
+ * A request that waits for a page delays no other request, because it has no
+ * thread.
+ */
+TEST_F(page, other_requests_overtake)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb, other;
@@ -349,7 +329,7 @@ TEST_F(page, others_overtake)
 }
 
 /*
- * Cancel: the page has it, and it goes on.
+ * A request that waits for a page cannot be cancelled.
  */
 TEST_F(page, cancel)
 {
@@ -367,21 +347,80 @@ TEST_F(page, cancel)
 	EXPECT_EQ(0, kaio_stat(m->fd, "cancelled"));
 }
 
-/* Nor is it given up in the attempt that follows, which may be in hardware. */
-TEST_F(page, cancel_after_it)
+/*
+ * The attempt after the wait cannot be cancelled either, because it may be in
+ * the hardware.
+ */
+TEST_F(page, cancel_after_wait)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
 
 	wait_for_page(_metadata, m, &iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
-				  { .result = 5,
-				    .sleep = KAIO_MOCK_KILLABLE }));
+				  SLEEPS(5, KAIO_MOCK_KILLABLE)));
 	ASSERT_EQ(0, mock_unlock(m->file, KAIO_MOCK_NOW, KAIO_MOCK_THIS_PAGE));
 	ASSERT_TRUE(mock_sleeps(m->file));
 	EXPECT_EQ(-EINVAL, mock_cancel(m, &iocb));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
 	expect_end(_metadata, m, &iocb, 5);
+}
+
+/* Submits a read of a file that has the data, and returns whether a worker did it. */
+static bool worker_reads(struct __test_metadata *const _metadata,
+			 struct mock *m)
+{
+	struct iocb iocb;
+
+	mock_read(_metadata, m, &iocb, GIVES(5));
+	expect_end(_metadata, m, &iocb, 5);
+	return mock_info(m->file).kthread;
+}
+
+/*
+ * Reads until the submit call does the read itself. Returns how many reads a worker
+ * did before that, or 200 if a worker does all of them.
+ */
+static int reads_by_workers(struct __test_metadata *const _metadata,
+			    struct mock *m)
+{
+	int i;
+
+	for (i = 0; i < 200 && worker_reads(_metadata, m); i++)
+		usleep(100 * 1000);
+	return i;
+}
+
+/*
+ * The file says that attempts with IOCB_NOWAIT do not wait, but one sleeps. So the
+ * submit call does not try the file for a hundred times as long, and then tries
+ * it again.
+ */
+TEST_F(page, attempt_that_sleeps)
+{
+	const struct kaio_mock_step sleeps = {
+		.sleep = KAIO_MOCK_INTERRUPTIBLE,
+		.sleep_ms = 20,
+		.result = 5,
+	};
+	struct mock *m = &self->m;
+	struct iocb iocb;
+	int nr;
+
+	/*
+	 * An attempt of an earlier test may have slept, on a file whose inode had the
+	 * hash of this one.
+	 */
+	ASSERT_LT(reads_by_workers(_metadata, m), 200);
+	mock_read(_metadata, m, &iocb, sleeps);
+	expect_end(_metadata, m, &iocb, 5);
+	EXPECT_EQ(0, mock_info(m->file).kthread);
+	EXPECT_TRUE(worker_reads(_metadata, m));
+	EXPECT_TRUE(worker_reads(_metadata, m));
+	/* This also leaves no doubt for a file of the next test. */
+	nr = reads_by_workers(_metadata, m);
+	EXPECT_LT(0, nr);
+	EXPECT_LT(nr, 200);
 }
 
 TEST_HARNESS_MAIN

@@ -1,25 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Transfers on files that may never be ready: pipes, sockets, eventfds,
- * terminals. Submission never waits for them.
+ * Tests transfers on files that may never be ready: pipes, sockets, eventfds
+ * and terminals. Submission never waits for them.
  */
 #include <pty.h>
 
 #include "context_fixture.h"
+#include "streams.h"
 
-/* Two ends: what is written to @out can be read from @in. */
 FIXTURE(stream)
 {
-	int fd;
-	__u64 ctx;
-	int in;
-	int out;
+	struct stream s;
 	struct io_event event;
 };
 
 FIXTURE_VARIANT(stream)
 {
-	/* 0: a pipe. */
+	/* 0 stands for a pipe. */
 	int domain;
 	int type;
 };
@@ -36,52 +33,23 @@ FIXTURE_VARIANT_ADD(stream, seqpacket) {
 
 FIXTURE_SETUP(stream)
 {
-	int ends[2];
-
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
-		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-	ASSERT_EQ(0, variant->domain ?
-			     socketpair(variant->domain,
-					variant->type | SOCK_CLOEXEC, 0, ends) :
-			     pipe2(ends, O_CLOEXEC));
-	self->in = ends[0];
-	self->out = ends[1];
-	signal(SIGPIPE, SIG_IGN);
+	if (stream_set_up(_metadata, &self->s, variant->domain, variant->type))
+		signal(SIGPIPE, SIG_IGN);
 }
 
 FIXTURE_TEARDOWN(stream)
 {
-	EXPECT_LT(0, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
-	close(self->fd);
-}
-
-/* Fill @out until it would block; returns how many bytes. */
-static size_t stuff(int out)
-{
-	const int flags = fcntl(out, F_GETFL);
-	static const char junk[PAGE];
-	size_t sum = 0;
-	ssize_t n;
-
-	fcntl(out, F_SETFL, flags | O_NONBLOCK);
-	while ((n = write(out, junk, sizeof(junk))) > 0)
-		sum += n;
-	fcntl(out, F_SETFL, flags);
-	return sum;
+	EXPECT_LT(0, kaio_stat(self->s.fd, "submitted"));
+	EXPECT_EQ(0, kaio_destroy(self->s.fd, self->s.ctx));
+	EXPECT_EQ(0, kaio_stat(self->s.fd, "inflight"));
+	EXPECT_EQ(kaio_stat(self->s.fd, "submitted"),
+		  kaio_stat(self->s.fd, "completed"));
+	close(self->s.fd);
 }
 
 static bool no_event(FIXTURE_DATA(stream) *self)
 {
-	const struct timespec moment = { .tv_nsec = 20 * NSEC_PER_MSEC };
-
-	return !kaio_getevents(self->fd, self->ctx, 1, 1, &self->event,
-			       &moment);
+	return stays_quiet(self->s.fd, self->s.ctx);
 }
 
 TEST_F(stream, read_ready)
@@ -89,12 +57,12 @@ TEST_F(stream, read_ready)
 	struct iocb iocb;
 	char buf[16] = {};
 
-	ASSERT_EQ(5, write(self->out, "hello", 5));
-	prep_pread(&iocb, self->in, buf, sizeof(buf), 0);
-	EXPECT_EQ(5, kaio_do(self->fd, self->ctx, &iocb));
+	ASSERT_EQ(5, write(self->s.out, "hello", 5));
+	prep_pread(&iocb, self->s.in, buf, sizeof(buf), 0);
+	EXPECT_EQ(5, kaio_do(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_STREQ("hello", buf);
-	EXPECT_EQ(1, kaio_stat(self->fd, "inline"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "parked"));
+	EXPECT_EQ(1, kaio_stat(self->s.fd, "inline"));
+	EXPECT_EQ(0, kaio_stat(self->s.fd, "parked"));
 }
 
 TEST_F(stream, read_parks)
@@ -102,19 +70,19 @@ TEST_F(stream, read_parks)
 	struct iocb iocb;
 	char buf[16] = {};
 
-	prep_pread(&iocb, self->in, buf, sizeof(buf), 0);
-	/* Were it to wait, it would wait for ever. */
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	prep_pread(&iocb, self->s.in, buf, sizeof(buf), 0);
+	/* If the submit call waited, it would wait for ever. */
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_TRUE(no_event(self));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(1, kaio_stat(self->fd, "parked"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "completed"));
-	ASSERT_EQ(5, write(self->out, "hello", 5));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	EXPECT_EQ(1, kaio_stat(self->s.fd, "inflight"));
+	EXPECT_EQ(1, kaio_stat(self->s.fd, "parked"));
+	EXPECT_EQ(0, kaio_stat(self->s.fd, "completed"));
+	ASSERT_EQ(5, write(self->s.out, "hello", 5));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(5, self->event.res);
 	EXPECT_EQ((uintptr_t)&iocb, self->event.obj);
 	EXPECT_STREQ("hello", buf);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inline"));
+	EXPECT_EQ(0, kaio_stat(self->s.fd, "inline"));
 }
 
 TEST_F(stream, readv_parks)
@@ -123,13 +91,13 @@ TEST_F(stream, readv_parks)
 	struct iovec iov[] = { { first, 2 }, { second, 16 } };
 	struct iocb iocb;
 
-	prep_preadv(&iocb, self->in, iov, 2, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	/* What the request needs it has by now. */
+	prep_preadv(&iocb, self->s.in, iov, 2, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
+	/* The request no longer needs the vector or the iocb. */
 	iov[0].iov_base = iov[1].iov_base = never;
 	memset(&iocb, 0xff, sizeof(iocb));
-	ASSERT_EQ(5, write(self->out, "hello", 5));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(5, write(self->s.out, "hello", 5));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(5, self->event.res);
 	EXPECT_STREQ("he", first);
 	EXPECT_STREQ("llo", second);
@@ -141,11 +109,11 @@ TEST_F(stream, read_end)
 	struct iocb iocb;
 	char c;
 
-	prep_pread(&iocb, self->in, &c, 1, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	prep_pread(&iocb, self->s.in, &c, 1, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_TRUE(no_event(self));
-	close(self->out);
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	close(self->s.out);
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(0, self->event.res);
 }
 
@@ -157,17 +125,17 @@ TEST_F(stream, reads_in_turn)
 	int i;
 
 	for (i = 0; i < 8; i++) {
-		prep_pread(&iocbs[i], self->in, &buf[i], 1, 0);
+		prep_pread(&iocbs[i], self->s.in, &buf[i], 1, 0);
 		iocbs[i].aio_data = i;
 		pointers[i] = &iocbs[i];
 	}
-	ASSERT_EQ(8, kaio_submit(self->fd, self->ctx, 8, pointers));
-	EXPECT_EQ(8, kaio_stat(self->fd, "inflight"));
+	ASSERT_EQ(8, kaio_submit(self->s.fd, self->s.ctx, 8, pointers));
+	EXPECT_EQ(8, kaio_stat(self->s.fd, "inflight"));
 	for (i = 0; i < 8; i++) {
 		const char c = 'a' + i;
 
-		ASSERT_EQ(1, write(self->out, &c, 1));
-		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+		ASSERT_EQ(1, write(self->s.out, &c, 1));
+		ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 		EXPECT_EQ(1, self->event.res);
 		ASSERT_GT(8, self->event.data);
 		EXPECT_FALSE(seen[self->event.data]);
@@ -176,20 +144,30 @@ TEST_F(stream, reads_in_turn)
 	}
 }
 
+/*
+ * Expects that the read @iocb of one byte, into @c, does not wait for data.
+ */
+static void expect_no_wait(struct __test_metadata *const _metadata,
+			   FIXTURE_DATA(stream) *self, struct iocb *iocb,
+			   const char *c)
+{
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, iocb));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
+	EXPECT_EQ(-EAGAIN, self->event.res);
+	ASSERT_EQ(1, write(self->s.out, "x", 1));
+	EXPECT_EQ(1, kaio_do(self->s.fd, self->s.ctx, iocb));
+	EXPECT_EQ('x', *c);
+}
+
 TEST_F(stream, nonblock)
 {
 	struct iocb iocb;
 	char c;
 
-	ASSERT_EQ(0, fcntl(self->in, F_SETFL, O_NONBLOCK));
-	prep_pread(&iocb, self->in, &c, 1, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
-	EXPECT_EQ(-EAGAIN, self->event.res);
-	ASSERT_EQ(1, write(self->out, "x", 1));
-	EXPECT_EQ(1, kaio_do(self->fd, self->ctx, &iocb));
-	EXPECT_EQ('x', c);
-	EXPECT_EQ(0, kaio_stat(self->fd, "parked"));
+	ASSERT_EQ(0, fcntl(self->s.in, F_SETFL, O_NONBLOCK));
+	prep_pread(&iocb, self->s.in, &c, 1, 0);
+	expect_no_wait(_metadata, self, &iocb, &c);
+	EXPECT_EQ(0, kaio_stat(self->s.fd, "parked"));
 }
 
 TEST_F(stream, nowait_flag)
@@ -197,14 +175,9 @@ TEST_F(stream, nowait_flag)
 	struct iocb iocb;
 	char c;
 
-	prep_pread(&iocb, self->in, &c, 1, 0);
+	prep_pread(&iocb, self->s.in, &c, 1, 0);
 	iocb.aio_rw_flags = RWF_NOWAIT;
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
-	EXPECT_EQ(-EAGAIN, self->event.res);
-	ASSERT_EQ(1, write(self->out, "x", 1));
-	EXPECT_EQ(1, kaio_do(self->fd, self->ctx, &iocb));
-	EXPECT_EQ('x', c);
+	expect_no_wait(_metadata, self, &iocb, &c);
 }
 
 TEST_F(stream, write_ready)
@@ -212,9 +185,9 @@ TEST_F(stream, write_ready)
 	struct iocb iocb;
 	char buf[16] = {};
 
-	prep_pwrite(&iocb, self->out, "hello", 5, 0);
-	EXPECT_EQ(5, kaio_do(self->fd, self->ctx, &iocb));
-	ASSERT_EQ(5, read(self->in, buf, sizeof(buf)));
+	prep_pwrite(&iocb, self->s.out, "hello", 5, 0);
+	EXPECT_EQ(5, kaio_do(self->s.fd, self->s.ctx, &iocb));
+	ASSERT_EQ(5, read(self->s.in, buf, sizeof(buf)));
 	EXPECT_STREQ("hello", buf);
 }
 
@@ -225,27 +198,30 @@ TEST_F(stream, write_parks)
 	size_t sum = 0;
 	ssize_t n;
 
-	EXPECT_LT(0, stuff(self->out));
-	prep_pwrite(&iocb, self->out, "hello", 5, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	EXPECT_LT(0, fill_fd(self->s.out));
+	prep_pwrite(&iocb, self->s.out, "hello", 5, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_TRUE(no_event(self));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
-	fcntl(self->in, F_SETFL, O_NONBLOCK);
-	/* Drained, it goes on; what it wrote is what comes last. */
-	while (kaio_getevents(self->fd, self->ctx, 0, 1, &self->event,
+	EXPECT_EQ(1, kaio_stat(self->s.fd, "inflight"));
+	fcntl(self->s.in, F_SETFL, O_NONBLOCK);
+	/*
+	 * The write goes on as the reader drains the stream. Its bytes come
+	 * last.
+	 */
+	while (kaio_getevents(self->s.fd, self->s.ctx, 0, 1, &self->event,
 			      &no_wait) == 0) {
-		n = read(self->in, junk, sizeof(junk));
+		n = read(self->s.in, junk, sizeof(junk));
 		if (n > 0)
 			sum = n;
 	}
 	EXPECT_EQ(5, self->event.res);
-	while ((n = read(self->in, junk, sizeof(junk))) > 0)
+	while ((n = read(self->s.in, junk, sizeof(junk))) > 0)
 		sum = n;
 	ASSERT_LE(5, sum);
 	EXPECT_EQ(0, memcmp(junk + sum - 5, "hello", 5));
 }
 
-/* More than fits is written to the end, as write(2) does. */
+/* The request completes when all bytes are written, as write(2) does. */
 TEST_F(stream, write_all)
 {
 	const size_t len = 1 << 20;
@@ -255,20 +231,20 @@ TEST_F(stream, write_all)
 	ssize_t n;
 
 	fill_pattern(out, len, 1, 0);
-	prep_pwrite(&iocb, self->out, out, len, 0);
+	prep_pwrite(&iocb, self->s.out, out, len, 0);
 	if (variant->type == SOCK_SEQPACKET) {
-		/* A packet goes as a whole, and has a largest size. */
-		EXPECT_EQ(-EMSGSIZE, kaio_do(self->fd, self->ctx, &iocb));
+		/* A packet is sent as a whole, and its size is limited. */
+		EXPECT_EQ(-EMSGSIZE, kaio_do(self->s.fd, self->s.ctx, &iocb));
 		return;
 	}
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_TRUE(no_event(self));
 	while (sum < len) {
-		n = read(self->in, in + sum, len - sum);
+		n = read(self->s.in, in + sum, len - sum);
 		ASSERT_LT(0, n);
 		sum += n;
 	}
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ((long)len, self->event.res);
 	EXPECT_TRUE(is_pattern(in, len, 1, 0));
 }
@@ -277,23 +253,23 @@ TEST_F(stream, write_without_reader)
 {
 	struct iocb iocb;
 
-	close(self->in);
-	prep_pwrite(&iocb, self->out, "x", 1, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	close(self->s.in);
+	prep_pwrite(&iocb, self->s.out, "x", 1, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(-EPIPE, self->event.res);
 }
 
-TEST_F(stream, reader_goes_away)
+TEST_F(stream, reader_closes)
 {
 	struct iocb iocb;
 
-	stuff(self->out);
-	prep_pwrite(&iocb, self->out, "x", 1, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	fill_fd(self->s.out);
+	prep_pwrite(&iocb, self->s.out, "x", 1, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_TRUE(no_event(self));
-	close(self->in);
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	close(self->s.in);
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_TRUE(self->event.res == -EPIPE || self->event.res == -ECONNRESET)
 	{
 		TH_LOG("res %lld", self->event.res);
@@ -305,27 +281,27 @@ TEST_F(stream, own_end_closed)
 	struct iocb iocb;
 	char buf[16] = {};
 
-	prep_pread(&iocb, self->in, buf, sizeof(buf), 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	prep_pread(&iocb, self->s.in, buf, sizeof(buf), 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	/* The request holds the file. */
-	close(self->in);
-	ASSERT_EQ(5, write(self->out, "hello", 5));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	close(self->s.in);
+	ASSERT_EQ(5, write(self->s.out, "hello", 5));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(5, self->event.res);
 	EXPECT_STREQ("hello", buf);
 }
 
-TEST_F(stream, buffer_goes_away)
+TEST_F(stream, buffer_unmapped)
 {
 	char *buf = map_guarded(1);
 	struct iocb iocb;
 
 	ASSERT_NE(NULL, buf);
-	prep_pread(&iocb, self->in, buf, 16, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	prep_pread(&iocb, self->s.in, buf, 16, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	ASSERT_EQ(0, munmap(buf, PAGE));
-	ASSERT_EQ(5, write(self->out, "hello", 5));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(5, write(self->s.out, "hello", 5));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(-EFAULT, self->event.res);
 }
 
@@ -336,17 +312,17 @@ TEST_F(stream, counted_by_eventfd)
 	__u64 count;
 	char c;
 
-	prep_pread(&iocb, self->in, &c, 1, 0);
+	prep_pread(&iocb, self->s.in, &c, 1, 0);
 	iocb.aio_flags = IOCB_FLAG_RESFD;
 	iocb.aio_resfd = event;
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_EQ(-1, read(event, &count, sizeof(count)));
 	/* The request holds the eventfd too. */
 	const int copy = dup(event);
 
 	close(event);
-	ASSERT_EQ(1, write(self->out, "x", 1));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(1, write(self->s.out, "x", 1));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_TRUE(wait_until(read(copy, &count, sizeof(count)) == 8));
 	EXPECT_EQ(1, count);
 }
@@ -356,14 +332,14 @@ TEST_F(stream, offset)
 	struct iocb iocb;
 	char c = 0;
 
-	ASSERT_EQ(1, write(self->out, "x", 1));
-	prep_pread(&iocb, self->in, &c, 1, 1);
+	ASSERT_EQ(1, write(self->s.out, "x", 1));
+	prep_pread(&iocb, self->s.in, &c, 1, 1);
 	if (variant->domain) {
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+		ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
+		ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 		EXPECT_EQ(-ESPIPE, self->event.res);
 	} else {
-		EXPECT_EQ(1, kaio_do(self->fd, self->ctx, &iocb));
+		EXPECT_EQ(1, kaio_do(self->s.fd, self->s.ctx, &iocb));
 		EXPECT_EQ('x', c);
 	}
 }
@@ -374,33 +350,37 @@ TEST_F(stream, destroy_cancels)
 	char buf[8] = {};
 	const __s64 start = now_ns();
 
-	prep_pread(&iocb, self->in, buf, sizeof(buf), 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
+	prep_pread(&iocb, self->s.in, buf, sizeof(buf), 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
+	EXPECT_EQ(0, kaio_destroy(self->s.fd, self->s.ctx));
 	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	/* The data is for somebody else now, the buffer no more in use. */
-	ASSERT_EQ(5, write(self->out, "hello", 5));
-	ASSERT_EQ(5, read(self->in, buf + 1, 6));
+	EXPECT_EQ(0, kaio_stat(self->s.fd, "inflight"));
+	/*
+	 * The data goes to another reader now, and the buffer is no longer in
+	 * use.
+	 */
+	ASSERT_EQ(5, write(self->s.out, "hello", 5));
+	ASSERT_EQ(5, read(self->s.in, buf + 1, 6));
 	EXPECT_EQ(0, buf[0]);
-	/* For the teardown. */
-	ASSERT_EQ(0, kaio_setup(self->fd, 1, &self->ctx));
+	/* The teardown destroys a context. */
+	ASSERT_EQ(0, kaio_setup(self->s.fd, 1, &self->s.ctx));
 }
 
 /*
- * Others that can be waited for.
+ * The tests below use other files that a request can wait for.
  */
+
 /*
- * Who sends: the submitter, whoever does the work.
+ * A write has the credentials of its submitter, whatever task does it.
  */
-static int send_as_nobody(int fd, int out)
+static int send_as_other_user(int fd, int out)
 {
 	__u64 ctx;
 	struct iocb iocb;
 
 	if (setresgid(65533, 65533, 65533) || setresuid(65534, 65534, 65534))
 		return 2;
-	/* The parent's context is not the child's. */
+	/* A child cannot use the context of its parent. */
 	if (kaio_setup(fd, 1, &ctx))
 		return 3;
 	prep_pwrite(&iocb, out, "hello", 5, 0);
@@ -424,11 +404,11 @@ TEST_F(context, credentials)
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
 	ASSERT_EQ(0, setsockopt(ends[0], SOL_SOCKET, SO_PASSCRED, &on,
 				sizeof(on)));
-	EXPECT_LT(0, stuff(ends[1]));
+	EXPECT_LT(0, fill_fd(ends[1]));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
-		_exit(send_as_nobody(self->fd, ends[1]));
+		_exit(send_as_other_user(self->fd, ends[1]));
 	ASSERT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 1));
 	do {
 		msg.msg_control = &control;
@@ -462,8 +442,8 @@ TEST_F(context, eventfd)
 	EXPECT_EQ(42, count);
 }
 
-/* The eventfd that counts completions is the one that is waited for. */
-TEST_F(context, eventfd_of_itself)
+/* The request reads the same eventfd that counts its completion. */
+TEST_F(context, eventfd_counts_its_own_read)
 {
 	const int file = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct io_event events[2];
@@ -484,7 +464,7 @@ TEST_F(context, eventfd_of_itself)
 	EXPECT_EQ(1, left);
 }
 
-/* At its maximum the counter stays there, and nothing is lost. */
+/* At its maximum the counter keeps its value, and no event is lost. */
 TEST_F(context, eventfd_at_maximum)
 {
 	const int file = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Signal masks in KAIO_GETEVENTS, and KAIO_GETEVENTS_PEEK. What native AIO says
- * to the same arguments is asked of it live.
+ * Tests signal masks in KAIO_GETEVENTS, and KAIO_GETEVENTS_PEEK. The tests ask
+ * native AIO for its answers to the same arguments.
  */
 #include "context_fixture.h"
 
-/* Tests have SIGALRM and SIGRTMAX blocked, and a handler for both. */
+/* Tests block SIGALRM and SIGRTMAX, and have a handler for both. */
 #define SECOND_SIGNAL	SIGRTMAX
 
 static sigset_t set_of(int sig)
@@ -25,7 +25,7 @@ static bool block(int sig)
 	return !sigprocmask(SIG_BLOCK, &set, NULL) && catch_signal(sig, 0);
 }
 
-/* The mask of this thread, as the kernel has it. */
+/* Returns the mask of this thread as the kernel has it. */
 static __u64 mask_now(void)
 {
 	__u64 mask = 0;
@@ -51,7 +51,7 @@ static long take(FIXTURE_DATA(context) *self, long min_nr, long nr,
 }
 
 /*
- * The mask while the caller waits.
+ * The tests below change the mask during the wait.
  */
 TEST_F(context, mask_unblocks)
 {
@@ -92,15 +92,15 @@ TEST_F(context, mask_blocks)
 	const sigset_t mask = set_of(SIGALRM);
 
 	ASSERT_TRUE(catch_signal(SIGALRM, 0));
-	/* One signal, in the middle of the wait. */
+	/* A signal comes in the middle of the wait. */
 	ASSERT_TRUE(alarm_every(10));
 	EXPECT_EQ(0, take(self, 1, 1, &timeout, &mask));
-	/* It was not lost. */
+	/* The signal was not lost. */
 	EXPECT_LT(0, signals_seen());
 	alarm_every(0);
 }
 
-/* All 64 of them. */
+/* All 64 signals are tested. */
 TEST_F(context, mask_of_every_signal)
 {
 	int sig;
@@ -108,7 +108,10 @@ TEST_F(context, mask_of_every_signal)
 	for (sig = 1; sig <= SIGRTMAX; sig++) {
 		const sigset_t none = set_of(0), mask = set_of(sig);
 
-		/* What libc keeps for itself, and what nobody can block. */
+		/*
+		 * Skip the signals that libc reserves and those that cannot be
+		 * blocked.
+		 */
 		if ((sig > 31 && sig < SIGRTMIN) || sig == SIGKILL ||
 		    sig == SIGSTOP)
 			continue;
@@ -131,7 +134,7 @@ TEST_F(context, mask_of_every_signal)
 	}
 }
 
-/* Memory behind the kernel's 8 bytes is not looked at. */
+/* The memory behind the kernel's 8 bytes is not read. */
 TEST_F(context, mask_at_end_of_mapping)
 {
 	char *page = map_guarded(1);
@@ -151,7 +154,7 @@ static void note_mask(int sig)
 	mask_in_handler = mask_now();
 }
 
-/* As with pselect(2), the handler has the mask that was asked for. */
+/* As with pselect(2), the handler runs with the requested mask. */
 TEST_F(context, mask_in_handler)
 {
 	const struct sigaction action = { .sa_handler = note_mask };
@@ -167,7 +170,7 @@ TEST_F(context, mask_in_handler)
 	EXPECT_EQ(alarm_bit, mask_now());
 }
 
-/* Nobody can be shut out. */
+/* SIGKILL and SIGSTOP cannot be blocked. */
 static void wait_with_all_blocked(int fd, int ready)
 {
 	struct io_event event;
@@ -181,7 +184,7 @@ static void wait_with_all_blocked(int fd, int ready)
 	_exit(2);
 }
 
-TEST_F(context, kill_and_stop_get_through)
+TEST_F(context, kill_and_stop_are_not_blocked)
 {
 	int status, ready[2];
 	pid_t pid;
@@ -194,7 +197,7 @@ TEST_F(context, kill_and_stop_get_through)
 		wait_with_all_blocked(self->fd, ready[1]);
 	ASSERT_EQ(1, read(ready[0], &c, 1));
 	ASSERT_TRUE(wait_until(task_sleeps(pid, pid)));
-	/* A signal that it has blocked does nothing to it. */
+	/* A blocked signal does not wake the child. */
 	ASSERT_EQ(0, kill(pid, SIGTERM));
 	ASSERT_EQ(0, kill(pid, SIGSTOP));
 	ASSERT_EQ(pid, waitpid(pid, &status, WUNTRACED));
@@ -206,7 +209,7 @@ TEST_F(context, kill_and_stop_get_through)
 }
 
 /*
- * A signal that has no handler: the sleeper is stopped, and continued.
+ * A stop and a continuation have no handler.
  */
 FIXTURE(stopped)
 {
@@ -217,7 +220,10 @@ FIXTURE_VARIANT(stopped)
 {
 	bool mask;
 	__u64 sigsetsize;
-	/* It is one of io_getevents(2), not of io_pgetevents(2). */
+	/*
+	 * The call returns as io_getevents(2) does, and not as
+	 * io_pgetevents(2).
+	 */
 	bool ends;
 };
 
@@ -242,7 +248,10 @@ FIXTURE_TEARDOWN(stopped)
 	close(self->fd);
 }
 
-/* A child waits for an event that does not come, and says when it has had enough. */
+/*
+ * Waits in a child for an event that does not come, and writes the result of
+ * the call to @out.
+ */
 static void wait_in_child(FIXTURE_DATA(stopped) *self,
 			  const FIXTURE_VARIANT(stopped) *variant, bool native,
 			  int out)
@@ -305,7 +314,7 @@ static void expect_stopped(struct __test_metadata *const _metadata,
 		ASSERT_EQ((ssize_t)sizeof(ret), read(ends[0], &ret, sizeof(ret)));
 		EXPECT_EQ(-EINTR, ret);
 	} else {
-		/* It sleeps on. */
+		/* The child still sleeps. */
 		EXPECT_EQ(0, poll(&pollfd, 1, 200));
 		EXPECT_TRUE(wait_until(task_sleeps(pid, pid)));
 	}
@@ -323,7 +332,7 @@ TEST_F(stopped, as_native)
 	expect_stopped(_metadata, self, variant, true);
 }
 
-/* Another thread's mask is its own. */
+/* The mask of one thread does not affect another thread. */
 static long take_with_none_blocked(void *arg)
 {
 	static const sigset_t none;
@@ -337,7 +346,10 @@ TEST_F(context, mask_is_of_one_thread)
 
 	ASSERT_TRUE(block(SIGALRM));
 	ASSERT_TRUE(fall_asleep(&sleeper, take_with_none_blocked, self));
-	/* Of the process: who has it unblocked gets it. */
+	/*
+	 * The signal is sent to the process, so the thread that has it
+	 * unblocked gets it.
+	 */
 	ASSERT_EQ(0, kill(getpid(), SIGALRM));
 	EXPECT_EQ(-EINTR, woken(&sleeper));
 	EXPECT_EQ(1, signals_seen());
@@ -345,13 +357,13 @@ TEST_F(context, mask_is_of_one_thread)
 }
 
 /*
- * The signal comes at any moment before or during the wait, and it is blocked
- * but while the caller waits: it cannot be missed.
+ * The signal comes at any moment before or during the wait, and is unblocked
+ * only during the wait. No signal is missed.
  */
 struct signaller {
 	pid_t target;
 	int rounds;
-	/* How many signals have ended a wait. */
+	/* The number of signals that have ended a wait. */
 	int seen;
 };
 
@@ -395,7 +407,7 @@ TEST_F_TIMEOUT(context, no_signal_is_missed, 120)
 }
 
 /*
- * After the call the mask is as it was, whatever the call came to.
+ * After the call the mask is restored, whatever the call returned.
  */
 FIXTURE(outcome)
 {
@@ -518,24 +530,24 @@ FIXTURE_TEARDOWN(outcome)
 	close(self->fd);
 }
 
-/* What came of it, and what there is to be seen afterwards. */
-struct aftermath {
+/* The result of the call, and the state after it. */
+struct call_result {
 	long ret;
 	int handled;
 	bool pending;
 	__u64 mask;
 };
 
-static struct aftermath call(FIXTURE_DATA(outcome) *self,
-			     const FIXTURE_VARIANT(outcome) *variant,
-			     bool native)
+static struct call_result call(FIXTURE_DATA(outcome) *self,
+			       const FIXTURE_VARIANT(outcome) *variant,
+			       bool native)
 {
 	const struct timespec timeout = ms(variant->timeout_ms);
 	struct io_event *const events = variant->no_buffer ? NULL :
 							     self->events;
-	/* SIGALRM is unblocked, SECOND_SIGNAL stays blocked. */
+	/* SIGALRM is unblocked, and SECOND_SIGNAL stays blocked. */
 	const sigset_t mask = set_of(SECOND_SIGNAL);
-	struct aftermath result;
+	struct call_result result;
 
 	if (native)
 		result.ret = native_pgetevents(variant->no_context ?
@@ -558,24 +570,24 @@ static struct aftermath call(FIXTURE_DATA(outcome) *self,
 TEST_F(outcome, mask_is_restored)
 {
 	const __u64 before = mask_now();
-	const struct aftermath result = call(self, variant, false);
+	const struct call_result result = call(self, variant, false);
 
 	EXPECT_EQ(variant->expected, result.ret);
 	EXPECT_EQ(before, result.mask);
-	/* And it is the one that the next signal's handler restores. */
+	/* The handler of the next signal restores the same mask. */
 	ASSERT_TRUE(catch_signal(SIGUSR1, 0));
 	ASSERT_EQ(0, raise(SIGUSR1));
 	EXPECT_EQ(1, signals_seen());
 	EXPECT_EQ(before, mask_now());
-	/* Nor is a later call spoilt. */
+	/* A later call works too. */
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 0, NULL, &no_wait));
 	EXPECT_EQ(before, mask_now());
 }
 
 TEST_F(outcome, as_native)
 {
-	const struct aftermath native = call(self, variant, true);
-	struct aftermath kaio;
+	const struct call_result native = call(self, variant, true);
+	struct call_result kaio;
 
 	if (variant->signal && native.handled)
 		ASSERT_EQ(0, raise(SIGALRM));
@@ -587,7 +599,7 @@ TEST_F(outcome, as_native)
 	EXPECT_EQ(native.mask, kaio.mask);
 }
 
-/* Without a mask it is io_getevents(2). */
+/* Without a mask the call is like io_getevents(2). */
 TEST_F(outcome, without_mask)
 {
 	const sigset_t alarm = set_of(SIGALRM);
@@ -641,7 +653,8 @@ TEST_F(context, mask_is_restored_after_destroy)
 }
 
 /*
- * Bad arguments, all combinations of them: which is found first?
+ * The errors for all combinations of bad arguments show which argument is
+ * checked first.
  */
 TEST_F(context, errors_as_native)
 {
@@ -703,7 +716,7 @@ TEST_F(context, sigsetsize)
 		{
 			TH_LOG("size %llu", sizes[i]);
 		}
-		/* Without a mask it is nobody's business. */
+		/* Without a mask its size is ignored. */
 		arg.sigmask = 0;
 		EXPECT_EQ(0, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg))
 		{
@@ -731,9 +744,9 @@ TEST_F(context, bad_mask_pointer)
 }
 
 /*
- * Peek: they stay in the ring.
+ * The tests below peek: events stay in the ring.
  */
-TEST_F(context, peek_leaves_them)
+TEST_F(context, peek_leaves_events)
 {
 	struct io_event events[4];
 	struct iocb iocb;
@@ -760,8 +773,8 @@ TEST_F(context, peek_leaves_them)
 	EXPECT_EQ(0, kaio_peek(self->fd, self->ctx, 0, 4, NULL));
 }
 
-/* Where the ring wraps around, too. */
-TEST_F(context, peek_all_around)
+/* Events are also counted where the ring wraps around. */
+TEST_F(context, peek_around_the_ring)
 {
 	const __u32 nr = ring_of(self->ctx)->nr;
 	struct io_event events[NR_EVENTS];
@@ -791,7 +804,7 @@ TEST_F(context, peek_numbers)
 	EXPECT_EQ(-EINVAL, kaio_peek(self->fd, 0, 0, 1, NULL));
 }
 
-/* No more can be there than the ring holds: it is not waited for. */
+/* The call does not wait for more events than the ring can hold. */
 TEST_F(context, peek_at_full_ring)
 {
 	const int room = ring_of(self->ctx)->nr - 1;
@@ -810,7 +823,7 @@ TEST_F(context, peek_timeout)
 
 	EXPECT_EQ(0, kaio_peek(self->fd, self->ctx, 1, 1, &timeout));
 	EXPECT_LE(20 * NSEC_PER_MSEC, now_ns() - start);
-	/* What there is. */
+	/* After the timeout the call returns the events that are there. */
 	produce(_metadata, self, 1);
 	start = now_ns();
 	EXPECT_EQ(1, kaio_peek(self->fd, self->ctx, 2, 2, &timeout));
@@ -818,7 +831,7 @@ TEST_F(context, peek_timeout)
 	EXPECT_EQ(1, take(self, 1, 1, &no_wait, NULL));
 }
 
-/* There is nowhere to put them. */
+/* A peek with a buffer for events is refused. */
 TEST_F(context, peek_with_buffer)
 {
 	struct io_event event;
@@ -854,7 +867,7 @@ TEST_F(context, peek_waits)
 	EXPECT_TRUE(wait_until(is_asleep(&sleepers[0])));
 	EXPECT_TRUE(wait_until(is_asleep(&sleepers[1])));
 	produce(_metadata, self, 1);
-	/* Neither takes anything away from the other. */
+	/* A peek takes no event from the other thread. */
 	for (i = 0; i < 2; i++) {
 		EXPECT_EQ(2, woken(&sleepers[i]))
 		{
@@ -890,12 +903,12 @@ TEST_F(context, peek_and_signal)
 	EXPECT_EQ(-EINTR, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg));
 	EXPECT_EQ(1, signals_seen());
 	EXPECT_EQ(1ULL << (SIGALRM - 1), mask_now());
-	/* As when they are taken, events come before the signal, */
+	/* Events come before the signal, as when they are taken ... */
 	produce(_metadata, self, 1);
 	ASSERT_EQ(0, raise(SIGALRM));
 	EXPECT_EQ(1, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg));
 	EXPECT_EQ(1, signals_seen());
-	/* even if there are fewer than wanted. */
+	/* ... even if there are fewer events than wanted. */
 	arg.min_nr = 2;
 	ASSERT_EQ(0, raise(SIGALRM));
 	EXPECT_EQ(1, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg));
@@ -904,7 +917,7 @@ TEST_F(context, peek_and_signal)
 	EXPECT_EQ(1, take(self, 1, 1, &no_wait, NULL));
 }
 
-/* A program that peeks and reaps, while a device completes. */
+/* A program peeks and reaps while a device completes requests. */
 TEST_F_TIMEOUT(context, peek_and_reap, 60)
 {
 	const int file = open_pattern(DISK_DIR, 1, 16 * PAGE);
@@ -916,10 +929,7 @@ TEST_F_TIMEOUT(context, peek_and_reap, 60)
 
 	ASSERT_LE(0, direct);
 	ASSERT_NE(NULL, buf);
-	for (i = 0; i < 16; i++) {
-		prep_pread(&iocbs[i], direct, buf + i * PAGE, PAGE, i * PAGE);
-		pointers[i] = &iocbs[i];
-	}
+	prep_page_reads(iocbs, pointers, 16, direct, buf);
 	for (round = 0; round < 50; round++) {
 		int left = 16;
 
@@ -929,7 +939,7 @@ TEST_F_TIMEOUT(context, peek_and_reap, 60)
 						     left, &patience);
 
 			ASSERT_LT(0, there);
-			/* What was seen is there. */
+			/* The events that the peek counted are in the ring. */
 			ASSERT_EQ(there, ring_reap(self->ctx, events, there));
 			for (i = 0; i < there; i++)
 				ASSERT_EQ((long)PAGE, events[i].res);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * IOCB_CMD_POLL: one answer, what poll(2) says, for every kind of file.
+ * Tests IOCB_CMD_POLL on every kind of file. A POLL completes once, with the
+ * events that poll(2) reports.
  */
 #include <mqueue.h>
 #include <pty.h>
@@ -10,12 +11,14 @@
 
 #include "context_fixture.h"
 #include "refused.h"
+#include "sleeps.h"
+#include "streams.h"
 
 /* clang-format off */
 #define REFUSED(_name, _err, _open, _events, _spoil) \
 	FIXTURE_VARIANT_ADD(refused, _name) { \
 		.opcode = IOCB_CMD_POLL, .err = _err, .buf = _events, \
-		.open = _open, .spoil = _spoil, \
+		.open = _open, .make_invalid = _spoil, \
 	}
 
 REFUSED(offset, EINVAL, an_eventfd, POLLIN, some_offset);
@@ -31,21 +34,21 @@ REFUSED(resfd_of_file, EINVAL, a_file, POLLIN, own_fd_as_resfd);
 REFUSED(fd_closed, EBADF, closed_fd, POLLIN, NULL);
 REFUSED(fd_negative, EBADF, negative_fd, POLLIN, NULL);
 REFUSED(fd_of_path, EBADF, path_fd, POLLIN, NULL);
-/* These are always ready for transfers, and will never be for more. */
+/* These files are always ready for transfers, and never report other events. */
 REFUSED(file_without_poll, EINVAL, a_file, POLLPRI, NULL);
 REFUSED(device_without_poll, EINVAL, dev_null, POLLPRI, NULL);
 /* clang-format on */
 
 /*
- * Files that are not ready, and become it.
+ * The files below are not ready, and become ready.
  */
 FIXTURE(watch)
 {
 	int fd;
 	__u64 ctx;
-	/* What is polled. */
+	/* The file that is polled. */
 	int file;
-	/* What makes it ready: a file or a process. */
+	/* The file or process that makes it ready. */
 	int other;
 	struct iocb iocb;
 	struct io_event event;
@@ -57,24 +60,22 @@ FIXTURE_VARIANT(watch)
 	void (*make_ready)(FIXTURE_DATA(watch) *self);
 	short events;
 	short want;
-	/* It offers two wait queues, which native AIO refuses. */
+	/* The file offers two wait queues, which native AIO refuses. */
 	bool two_queues;
-	/* Asking takes the event away. */
+	/* A poll takes the event away. */
 	bool asked_once;
-	/* Of what is wanted, what may come a moment after the rest. */
+	/* The wanted events that may come a moment after the others. */
 	short late;
+	/*
+	 * Events that the request asked for and that the wake-up reports
+	 * without being true.
+	 */
+	short untrue;
 };
 
 static bool open_pair(FIXTURE_DATA(watch) *self, int domain)
 {
-	int ends[2];
-
-	if (domain ? socketpair(domain, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) :
-		     pipe2(ends, O_CLOEXEC))
-		return false;
-	self->file = ends[0];
-	self->other = ends[1];
-	return true;
+	return open_ends(domain, SOCK_STREAM, &self->file, &self->other);
 }
 
 static bool open_reader(FIXTURE_DATA(watch) *self)
@@ -169,7 +170,7 @@ static bool open_pidfd(FIXTURE_DATA(watch) *self)
 	return self->file >= 0;
 }
 
-/* Its wake-ups do not say for what. */
+/* The wake-ups of a message queue have no key. */
 static bool open_mqueue(FIXTURE_DATA(watch) *self)
 {
 	struct mq_attr attr = { .mq_maxmsg = 4, .mq_msgsize = 16 };
@@ -191,13 +192,8 @@ static bool open_mounts(FIXTURE_DATA(watch) *self)
 
 static bool open_fifo(FIXTURE_DATA(watch) *self)
 {
-	const char *path = MEM_DIR "/kaio-poll-fifo";
-
-	unlink(path);
-	if (mkfifo(path, 0600))
-		return false;
-	self->file = self->other = open(path, O_RDWR | O_CLOEXEC);
-	return self->file >= 0 && !unlink(path);
+	self->file = self->other = fifo_open(MEM_DIR "/kaio-poll-fifo", 0);
+	return self->file >= 0;
 }
 
 static void write_other(FIXTURE_DATA(watch) *self)
@@ -253,7 +249,7 @@ static void kill_other(FIXTURE_DATA(watch) *self)
 	siginfo_t info;
 
 	kill(self->other, SIGKILL);
-	/* It stays a zombie. */
+	/* The process stays a zombie. */
 	waitid(P_PID, self->other, &info, WEXITED | WNOWAIT);
 }
 
@@ -284,7 +280,8 @@ WATCH(pipe_hup, open_reader, close_other, 0, POLLHUP);
 WATCH(pipe_out, open_writer, drain_other, POLLOUT, POLLOUT);
 WATCH(pipe_err, open_writer, close_other, 0, POLLERR);
 WATCH(socket_in, open_socket, write_other, POLLIN, POLLIN);
-WATCH(socket_in_or_pri, open_socket, write_other, POLLIN | POLLPRI, POLLIN);
+WATCH(socket_in_or_pri, open_socket, write_other, POLLIN | POLLPRI, POLLIN,
+	.untrue = POLLPRI);
 WATCH(socket_out, open_full_socket, drain_other, POLLOUT, POLLOUT);
 WATCH(socket_rdhup, open_socket, shut_down_other, POLLRDHUP, POLLRDHUP);
 WATCH(socket_hup, open_socket, close_other, 0, POLLHUP);
@@ -307,26 +304,31 @@ WATCH(fifo_in, open_fifo, write_other, POLLIN, POLLIN, .two_queues = true);
 
 FIXTURE_SETUP(watch)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	ASSERT_TRUE(variant->open(self));
 	ASSERT_EQ(0, poll_now(self->file, variant->events));
 	prep_poll(&self->iocb, self->file, variant->events);
 }
 
+/*
+ * Returns the requested events of a late result. As natively, such a result has
+ * all the events that the wake-up reported, true or not.
+ */
+static __s64 asked(const FIXTURE_VARIANT(watch) *variant, __s64 res)
+{
+	return (res & (variant->events | POLLERR | POLLHUP)) | variant->late;
+}
+
 FIXTURE_TEARDOWN(watch)
 {
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	expect_all_completed(_metadata, self->fd);
 	close(self->fd);
 	close(self->file);
 }
 
-TEST_F(watch, later)
+TEST_F(watch, becomes_ready)
 {
 	const long before = sleeps();
 
@@ -337,7 +339,8 @@ TEST_F(watch, later)
 	EXPECT_EQ(1, kaio_stat(self->fd, "parked"));
 	variant->make_ready(self);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
-	EXPECT_EQ(variant->want, self->event.res | variant->late);
+	EXPECT_EQ(variant->want | variant->untrue,
+		  asked(variant, self->event.res));
 	EXPECT_EQ((uintptr_t)&self->iocb, self->event.obj);
 	if (!variant->asked_once)
 		EXPECT_EQ(variant->want,
@@ -346,7 +349,7 @@ TEST_F(watch, later)
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 }
 
-TEST_F(watch, at_once)
+TEST_F(watch, ready_at_submit)
 {
 	variant->make_ready(self);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
@@ -356,8 +359,8 @@ TEST_F(watch, at_once)
 	EXPECT_EQ(1, kaio_stat(self->fd, "inline"));
 }
 
-/* Each has its own answer: no event is for one of them only. */
-TEST_F(watch, by_many)
+/* Each request gets the event. */
+TEST_F(watch, many_requests)
 {
 	struct iocb iocbs[NR_EVENTS], *pointers[NR_EVENTS];
 	struct io_event events[NR_EVENTS];
@@ -379,7 +382,8 @@ TEST_F(watch, by_many)
 		ASSERT_GT(nr, (int)events[i].data);
 		EXPECT_FALSE(seen[events[i].data]);
 		seen[events[i].data] = true;
-		EXPECT_EQ(variant->want, events[i].res | variant->late);
+		EXPECT_EQ(variant->want | variant->untrue,
+			  asked(variant, events[i].res));
 	}
 }
 
@@ -395,7 +399,8 @@ TEST_F(watch, closed_meanwhile)
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 	variant->make_ready(self);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
-	EXPECT_EQ(variant->want, self->event.res | variant->late);
+	EXPECT_EQ(variant->want | variant->untrue,
+		  asked(variant, self->event.res));
 }
 
 TEST_F(watch, destroyed)
@@ -407,7 +412,7 @@ TEST_F(watch, destroyed)
 	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
 	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
 	EXPECT_EQ(1, kaio_stat(self->fd, "cancelled"));
-	/* The file is still all right, and nobody is on its queue. */
+	/* The file still works, and its queue has no entry of the request. */
 	variant->make_ready(self);
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &self->ctx));
 	if (!variant->asked_once)
@@ -416,10 +421,11 @@ TEST_F(watch, destroyed)
 				  variant->late);
 }
 
-/* Native AIO may tell also what else the wake-up said, true or not. */
+/* For the same wake-up, native AIO and kaio give the same result. */
 TEST_F(watch, as_native)
 {
 	struct iocb *iocb = &self->iocb;
+	struct io_event theirs;
 	aio_context_t native;
 
 	if (native_setup(1, &native))
@@ -429,13 +435,22 @@ TEST_F(watch, as_native)
 		return;
 	}
 	ASSERT_EQ(1, native_submit(native, 1, &iocb));
+	if (!variant->asked_once)
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, iocb));
 	variant->make_ready(self);
-	ASSERT_EQ(1, native_getevents(native, 1, 1, &self->event, &patience));
-	EXPECT_EQ(variant->want, self->event.res & variant->want);
+	ASSERT_EQ(1, native_getevents(native, 1, 1, &theirs, &patience));
+	EXPECT_EQ(variant->want, theirs.res & variant->want);
+	if (variant->asked_once)
+		return;
+	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
+	EXPECT_EQ(theirs.res, self->event.res)
+	{
+		TH_LOG("natively %#llx, here %#llx", theirs.res, self->event.res);
+	}
 }
 
 /*
- * Files that have no poll method are ready.
+ * Files without a poll method are always ready.
  */
 FIXTURE(always)
 {
@@ -458,10 +473,8 @@ FIXTURE_VARIANT_ADD(always, proc_file) { proc_file };
 
 FIXTURE_SETUP(always)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->file = variant->open();
 	ASSERT_LE(0, self->file);
 }
@@ -505,9 +518,9 @@ TEST_F(always, as_native)
 }
 
 /*
- * The rest.
+ * The tests below use the context alone.
  */
-TEST_F(context, once)
+TEST_F(context, one_event)
 {
 	const int file = eventfd(0, EFD_CLOEXEC);
 	struct io_event event;
@@ -523,7 +536,7 @@ TEST_F(context, once)
 	EXPECT_EQ(1, kaio_stat(self->fd, "completed"));
 }
 
-TEST_F_TIMEOUT(context, thousand, 60)
+TEST_F_TIMEOUT(context, thousand_requests, 60)
 {
 	enum { THOUSAND = 1000 };
 	const int file = eventfd(0, EFD_CLOEXEC);
@@ -555,7 +568,7 @@ TEST_F_TIMEOUT(context, thousand, 60)
 	EXPECT_EQ(0, kaio_destroy(self->fd, ctx));
 }
 
-/* Who polls takes nothing away from who reads. */
+/* A POLL takes no data away from a read. */
 TEST_F(context, beside_a_read)
 {
 	struct io_event events[2];
@@ -569,18 +582,22 @@ TEST_F(context, beside_a_read)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &poll));
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &read));
 	ASSERT_EQ(5, write(ends[1], "hello", 5));
-	/* The read may be the faster one: then the poll waits for more. */
+	/*
+	 * The read may be faster than the POLL, which then waits for more data.
+	 */
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, events));
 	if (events[0].obj == (uintptr_t)&read)
 		ASSERT_EQ(5, write(ends[1], "world", 5));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, events + 1));
 	EXPECT_NE(events[0].obj, events[1].obj);
-	EXPECT_EQ(POLLIN, events[events[0].obj != (uintptr_t)&poll].res);
+	/* As natively, the wake-up reported both events. */
+	EXPECT_EQ(POLLIN | POLLRDNORM,
+		  events[events[0].obj != (uintptr_t)&poll].res);
 	EXPECT_EQ(5, events[events[0].obj == (uintptr_t)&poll].res);
 	EXPECT_STREQ("hello", buf);
 }
 
-/* A counter that is at its end is in error. */
+/* A counter at its maximum is in error. */
 TEST_F(context, eventfd_at_maximum)
 {
 	const int file = eventfd(0, EFD_CLOEXEC);
@@ -596,21 +613,36 @@ TEST_F(context, eventfd_at_maximum)
 	EXPECT_EQ(POLLERR, kaio_do(self->fd, self->ctx, &poll));
 }
 
-/* The eventfd that counts the event is the one that is polled. */
-TEST_F(context, counted_by_what_is_polled)
+/* Submits a POLL of @file whose completion @counter counts. */
+static void poll_and_count(struct __test_metadata *const _metadata,
+			   FIXTURE_DATA(context) *self, int file, int counter)
 {
-	const int file = eventfd(0, EFD_CLOEXEC);
-	struct io_event event;
 	struct iocb iocb;
-	eventfd_t value;
 
 	prep_poll(&iocb, file, POLLIN);
 	iocb.aio_flags = IOCB_FLAG_RESFD;
-	iocb.aio_resfd = file;
+	iocb.aio_resfd = counter;
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	ASSERT_EQ(0, eventfd_write(file, 10));
+}
+
+static void expect_readable(struct __test_metadata *const _metadata,
+			    FIXTURE_DATA(context) *self)
+{
+	struct io_event event;
+
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(POLLIN, event.res);
+}
+
+/* The POLL waits for the same eventfd that counts its completion. */
+TEST_F(context, eventfd_counts_and_is_polled)
+{
+	const int file = eventfd(0, EFD_CLOEXEC);
+	eventfd_t value;
+
+	poll_and_count(_metadata, self, file, file);
+	ASSERT_EQ(0, eventfd_write(file, 10));
+	expect_readable(_metadata, self);
 	ASSERT_EQ(0, eventfd_read(file, &value));
 	while (value < 11) {
 		eventfd_t more;
@@ -622,30 +654,24 @@ TEST_F(context, counted_by_what_is_polled)
 }
 
 /*
- * The eventfd that counts the event is watched by the epoll file that is polled:
- * to count where the wake-up comes would take that file's locks twice.
+ * The polled epoll file watches the eventfd that counts the completion. To
+ * count within the wake-up would take the locks of the epoll file twice.
  */
-TEST_F(context, counted_inside_what_is_polled)
+TEST_F(context, eventfd_counts_in_polled_epoll)
 {
 	const int watched = eventfd(0, EFD_CLOEXEC);
 	const int counter = eventfd(0, EFD_CLOEXEC);
 	const int file = epoll_create1(EPOLL_CLOEXEC);
 	struct epoll_event interest = { .events = EPOLLIN };
-	struct io_event event;
-	struct iocb iocb;
 	eventfd_t value;
 	int i;
 
 	ASSERT_EQ(0, epoll_ctl(file, EPOLL_CTL_ADD, watched, &interest));
 	ASSERT_EQ(0, epoll_ctl(file, EPOLL_CTL_ADD, counter, &interest));
 	for (i = 0; i < 50; i++) {
-		prep_poll(&iocb, file, POLLIN);
-		iocb.aio_flags = IOCB_FLAG_RESFD;
-		iocb.aio_resfd = counter;
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		poll_and_count(_metadata, self, file, counter);
 		ASSERT_EQ(0, eventfd_write(watched, 1));
-		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
-		EXPECT_EQ(POLLIN, event.res);
+		expect_readable(_metadata, self);
 		ASSERT_EQ(0, eventfd_read(counter, &value));
 		EXPECT_EQ(1, value);
 		ASSERT_EQ(0, eventfd_read(watched, &value));
@@ -670,7 +696,7 @@ static void *writes_each_round(void *arg)
 	return NULL;
 }
 
-/* What becomes ready during the submit call is not missed. */
+/* A file that becomes ready during the submit call is not missed. */
 TEST_F_TIMEOUT(context, ready_while_submitted, 60)
 {
 	struct racer racer = { .rounds = 1000 };
@@ -696,8 +722,8 @@ TEST_F_TIMEOUT(context, ready_while_submitted, 60)
 }
 
 /*
- * A signalfd's wait queue is the one of the task that polls, and is freed with
- * that task's signal handlers.
+ * The wait queue of a signalfd belongs to the task that polls it, and is freed
+ * with the signal handlers of that task.
  */
 struct watcher {
 	int fd;
@@ -716,15 +742,21 @@ static int submits_and_exits(void *arg)
 }
 
 /*
- * Have it submitted by a process that shares our memory, so the context is its
- * own too, but not our signal handlers. It is a zombie when this returns.
+ * Submits the request in a process that shares the memory of this process, and
+ * so the context, but not its signal handlers. The process is a zombie when
+ * this returns.
  */
-static pid_t submit_by_another(struct watcher *watcher)
+static pid_t submit_by_another(struct __test_metadata *const _metadata,
+			       struct watcher *watcher)
 {
 	static char stack[16 * PAGE];
+	pid_t pid;
 
-	return clone(submits_and_exits, stack + sizeof(stack),
-		     CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, watcher);
+	pid = clone(submits_and_exits, stack + sizeof(stack),
+		    CLONE_VM | CLONE_VFORK | CLONE_FILES | SIGCHLD, watcher);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(1, watcher->ret);
+	return pid;
 }
 
 static int a_signalfd(void)
@@ -748,7 +780,10 @@ TEST_F(context, signalfd_ready)
 	EXPECT_EQ(POLLIN, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-/* Whatever has to look whether it is ready, only its task can see it. */
+/*
+ * Only the task of a signalfd can see that it is ready, whatever thread runs
+ * the request.
+ */
 TEST_F(context, signalfd_later)
 {
 	const int file = a_signalfd();
@@ -788,11 +823,12 @@ TEST_F_TIMEOUT(context, queue_freed, 60)
 
 	prep_poll(&watcher.iocb, a_signalfd(), POLLIN);
 	for (i = 0; i < 50; i++) {
-		pid = submit_by_another(&watcher);
-		ASSERT_LT(0, pid);
-		ASSERT_EQ(1, watcher.ret);
+		pid = submit_by_another(_metadata, &watcher);
 		EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
-		/* Now its signal handlers go, and the queue with them. */
+		/*
+		 * The exit of the process frees its signal handlers, and the
+		 * queue with them.
+		 */
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 		EXPECT_EQ((uintptr_t)&watcher.iocb, event.obj);
@@ -812,7 +848,7 @@ static void *reaps(void *arg)
 	return NULL;
 }
 
-/* The queue is freed while the request is taken off it. */
+/* The queue is freed while the request is removed from it. */
 TEST_F_TIMEOUT(context, queue_freed_while_cancelled, 60)
 {
 	struct watcher watcher = { .fd = self->fd, .ctx = self->ctx };
@@ -824,9 +860,7 @@ TEST_F_TIMEOUT(context, queue_freed_while_cancelled, 60)
 
 	prep_poll(&watcher.iocb, a_signalfd(), POLLIN);
 	for (i = 0; i < 200; i++) {
-		pid = submit_by_another(&watcher);
-		ASSERT_LT(0, pid);
-		ASSERT_EQ(1, watcher.ret);
+		pid = submit_by_another(_metadata, &watcher);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, reaps, &pid));
 		ret = kaio_cancel(self->fd, self->ctx, &watcher.iocb);
 		ASSERT_TRUE(ret == -EINPROGRESS || ret == -EINVAL)
@@ -842,7 +876,7 @@ TEST_F_TIMEOUT(context, queue_freed_while_cancelled, 60)
 				    &no_wait));
 }
 
-/* And while the context is destroyed. */
+/* The queue is freed while the context is destroyed. */
 TEST_F_TIMEOUT(context, queue_freed_while_destroyed, 60)
 {
 	struct watcher watcher = { .fd = self->fd };
@@ -853,9 +887,7 @@ TEST_F_TIMEOUT(context, queue_freed_while_destroyed, 60)
 	prep_poll(&watcher.iocb, a_signalfd(), POLLIN);
 	for (i = 0; i < 100; i++) {
 		ASSERT_EQ(0, kaio_setup(self->fd, 1, &watcher.ctx));
-		pid = submit_by_another(&watcher);
-		ASSERT_LT(0, pid);
-		ASSERT_EQ(1, watcher.ret);
+		pid = submit_by_another(_metadata, &watcher);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, reaps, &pid));
 		ASSERT_EQ(0, kaio_destroy(self->fd, watcher.ctx));
 		ASSERT_EQ(0, pthread_join(thread, NULL));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Races of the retry engine, each run many times, with files that do what they are
- * told; and crowds of requests that hang.
+ * Tests races in the retry engine. Each race runs many times, with files
+ * that a test controls. The last tests have many requests that hang.
  */
-#include "crowd.h"
+#include "worker_saturation.h"
 
 #define ROUNDS	200
 
@@ -12,18 +12,10 @@ FIXTURE(race)
 	struct mock m;
 };
 
-FIXTURE_SETUP(race)
-{
-	mock_set_up(_metadata, &self->m, KAIO_MOCK);
-}
+MOCK_FIXTURE_SETUP(race, KAIO_MOCK)
 
-FIXTURE_TEARDOWN(race)
-{
-	mock_tear_down(_metadata, &self->m);
-}
-
-/* Wastes about @ns: what sleeps comes too late for the race. */
-static void linger(__s64 ns)
+/* Spins for about @ns nanoseconds. A sleep would end too late for the race. */
+static void spin(__s64 ns)
 {
 	const __s64 end = now_ns() + ns;
 
@@ -31,7 +23,7 @@ static void linger(__s64 ns)
 		;
 }
 
-/* The one event that there is; *@event is it. */
+/* Expects exactly one event, which becomes *@event. */
 static void expect_one(struct __test_metadata *const _metadata, struct mock *m,
 		       const struct iocb *iocb, struct io_event *event)
 {
@@ -43,7 +35,7 @@ static void expect_one(struct __test_metadata *const _metadata, struct mock *m,
 }
 
 /*
- * Kicks.
+ * The tests below race with kicks.
  */
 TEST_F_TIMEOUT(race, one_retry_at_a_time, 60)
 {
@@ -52,32 +44,48 @@ TEST_F_TIMEOUT(race, one_retry_at_a_time, 60)
 	struct kaio_mock_info info;
 	struct iocb iocb;
 
-	/* Each attempt takes some time, in which many kicks come. */
+	/* Many kicks come during each attempt. */
 	ASSERT_EQ(0, mock_program(m->file, 2, 0,
 				  { .result = -EAGAIN, .sleep_ms = 1,
 				    .sleep = KAIO_MOCK_KILLABLE }));
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_submit_read(_metadata, m, &iocb);
 	ASSERT_EQ(0, mock_storm(m->file, times, 50000));
 	ASSERT_TRUE(wait_until(mock_info(m->file).wakes == times));
 	EXPECT_TRUE(no_event(m));
 	info = mock_info(m->file);
 	EXPECT_EQ(1, info.most_running);
-	/* Submission takes two. */
+	/* Submission makes two attempts. */
 	EXPECT_LT(4, info.attempts);
 	ASSERT_EQ(0, mock_program(m->file, 2, 0, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	expect_end(_metadata, m, &iocb, 5);
 }
 
-/* Whenever it becomes ready, before, during or after a run, that is not missed. */
+/* Submits a read while an interrupt after @delay_ns makes the file ready. */
+static void read_while_kicked(struct __test_metadata *const _metadata,
+			      struct mock *m, __u64 delay_ns)
+{
+	const struct kaio_mock_wake wake = {
+		.when = KAIO_MOCK_IRQ,
+		.ready = IN,
+		.key = IN,
+		.delay_ns = delay_ns,
+	};
+	struct iocb iocb;
+
+	mock_pread(m, &iocb, 5);
+	ASSERT_EQ(0, kaio_ioctl(m->file, KAIO_MOCK_WAKE, &wake));
+	ASSERT_EQ(1, mock_submit(m, &iocb));
+	expect_end(_metadata, m, &iocb, 5);
+}
+
+/*
+ * The file becomes ready before, during or after a run, and that is never
+ * missed.
+ */
 TEST_F_TIMEOUT(race, kick_at_any_time, 60)
 {
 	struct mock *m = &self->m;
-	struct kaio_mock_wake wake = {
-		.when = KAIO_MOCK_IRQ, .ready = IN, .key = IN,
-	};
-	struct iocb iocb;
 	int i;
 
 	for (i = 0; i < ROUNDS; i++) {
@@ -85,39 +93,29 @@ TEST_F_TIMEOUT(race, kick_at_any_time, 60)
 					  { .result = -EAGAIN,
 					    .only = KAIO_MOCK_IF_UNREADY },
 					  GIVES(5)));
-		mock_pread(m, &iocb, 5);
-		wake.delay_ns = i * 1000;
-		ASSERT_EQ(0, kaio_ioctl(m->file, KAIO_MOCK_WAKE, &wake));
-		ASSERT_EQ(1, mock_submit(m, &iocb));
-		expect_end(_metadata, m, &iocb, 5);
+		read_while_kicked(_metadata, m, i * 1000);
 	}
 }
 
-/* The same for one that does not know IOCB_NOWAIT: poll says so, or a kick does. */
+/*
+ * The file does not know IOCB_NOWAIT, so either poll or a kick shows that it is
+ * ready.
+ */
 TEST_F_TIMEOUT(race, kick_of_slow_file_at_any_time, 60)
 {
 	struct mock *m = &self->m;
-	struct kaio_mock_wake wake = {
-		.when = KAIO_MOCK_IRQ, .ready = IN, .key = IN,
-	};
-	struct iocb iocb;
 	int i;
 
-	close(m->file);
-	m->file = open_mock(_metadata, KAIO_MOCK_SLOW);
+	use_node(_metadata, m, KAIO_MOCK_SLOW);
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
-		mock_pread(m, &iocb, 5);
-		wake.delay_ns = i * 1000;
-		ASSERT_EQ(0, kaio_ioctl(m->file, KAIO_MOCK_WAKE, &wake));
-		ASSERT_EQ(1, mock_submit(m, &iocb));
-		expect_end(_metadata, m, &iocb, 5);
+		read_while_kicked(_metadata, m, i * 1000);
 		ASSERT_EQ(i + 1, (int)mock_info(m->file).attempts);
 	}
 }
 
-/* Two kicks at once, from two queues and two CPUs. */
-TEST_F_TIMEOUT(race, kicks_from_everywhere, 120)
+/* Two kicks come at once, from two queues and two CPUs. */
+TEST_F_TIMEOUT(race, kicks_from_two_queues, 120)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -125,22 +123,25 @@ TEST_F_TIMEOUT(race, kicks_from_everywhere, 120)
 
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, mock_program(m->file, 2, 0, NOT_NOW));
-		mock_pread(m, &iocb, 5);
-		ASSERT_EQ(1, mock_submit(m, &iocb));
+		mock_submit_read(_metadata, m, &iocb);
 		ASSERT_EQ(0, mock_program(m->file, 2, 0, GIVES(5)));
 		ASSERT_EQ(0, mock_storm(m->file, 5, 5000 + i * 50));
 		ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_WORK, IN, IN));
-		linger(i * 100);
+		spin(i * 100);
 		ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 		expect_end(_metadata, m, &iocb, 5);
 	}
 }
 
 /*
- * Cancel against everything else.
+ * The tests below race with cancels.
  */
-/* Kicked in vain from an interrupt, it can be cancelled at any time. */
-TEST_F_TIMEOUT(race, cancel_against_vain_kicks, 120)
+
+/*
+ * A request that is kicked from an interrupt without being ready can be
+ * cancelled at any time.
+ */
+TEST_F_TIMEOUT(race, cancel_against_kicks_without_data, 120)
 {
 	struct mock *m = &self->m;
 	struct io_event event;
@@ -149,10 +150,9 @@ TEST_F_TIMEOUT(race, cancel_against_vain_kicks, 120)
 
 	ASSERT_EQ(0, mock_program(m->file, 2, 0, NOT_NOW));
 	for (i = 0; i < ROUNDS; i++) {
-		mock_pread(m, &iocb, 5);
-		ASSERT_EQ(1, mock_submit(m, &iocb));
+		mock_submit_read(_metadata, m, &iocb);
 		ASSERT_EQ(0, mock_storm(m->file, 10, 5000 + i * 50));
-		linger(i * 300);
+		spin(i * 300);
 		ASSERT_EQ(-EINPROGRESS, mock_cancel(m, &iocb))
 		{
 			TH_LOG("round %d", i);
@@ -162,7 +162,10 @@ TEST_F_TIMEOUT(race, cancel_against_vain_kicks, 120)
 	}
 }
 
-/* One of them ends it: cancel says which. */
+/*
+ * Either the kick or the cancel ends the request, and the answer of the cancel
+ * tells which.
+ */
 TEST_F_TIMEOUT(race, cancel_against_kick, 120)
 {
 	struct mock *m = &self->m;
@@ -173,15 +176,16 @@ TEST_F_TIMEOUT(race, cancel_against_kick, 120)
 
 	/* On a busy machine one side may need more time before it ever wins. */
 	for (i = 0; i < 2 * ROUNDS || (i < 40 * ROUNDS && (!done || done == i)); i++) {
-		ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
-		mock_pread(m, &iocb, 5);
-		ASSERT_EQ(1, mock_submit(m, &iocb));
+		mock_read(_metadata, m, &iocb, NOT_NOW);
 		ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
 		ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_IRQ, IN, IN));
-		linger(i % (2 * ROUNDS) * 250 * (1 + i / (2 * ROUNDS)));
+		spin(i % (2 * ROUNDS) * 250 * (1 + i / (2 * ROUNDS)));
 		ret = mock_cancel(m, &iocb);
 		expect_one(_metadata, m, &iocb, &event);
-		/* During the run: it ends as the run does. */
+		/*
+		 * A cancel during the run succeeds, and the request ends with
+		 * the result of the run.
+		 */
 		ASSERT_TRUE((ret == -EINPROGRESS && event.res == -ECANCELED) ||
 			    (ret == -EINPROGRESS && event.res == 5) ||
 			    (ret == -EINVAL && event.res == 5))
@@ -191,12 +195,15 @@ TEST_F_TIMEOUT(race, cancel_against_kick, 120)
 		}
 		done += event.res == 5;
 	}
-	/* It was a race. */
+	/* Each side has won in some rounds. */
 	EXPECT_LT(0, done);
 	EXPECT_GT(i, done);
 }
 
-/* A write that is cancelled says how much of it was written: no more, no less. */
+/*
+ * The result of a cancelled write is exactly the number of bytes that were
+ * written.
+ */
 TEST_F_TIMEOUT(race, cancel_against_progress, 120)
 {
 	struct mock *m = &self->m;
@@ -208,15 +215,13 @@ TEST_F_TIMEOUT(race, cancel_against_progress, 120)
 	for (i = 0; i < ROUNDS; i++) {
 		written = mock_info(m->file).written;
 		ASSERT_EQ(0, mock_program(m->file, 1, 0,
-					  { .attempts = 1, .result = 10 },
-					  NOT_NOW));
+					  GIVES_ONCE(10), NOT_NOW));
 		prep_pwrite(&iocb, m->file, m->buf, 30, 0);
 		ASSERT_EQ(1, mock_submit(m, &iocb));
 		ASSERT_EQ(0, mock_program(m->file, 1, 0,
-					  { .attempts = 1, .result = 10 },
-					  NOT_NOW));
+					  GIVES_ONCE(10), NOT_NOW));
 		ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_IRQ, OUT, OUT));
-		linger(i * 400);
+		spin(i * 400);
 		EXPECT_EQ(-EINPROGRESS, mock_cancel(m, &iocb));
 		expect_one(_metadata, m, &iocb, &event);
 		written = mock_info(m->file).written - written;
@@ -227,16 +232,31 @@ TEST_F_TIMEOUT(race, cancel_against_progress, 120)
 	}
 }
 
-struct canceller {
+struct rival {
 	struct mock *m;
 	struct iocb *iocb;
+	/* The last answer of a cancel that is not -EINVAL. */
 	long last;
 	bool stop;
+	pthread_t thread;
 };
+
+static void start_rival(struct __test_metadata *const _metadata,
+			struct rival *rival, void *(*run)(void *arg))
+{
+	ASSERT_EQ(0, pthread_create(&rival->thread, NULL, run, rival));
+}
+
+static void stop_rival(struct __test_metadata *const _metadata,
+		       struct rival *rival)
+{
+	__atomic_store_n(&rival->stop, true, __ATOMIC_RELEASE);
+	ASSERT_EQ(0, pthread_join(rival->thread, NULL));
+}
 
 static void *cancel_for_ever(void *arg)
 {
-	struct canceller *c = arg;
+	struct rival *c = arg;
 	long ret;
 
 	while (!__atomic_load_n(&c->stop, __ATOMIC_ACQUIRE)) {
@@ -247,20 +267,25 @@ static void *cancel_for_ever(void *arg)
 	return NULL;
 }
 
-/* Neither comes to an agreement with the other twice. */
+/* Prepares a read that a driver completes, and starts a thread that cancels. */
+static void start_cancels_in_driver(struct __test_metadata *const _metadata,
+				    struct rival *rival)
+{
+	use_node(_metadata, rival->m, KAIO_MOCK_DISK);
+	mock_pread(rival->m, rival->iocb, 5);
+	start_rival(_metadata, rival, cancel_for_ever);
+}
+
+/* A request that a driver has ends once, whatever cancels come. */
 TEST_F_TIMEOUT(race, cancel_in_driver, 120)
 {
 	struct mock *m = &self->m;
 	struct io_event event;
 	struct iocb iocb;
-	struct canceller c = { m, &iocb, -EINVAL, false };
-	pthread_t thread;
+	struct rival rival = { .m = m, .iocb = &iocb, .last = -EINVAL };
 	int i;
 
-	close(m->file);
-	m->file = open_mock(_metadata, KAIO_MOCK_DISK);
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, cancel_for_ever, &c));
+	start_cancels_in_driver(_metadata, &rival);
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, mock_program(m->file, 1, 0,
 					  { .result = 5, .delay_ns = i * 1000,
@@ -269,28 +294,25 @@ TEST_F_TIMEOUT(race, cancel_in_driver, 120)
 		expect_one(_metadata, m, &iocb, &event);
 		ASSERT_EQ(5, event.res);
 	}
-	__atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	/* What is in hardware is not cancelled. */
-	EXPECT_EQ(-EINVAL, c.last);
+	stop_rival(_metadata, &rival);
+	/* A request in the hardware is not cancelled. */
+	EXPECT_EQ(-EINVAL, rival.last);
 	EXPECT_EQ(0, kaio_stat(m->fd, "cancelled"));
 	EXPECT_EQ(ROUNDS, kaio_stat(m->fd, "irq"));
 }
 
-/* A driver says "not now" in an interrupt while others cancel. */
+/*
+ * A driver completes a request with -EAGAIN from an interrupt during cancels.
+ */
 TEST_F_TIMEOUT(race, cancel_against_deferral, 120)
 {
 	struct mock *m = &self->m;
 	struct io_event event;
 	struct iocb iocb;
-	struct canceller c = { m, &iocb, -EINVAL, false };
-	pthread_t thread;
+	struct rival rival = { .m = m, .iocb = &iocb, .last = -EINVAL };
 	int i;
 
-	close(m->file);
-	m->file = open_mock(_metadata, KAIO_MOCK_DISK);
-	mock_pread(m, &iocb, 5);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, cancel_for_ever, &c));
+	start_cancels_in_driver(_metadata, &rival);
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, mock_program(m->file, 1, 0,
 					  { .attempts = 1, .result = -EAGAIN,
@@ -304,16 +326,15 @@ TEST_F_TIMEOUT(race, cancel_against_deferral, 120)
 			TH_LOG("round %d: res %lld", i, event.res);
 		}
 	}
-	__atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	stop_rival(_metadata, &rival);
 }
 
 /*
- * Wait queues that go.
+ * The tests below free wait queues.
  */
 static void *free_for_ever(void *arg)
 {
-	struct canceller *c = arg;
+	struct rival *c = arg;
 
 	while (!__atomic_load_n(&c->stop, __ATOMIC_ACQUIRE))
 		if (mock_free(c->m->file, true))
@@ -326,16 +347,14 @@ TEST_F_TIMEOUT(race, pollfree_against_cancel, 120)
 	struct mock *m = &self->m;
 	struct io_event event;
 	struct iocb iocb;
-	struct canceller c = { .m = m };
-	pthread_t thread;
+	struct rival rival = { .m = m };
 	int i;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, free_for_ever, &c));
+	start_rival(_metadata, &rival, free_for_ever);
 	for (i = 0; i < ROUNDS; i++) {
-		mock_pread(m, &iocb, 5);
-		ASSERT_EQ(1, mock_submit(m, &iocb));
-		linger(i * 100);
+		mock_submit_read(_metadata, m, &iocb);
+		spin(i * 100);
 		ASSERT_EQ(-EINPROGRESS, mock_cancel(m, &iocb))
 		{
 			TH_LOG("round %d", i);
@@ -343,37 +362,32 @@ TEST_F_TIMEOUT(race, pollfree_against_cancel, 120)
 		expect_one(_metadata, m, &iocb, &event);
 		ASSERT_EQ(-ECANCELED, event.res);
 	}
-	__atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	stop_rival(_metadata, &rival);
 }
 
 TEST_F_TIMEOUT(race, pollfree_against_kicks, 120)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
-	struct canceller c = { .m = m };
-	pthread_t thread;
+	struct rival rival = { .m = m };
 	int i;
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, free_for_ever, &c));
+	start_rival(_metadata, &rival, free_for_ever);
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, mock_program(m->file, 2, 0, NOT_NOW));
-		mock_pread(m, &iocb, 5);
-		ASSERT_EQ(1, mock_submit(m, &iocb));
+		mock_submit_read(_metadata, m, &iocb);
 		ASSERT_EQ(0, mock_program(m->file, 2, 0, GIVES(5)));
 		ASSERT_EQ(0, mock_storm(m->file, 5, 5000 + i * 50));
 		expect_end(_metadata, m, &iocb, 5);
 	}
-	__atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	stop_rival(_metadata, &rival);
 }
 
 TEST_F_TIMEOUT(race, pollfree_against_destroy, 120)
 {
 	struct mock *m = &self->m;
 	struct iocb iocbs[8], *pointers[8];
-	struct canceller c = { .m = m };
-	pthread_t thread;
+	struct rival rival = { .m = m };
 	int i, k;
 
 	for (k = 0; k < 8; k++) {
@@ -381,35 +395,33 @@ TEST_F_TIMEOUT(race, pollfree_against_destroy, 120)
 		pointers[k] = &iocbs[k];
 	}
 	ASSERT_EQ(0, mock_program(m->file, 2, 0, NOT_NOW));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, free_for_ever, &c));
+	start_rival(_metadata, &rival, free_for_ever);
 	for (i = 0; i < ROUNDS / 4; i++) {
 		ASSERT_EQ(8, kaio_submit(m->fd, m->ctx, 8, pointers));
 		ASSERT_EQ(0, mock_storm(m->file, 10, 5000));
-		linger(i * 1000);
+		spin(i * 1000);
 		ASSERT_EQ(0, kaio_destroy(m->fd, m->ctx));
 		ASSERT_EQ(0, kaio_stat(m->fd, "inflight"));
 		ASSERT_EQ(0, kaio_setup(m->fd, NR_EVENTS, &m->ctx));
 	}
-	__atomic_store_n(&c.stop, true, __ATOMIC_RELEASE);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	stop_rival(_metadata, &rival);
 	EXPECT_EQ(ROUNDS / 4 * 8, kaio_stat(m->fd, "completed"));
 }
 
-/* Destroy while interrupts complete. */
+/* The context is destroyed while interrupts complete its requests. */
 TEST_F_TIMEOUT(race, destroy_against_driver, 120)
 {
 	struct iocb iocbs[8], *pointers[8];
 	struct mock *m = &self->m;
 	int i, k;
 
-	close(m->file);
-	m->file = open_mock(_metadata, KAIO_MOCK_DISK);
+	use_node(_metadata, m, KAIO_MOCK_DISK);
 	for (k = 0; k < 8; k++) {
 		mock_pread(m, &iocbs[k], 5);
 		pointers[k] = &iocbs[k];
 	}
 	for (i = 0; i < ROUNDS / 4; i++) {
-		/* Every other time it wants another try. */
+		/* In every other round the driver returns -EAGAIN. */
 		ASSERT_EQ(0, mock_program(m->file, 1, 0,
 					  { .result = i & 1 ? -EAGAIN : 5,
 					    .complete = KAIO_MOCK_IRQ,
@@ -423,7 +435,8 @@ TEST_F_TIMEOUT(race, destroy_against_driver, 120)
 }
 
 /*
- * Many at once, with kicks, cancels and a queue that goes: each has one event.
+ * Many requests race with kicks, cancels and a queue that is freed. Each
+ * request has one event.
  */
 TEST_F_TIMEOUT(race, each_exactly_once, 120)
 {
@@ -442,7 +455,7 @@ TEST_F_TIMEOUT(race, each_exactly_once, 120)
 		ASSERT_EQ(0, mock_program(m->file, 2, 0, NOT_NOW));
 		ASSERT_EQ(NR_EVENTS,
 			  kaio_submit(m->fd, m->ctx, NR_EVENTS, pointers));
-		/* Half of the attempts give something. */
+		/* Half of the attempts succeed. */
 		ASSERT_EQ(0, mock_program(m->file, 2, 0,
 					  { .attempts = NR_EVENTS / 2,
 					    .result = 1 },
@@ -468,72 +481,78 @@ TEST_F_TIMEOUT(race, each_exactly_once, 120)
 }
 
 /*
- * Workers.
+ * The tests below saturate the workers.
  */
-/* All workers are busy: what waits for one is cancelled at once. */
+
+/*
+ * All workers are busy. A request that waits for a worker is cancelled at once.
+ */
 TEST_F_TIMEOUT(race, cancel_in_queue, 120)
 {
-	static struct crowd crowd;
+	static struct saturation saturation;
 	struct io_event event;
 	__u64 attempts;
 	int last;
 
-	ASSERT_TRUE(open_crowd(_metadata, &crowd));
-	ASSERT_TRUE(crowd_out(&crowd))
+	ASSERT_TRUE(open_saturation(_metadata, &saturation));
+	ASSERT_TRUE(saturate_workers(&saturation))
 	{
-		TH_LOG("%d workers and no end", crowd.nr);
+		TH_LOG("%d workers and no end", saturation.nr);
 	}
-	attempts = mock_info(crowd.file).attempts;
-	last = crowd.nr - 1;
+	attempts = mock_info(saturation.file).attempts;
+	last = saturation.nr - 1;
 	EXPECT_EQ(-EINPROGRESS,
-		  kaio_cancel(crowd.fd, crowd.ctx, &crowd.iocbs[last]));
-	ASSERT_EQ(1, kaio_getevents(crowd.fd, crowd.ctx, 0, 1, &event,
+		  kaio_cancel(saturation.fd, saturation.ctx, &saturation.iocbs[last]));
+	ASSERT_EQ(1, kaio_getevents(saturation.fd, saturation.ctx, 0, 1, &event,
 				    &no_wait));
 	EXPECT_EQ(-ECANCELED, event.res);
 	EXPECT_EQ(last, (int)event.data);
-	EXPECT_EQ(attempts, mock_info(crowd.file).attempts);
-	/* The others are as they were. */
-	EXPECT_TRUE(crowd_leaves(&crowd, last));
-	EXPECT_EQ(0, kaio_destroy(crowd.fd, crowd.ctx));
-	EXPECT_EQ(crowd.nr, kaio_stat(crowd.fd, "completed"));
-	/* For the fixture. */
-	mock_pread(&self->m, &crowd.iocbs[0], 5);
-	EXPECT_EQ(0, kaio_do(self->m.fd, self->m.ctx, &crowd.iocbs[0]));
+	EXPECT_EQ(attempts, mock_info(saturation.file).attempts);
+	/* The cancel does not affect the other requests. */
+	EXPECT_TRUE(release_workers(&saturation, last));
+	EXPECT_EQ(0, kaio_destroy(saturation.fd, saturation.ctx));
+	EXPECT_EQ(saturation.nr, kaio_stat(saturation.fd, "completed"));
+	/* The teardown expects a submitted request. */
+	mock_pread(&self->m, &saturation.iocbs[0], 5);
+	EXPECT_EQ(0, kaio_do(self->m.fd, self->m.ctx, &saturation.iocbs[0]));
 }
 
-/* However many of a user's requests hang, its parked ones do not. */
-TEST_F_TIMEOUT(race, crowd_does_not_stop_kicks, 120)
+/*
+ * However many requests of a user hang, its parked requests are still kicked.
+ */
+TEST_F_TIMEOUT(race, saturation_does_not_stop_kicks, 120)
 {
-	static struct crowd crowd;
+	static struct saturation saturation;
 	struct mock *m = &self->m;
 	struct io_event event;
 	struct iocb iocb;
 	int ends[2];
 	char c;
 
-	ASSERT_TRUE(open_crowd(_metadata, &crowd));
-	ASSERT_TRUE(crowd_out(&crowd));
+	ASSERT_TRUE(open_saturation(_metadata, &saturation));
+	ASSERT_TRUE(saturate_workers(&saturation));
 	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
-	/* Of another context, ... */
+	/* The first request belongs to another context, ... */
 	park(_metadata, m, &iocb);
-	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
-	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_IRQ, IN, IN));
-	expect_end(_metadata, m, &iocb, 5);
-	/* ... and of this one. */
-	ASSERT_EQ(0, kaio_cancel(crowd.fd, crowd.ctx,
-				 &crowd.iocbs[crowd.nr - 1]) + EINPROGRESS);
-	ASSERT_EQ(1, kaio_wait(crowd.fd, crowd.ctx, 1, &event));
+	mock_finish_read(_metadata, m, &iocb, KAIO_MOCK_IRQ);
+	/* ... and the second one to this context. */
+	ASSERT_EQ(0, kaio_cancel(saturation.fd, saturation.ctx,
+				 &saturation.iocbs[saturation.nr - 1]) + EINPROGRESS);
+	ASSERT_EQ(1, kaio_wait(saturation.fd, saturation.ctx, 1, &event));
 	prep_pread(&iocb, ends[0], &c, 1, 0);
-	ASSERT_EQ(1, kaio_submit_one(crowd.fd, crowd.ctx, &iocb));
+	ASSERT_EQ(1, kaio_submit_one(saturation.fd, saturation.ctx, &iocb));
 	ASSERT_EQ(1, write(ends[1], "x", 1));
-	ASSERT_EQ(1, kaio_wait(crowd.fd, crowd.ctx, 1, &event));
+	ASSERT_EQ(1, kaio_wait(saturation.fd, saturation.ctx, 1, &event));
 	EXPECT_EQ((uintptr_t)&iocb, event.obj);
 	EXPECT_EQ(1, event.res);
-	EXPECT_TRUE(crowd_leaves(&crowd, crowd.nr - 1));
+	EXPECT_TRUE(release_workers(&saturation, saturation.nr - 1));
 }
 
-/* A child's steps, as another user. */
-static int read_as_nobody(void)
+/*
+ * Runs in a child: reads as another user. Returns 0, or the number of the step
+ * that failed.
+ */
+static int read_as_other_user(void)
 {
 	struct iocb iocb;
 	char buf[8];
@@ -554,27 +573,27 @@ static int read_as_nobody(void)
 	return kaio_do(fd, ctx, &iocb) == 5 ? 0 : 5;
 }
 
-/* Nor do another user's that need a worker. */
-TEST_F_TIMEOUT(race, crowd_does_not_stop_others, 120)
+/* Requests of another user still get a worker. */
+TEST_F_TIMEOUT(race, saturation_does_not_stop_other_users, 120)
 {
-	static struct crowd crowd;
+	static struct saturation saturation;
 	struct iocb iocb;
 	int status;
 	pid_t pid;
 
-	ASSERT_TRUE(open_crowd(_metadata, &crowd));
-	ASSERT_TRUE(crowd_out(&crowd));
+	ASSERT_TRUE(open_saturation(_metadata, &saturation));
+	ASSERT_TRUE(saturate_workers(&saturation));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)
-		_exit(read_as_nobody());
+		_exit(read_as_other_user());
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status)
 	{
 		TH_LOG("step %d failed", WEXITSTATUS(status));
 	}
-	EXPECT_TRUE(crowd_leaves(&crowd, 0));
-	/* For the fixture. */
+	EXPECT_TRUE(release_workers(&saturation, 0));
+	/* The teardown expects a submitted request. */
 	mock_pread(&self->m, &iocb, 5);
 	EXPECT_EQ(0, kaio_do(self->m.fd, self->m.ctx, &iocb));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Requests that submit refuses: each is valid but for one thing. The variants
- * are the program's.
+ * Tests requests that submit refuses. Each request is valid but for one
+ * thing. The program that includes this header adds the variants.
  */
 #ifndef KAIO_REFUSED_H
 #define KAIO_REFUSED_H
@@ -10,7 +10,7 @@
 
 #include "kaio_common.h"
 
-/* Files, opened. */
+/* Each of the functions below opens a file. */
 static inline int a_file(void)
 {
 	return open_temp(MEM_DIR, 0);
@@ -93,7 +93,7 @@ static inline int negative_fd(void)
 	return -1;
 }
 
-/* What can be wrong with a request. */
+/* Each of the functions below makes one thing of a request wrong. */
 static inline void some_buf(struct iocb *iocb)
 {
 	iocb->aio_buf = 1;
@@ -153,23 +153,21 @@ FIXTURE_VARIANT(refused)
 	int opcode;
 	int err;
 	int (*open)(void);
-	/* Of transfers; of a POLL, the events. */
+	/* The buffer of a transfer, or the events of a POLL. */
 	unsigned long buf;
 	unsigned long nbytes;
-	/* Applied to what is valid. */
-	void (*spoil)(struct iocb *iocb);
+	/* Makes a valid request invalid. */
+	void (*make_invalid)(struct iocb *iocb);
 };
 
 FIXTURE_SETUP(refused)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	prep_rw(&self->iocb, variant->opcode, variant->open(),
 		(void *)variant->buf, variant->nbytes, 0);
-	if (variant->spoil)
-		variant->spoil(&self->iocb);
+	if (variant->make_invalid)
+		variant->make_invalid(&self->iocb);
 }
 
 FIXTURE_TEARDOWN(refused)
@@ -183,7 +181,10 @@ TEST_F(refused, alone)
 	struct iocb good;
 	int i;
 
-	/* Often enough that a slot lost each time would be missed. */
+	/*
+	 * Submit so often that the context would be full if each refusal lost a
+	 * slot.
+	 */
 	for (i = 0; i < 2 * NR_EVENTS; i++) {
 		ASSERT_EQ(-variant->err,
 			  kaio_submit_one(self->fd, self->ctx, &self->iocb))

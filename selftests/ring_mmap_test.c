@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The ring as memory: what is in it, reaping it without a system call, and
- * what can be done to its mapping.
+ * Tests the ring as memory: its contents, taking events without a system
+ * call, and operations on its mapping.
  */
 #include "context_fixture.h"
 
-/* Asks for a ring of several pages. */
+/* The number of events of a ring of several pages. */
 #define MANY_EVENTS	1000
 
 static size_t ring_bytes(__u64 ctx)
@@ -16,8 +16,8 @@ static size_t ring_bytes(__u64 ctx)
 	return (len + PAGE - 1) & ~(PAGE - 1);
 }
 
-/* One event through the whole machinery. */
-static long turn(int fd, __u64 ctx)
+/* Submits a request and takes its event. */
+static long do_noop(int fd, __u64 ctx)
 {
 	struct iocb iocb;
 
@@ -48,7 +48,7 @@ TEST_F(context, header)
 	EXPECT_EQ(32, offsetof(struct kaio_ring, io_events));
 }
 
-/* As natively, word by word, but for the number and size. */
+/* Apart from the id and the size, each word has the value of native AIO. */
 TEST_F(context, header_as_native)
 {
 	const struct kaio_ring *ring = ring_of(self->ctx), *native;
@@ -88,8 +88,8 @@ TEST_F(context, event_in_ring)
 }
 
 /*
- * Batches of all sizes around and around the ring, taken by user space, by
- * the ioctl, or by both in turn: in order, each once.
+ * Batches of all sizes go around the ring several times. User space, the ioctl
+ * or both in turn take the events, in order and each once.
  */
 FIXTURE(reap)
 {
@@ -117,10 +117,7 @@ FIXTURE_VARIANT_ADD(reap, by_both_over_pages) {
 
 FIXTURE_SETUP(reap)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
-		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, variant->nr_events, &self->ctx));
+	open_context(_metadata, &self->fd, variant->nr_events, &self->ctx);
 }
 
 FIXTURE_TEARDOWN(reap)
@@ -129,7 +126,7 @@ FIXTURE_TEARDOWN(reap)
 	close(self->fd);
 }
 
-TEST_F_TIMEOUT(reap, around, 60)
+TEST_F_TIMEOUT(reap, around_the_ring, 60)
 {
 	const __u32 nr = ring_of(self->ctx)->nr;
 	struct iocb *iocbs = calloc(nr, sizeof(*iocbs));
@@ -160,7 +157,10 @@ TEST_F_TIMEOUT(reap, around, 60)
 		else
 			ret = kaio_getevents(self->fd, self->ctx, 0, n, events,
 					     &no_wait);
-		/* All that is there: a wait for them is for nothing. */
+		/*
+		 * The call returns all events that are there, so waiting would
+		 * be pointless.
+		 */
 		ASSERT_EQ((long)(n < submitted - taken ? n :
 							 submitted - taken),
 			  ret);
@@ -175,7 +175,10 @@ TEST_F_TIMEOUT(reap, around, 60)
 	EXPECT_EQ((long)submitted, kaio_stat(self->fd, "completed"));
 }
 
-/* What user space took, the ioctl does not see, and the reverse. */
+/*
+ * The ioctl does not return an event that user space has taken, and the
+ * reverse.
+ */
 TEST_F(context, taken_once)
 {
 	struct io_event event;
@@ -208,7 +211,10 @@ static void *submit_many(void *arg)
 	return (void *)i;
 }
 
-/* Reaped on one CPU while another one fills: whole events, in order. */
+/*
+ * One CPU takes events while another one adds them. Events are complete and in
+ * order.
+ */
 TEST_F_TIMEOUT(context, reaped_while_filled, 60)
 {
 	const __s64 end = now_ns() + PATIENCE_SECONDS * NSEC_PER_SEC;
@@ -232,8 +238,53 @@ TEST_F_TIMEOUT(context, reaped_while_filled, 60)
 	EXPECT_EQ(2000, next);
 }
 
+struct peeker {
+	int fd;
+	__u64 ctx;
+	bool over;
+	long most;
+};
+
+static void *peek_on(void *arg)
+{
+	struct peeker *peeker = arg;
+
+	while (!__atomic_load_n(&peeker->over, __ATOMIC_RELAXED)) {
+		long ret = kaio_peek(peeker->fd, peeker->ctx, 0, NR_EVENTS,
+				     &no_wait);
+
+		if (ret < 0 || ret > peeker->most)
+			peeker->most = ret < 0 ? LONG_MAX : ret;
+	}
+	return NULL;
+}
+
 /*
- * The mapping.
+ * There is never more than one event in the ring. A thread that counts the
+ * events must not see a full ring when another thread moves the head at the
+ * same time.
+ */
+TEST_F_TIMEOUT(context, peek_while_the_head_moves, 60)
+{
+	struct peeker peeker = { .fd = self->fd, .ctx = self->ctx };
+	const __s64 end = now_ns() + 5 * NSEC_PER_SEC;
+	struct io_event event;
+	struct iocb iocb;
+	pthread_t thread;
+
+	prep_noop(&iocb, self->fd);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, peek_on, &peeker));
+	while (now_ns() < end) {
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		ASSERT_EQ(1, ring_reap(self->ctx, &event, 1));
+	}
+	__atomic_store_n(&peeker.over, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_GE(1, peeker.most);
+}
+
+/*
+ * The tests below change the mapping.
  */
 TEST_F(context, whole_unmap_destroys)
 {
@@ -253,26 +304,26 @@ TEST_F(context, whole_unmap_destroys)
 
 TEST_F(context, unmap_with_more_around)
 {
-	/* One call takes the ring and its neighbours. */
+	/* One call unmaps the ring and its neighbours. */
 	char *area = mmap(NULL, 4 * PAGE, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	void *ring = mremap(ring_of(self->ctx), PAGE, PAGE,
 			    MREMAP_MAYMOVE | MREMAP_FIXED, area + PAGE);
 
 	ASSERT_EQ(area + PAGE, ring);
-	EXPECT_EQ(0, turn(self->fd, (uintptr_t)ring));
+	EXPECT_EQ(0, do_noop(self->fd, (uintptr_t)ring));
 	ASSERT_EQ(0, munmap(area, 4 * PAGE));
-	EXPECT_EQ(-EINVAL, turn(self->fd, (uintptr_t)ring));
+	EXPECT_EQ(-EINVAL, do_noop(self->fd, (uintptr_t)ring));
 	EXPECT_EQ(self->nr_before, kaio_nr(self->fd));
 }
 
 TEST_F(context, mapped_over)
 {
-	/* MAP_FIXED on top unmaps. */
+	/* MAP_FIXED on top of the ring unmaps it. */
 	ASSERT_EQ(ring_of(self->ctx),
 		  mmap(ring_of(self->ctx), PAGE, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-	EXPECT_EQ(-EINVAL, turn(self->fd, self->ctx));
+	EXPECT_EQ(-EINVAL, do_noop(self->fd, self->ctx));
 	EXPECT_EQ(self->nr_before, kaio_nr(self->fd));
 	EXPECT_EQ(0, ring_of(self->ctx)->magic);
 }
@@ -290,7 +341,7 @@ TEST_F(context, unmap_with_requests_in_flight)
 	ASSERT_EQ(0, munmap(ring_of(self->ctx), PAGE));
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 	EXPECT_EQ(self->nr_before, kaio_nr(self->fd));
-	/* Nobody reads there any more. */
+	/* No request reads from the pipe any more. */
 	ASSERT_EQ(1, write(pipes[1], "x", 1));
 	EXPECT_EQ(1, read(pipes[0], &d, 1));
 	EXPECT_EQ('x', d);
@@ -314,10 +365,10 @@ TEST_F(context, move)
 	EXPECT_EQ(-EINVAL, kaio_getevents(self->fd, old, 0, 1, &event,
 					  &no_wait));
 	EXPECT_EQ(-EINVAL, kaio_destroy(self->fd, old));
-	/* The event came along, and all goes on. */
+	/* The ring has moved with its event, and the context still works. */
 	EXPECT_EQ(1, ring_reap(self->ctx, &event, 1));
 	EXPECT_EQ((uintptr_t)&iocb, event.obj);
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_FALSE(is_mapped(self->ctx));
 	EXPECT_EQ(self->nr_before, kaio_nr(self->fd));
@@ -353,14 +404,16 @@ TEST_F(context, move_and_move_back)
 	for (i = 0; i < 10; i++) {
 		ASSERT_EQ(to, mremap(home, PAGE, PAGE,
 				     MREMAP_MAYMOVE | MREMAP_FIXED, to));
-		ASSERT_EQ(0, turn(self->fd, (uintptr_t)to));
+		ASSERT_EQ(0, do_noop(self->fd, (uintptr_t)to));
 		ASSERT_EQ(home, mremap(to, PAGE, PAGE,
 				       MREMAP_MAYMOVE | MREMAP_FIXED, home));
-		ASSERT_EQ(0, turn(self->fd, self->ctx));
+		ASSERT_EQ(0, do_noop(self->fd, self->ctx));
 	}
 }
 
-/* The old place stays mapped, empty: there is still one ring, at the new. */
+/*
+ * The old place stays mapped, and is empty. The one ring is at the new place.
+ */
 TEST_F(context, move_dontunmap)
 {
 	const __u64 old = self->ctx;
@@ -369,24 +422,24 @@ TEST_F(context, move_dontunmap)
 
 	if (to == MAP_FAILED) {
 		EXPECT_EQ(EINVAL, errno);
-		EXPECT_EQ(0, turn(self->fd, old));
+		EXPECT_EQ(0, do_noop(self->fd, old));
 		return;
 	}
 	self->ctx = (uintptr_t)to;
-	EXPECT_EQ(-EINVAL, turn(self->fd, old));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(-EINVAL, do_noop(self->fd, old));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	munmap(ring_of(old), PAGE);
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_EQ(self->nr_before, kaio_nr(self->fd));
 }
 
-/* mremap of length 0 copies a shared mapping: not this one. */
+/* mremap(2) with length 0 copies a shared mapping, but not a ring. */
 TEST_F(context, no_copy)
 {
 	EXPECT_EQ(MAP_FAILED,
 		  mremap(ring_of(self->ctx), 0, PAGE, MREMAP_MAYMOVE));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 }
 
 TEST_F(context, no_growth)
@@ -394,7 +447,7 @@ TEST_F(context, no_growth)
 	EXPECT_EQ(MAP_FAILED, mremap(ring_of(self->ctx), PAGE, 2 * PAGE,
 				     MREMAP_MAYMOVE));
 	EXPECT_EQ(EFAULT, errno);
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 }
 
 TEST_F(context, no_execution)
@@ -402,24 +455,24 @@ TEST_F(context, no_execution)
 	EXPECT_EQ(-1, mprotect(ring_of(self->ctx), PAGE,
 			       PROT_READ | PROT_WRITE | PROT_EXEC));
 	EXPECT_EQ(EACCES, errno);
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 }
 
-/* The kernel has its own way to the pages. */
+/* The kernel does not use this mapping. */
 TEST_F(context, inaccessible)
 {
 	ASSERT_EQ(0, mprotect(ring_of(self->ctx), PAGE, PROT_NONE));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	ASSERT_EQ(0, mprotect(ring_of(self->ctx), PAGE, PROT_READ));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	EXPECT_EQ(2, ring_of(self->ctx)->tail);
 	EXPECT_EQ(2, ring_of(self->ctx)->head);
 	ASSERT_EQ(0, mprotect(ring_of(self->ctx), PAGE,
 			      PROT_READ | PROT_WRITE));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 }
 
-/* Whatever is thrown away comes back with the next touch. */
+/* Pages that are dropped come back when they are accessed. */
 static void advise(struct __test_metadata *const _metadata,
 		   FIXTURE_DATA(context) *self, int advice, bool must_work)
 {
@@ -471,14 +524,14 @@ TEST_F(context, madvise_free)
 TEST_F(context, locked_in_memory)
 {
 	EXPECT_EQ(0, mlockall(MCL_CURRENT | MCL_FUTURE));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 }
 
 /*
- * A ring of several pages: it is one, and stays one.
+ * A ring of several pages can only be changed as a whole.
  */
 FIXTURE(pages)
 {
@@ -489,17 +542,15 @@ FIXTURE(pages)
 
 FIXTURE_SETUP(pages)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, MANY_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, MANY_EVENTS, &self->ctx));
 	self->len = ring_bytes(self->ctx);
 	ASSERT_LE(4 * PAGE, self->len);
 }
 
 FIXTURE_TEARDOWN(pages)
 {
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	EXPECT_EQ(self->len, ring_bytes(self->ctx));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	close(self->fd);
@@ -562,18 +613,19 @@ TEST_F(pages, no_shrinking)
 	EXPECT_EQ(MAP_FAILED, mremap(ring_of(self->ctx), self->len, PAGE, 0));
 }
 
-TEST_F(pages, part_thrown_away)
+TEST_F(pages, part_dropped)
 {
 	char *ring = (char *)ring_of(self->ctx);
 
 	EXPECT_EQ(0, madvise(ring + PAGE, PAGE, MADV_DONTNEED));
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 }
 
 /*
- * Fork.
+ * The tests below fork.
  */
-/* What the child found wrong: 0 for nothing. */
+
+/* Returns 0, or the number of the step that failed in the child. */
 static int child_of(FIXTURE_DATA(context) *self, bool inherited)
 {
 	struct io_event event;
@@ -592,7 +644,7 @@ static int child_of(FIXTURE_DATA(context) *self, bool inherited)
 		return 4;
 	if (kaio_setup(self->fd, 1, &own))
 		return 5;
-	if (turn(self->fd, own))
+	if (do_noop(self->fd, own))
 		return 6;
 	if (kaio_destroy(self->fd, own))
 		return 7;
@@ -611,8 +663,8 @@ TEST_F(context, fork)
 		_exit(child_of(self, false));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
-	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 }
 
 TEST_F(context, fork_keeps_requests)
@@ -637,7 +689,7 @@ TEST_F(context, fork_keeps_requests)
 	EXPECT_EQ('x', c);
 }
 
-/* A ring that a child got nevertheless is nothing to the parent's context. */
+/* A ring that the child inherits does not affect the context of the parent. */
 TEST_F(context, fork_after_dofork)
 {
 	const int ret = madvise(ring_of(self->ctx), PAGE, MADV_DOFORK);
@@ -652,9 +704,9 @@ TEST_F(context, fork_after_dofork)
 	{
 		TH_LOG("step %d", WEXITSTATUS(status));
 	}
-	EXPECT_EQ(0, turn(self->fd, self->ctx));
+	EXPECT_EQ(0, do_noop(self->fd, self->ctx));
 	EXPECT_EQ(1, kaio_stat(self->fd, "contexts"));
-	EXPECT_EQ(self->nr_before + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr_before + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_EQ(self->nr_before, kaio_nr(self->fd));
 }

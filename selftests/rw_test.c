@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The four transfers, on files of every kind. Files that do not block are here;
- * pipes and sockets are in park_test.c.
+ * Tests the four transfers on files that do not block. Pipes and sockets are
+ * in park_test.c.
  */
 #include "context_fixture.h"
 
 #define FILE_SIZE	(64 * PAGE)
 #define IOV_LIMIT	1024
 
-/* A file with a pattern in it, opened in the way of the variant. */
+/* A file with a pattern, opened with the flags of the variant. */
 FIXTURE(file)
 {
 	int fd;
 	__u64 ctx;
 	int file;
-	/* The same, for comparison by ordinary system calls. */
+	/* Another descriptor of the file, for ordinary system calls, to compare. */
 	int plain;
 	char *buf;
 	struct io_event events[NR_EVENTS];
@@ -24,7 +24,7 @@ FIXTURE_VARIANT(file)
 {
 	const char *dir;
 	int flags;
-	/* Where its reads, and writes of what exists, are completed. */
+	/* The counters of the reads, and of the writes to existing data. */
 	const char *reads;
 	const char *writes;
 };
@@ -32,9 +32,9 @@ FIXTURE_VARIANT(file)
 /* clang-format off */
 FIXTURE_VARIANT_ADD(file, disk) {
 	.dir = DISK_DIR,
-	/* The page cache has it. */
+	/* The data is in the page cache. */
 	.reads = "inline",
-	/* ext4 does not know buffered writes that must not wait. */
+	/* ext4 does not support buffered writes with IOCB_NOWAIT. */
 	.writes = "queued",
 };
 
@@ -54,10 +54,8 @@ FIXTURE_VARIANT_ADD(file, memory) {
 
 FIXTURE_SETUP(file)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->plain = open_pattern(variant->dir, 1, FILE_SIZE);
 	ASSERT_LE(0, self->plain);
 	self->file = reopen(self->plain, O_RDWR | variant->flags);
@@ -67,32 +65,35 @@ FIXTURE_SETUP(file)
 }
 
 /*
- * @nr requests went the way of the variant. A disk may be so fast that it is
- * done before the file system has returned; and a direct write to what is in
- * the page cache is tried again in the kick handler.
+ * Expects that the counter @way has counted @nr requests. A fast disk may
+ * complete a request before the file system returns. The kick handler repeats a
+ * direct write if its data is in the page cache.
  */
-static void expect_way(struct __test_metadata *const _metadata,
-		       FIXTURE_DATA(file) *self, const char *way, long nr)
+static void expect_counter(struct __test_metadata *const _metadata,
+			   FIXTURE_DATA(file) *self, const char *counter, long nr)
 {
 	const long inline_nr = kaio_stat(self->fd, "inline");
 	const long queued = kaio_stat(self->fd, "queued");
 	const long irq = kaio_stat(self->fd, "irq");
-	const bool disk = !strcmp(way, "irq");
+	const bool disk = !strcmp(counter, "irq");
 
 	EXPECT_EQ(nr, kaio_stat(self->fd, "submitted"));
 	EXPECT_EQ(0, kaio_stat(self->fd, "parked"));
 	EXPECT_TRUE(disk ? inline_nr + queued + irq >= nr :
-			   kaio_stat(self->fd, way) == nr)
+			   kaio_stat(self->fd, counter) == nr)
 	{
 		TH_LOG("not all of %ld %s: inline %ld queued %ld irq %ld", nr,
-		       way, inline_nr, queued, irq);
+		       counter, inline_nr, queued, irq);
 	}
-	/* Among so many it does not always win. */
+	/*
+	 * A fast disk does not complete all of so many requests in the submit
+	 * call.
+	 */
 	if (disk && nr > NR_EVENTS)
 		EXPECT_LT(0, irq);
 }
 
-/* Whatever a test did, all of it went through the module, once. */
+/* Every request of the test has gone through the module once. */
 FIXTURE_TEARDOWN(file)
 {
 	const long submitted = kaio_stat(self->fd, "submitted");
@@ -105,7 +106,7 @@ FIXTURE_TEARDOWN(file)
 				     kaio_stat(self->fd, "parked") +
 				     kaio_stat(self->fd, "irq"));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	/* A transfer has its own position. */
+	/* A transfer does not move the position of the file. */
 	EXPECT_EQ(0, lseek(self->file, 0, SEEK_CUR));
 	close(self->fd);
 }
@@ -120,7 +121,7 @@ TEST_F(file, read)
 		EXPECT_EQ(2 * (long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 		EXPECT_TRUE(is_pattern(self->buf, 2 * PAGE, 1, offset));
 	}
-	expect_way(_metadata, self, variant->reads, 4);
+	expect_counter(_metadata, self, variant->reads, 4);
 }
 
 TEST_F(file, write)
@@ -133,7 +134,7 @@ TEST_F(file, write)
 		prep_pwrite(&iocb, self->file, self->buf, PAGE, offset);
 		EXPECT_EQ((long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 	}
-	expect_way(_metadata, self, variant->writes, 4);
+	expect_counter(_metadata, self, variant->writes, 4);
 	for (offset = 0; offset < FILE_SIZE; offset += FILE_SIZE / 4) {
 		ASSERT_EQ(2 * (long)PAGE, pread(self->plain, self->buf,
 						2 * PAGE, offset));
@@ -143,15 +144,20 @@ TEST_F(file, write)
 	}
 }
 
+/* Fills in parts of the buffer that are apart, or empty. */
+static void scatter(FIXTURE_DATA(file) *self, struct iovec iov[3])
+{
+	iov[0] = (struct iovec){ self->buf + 8 * PAGE, PAGE };
+	iov[1] = (struct iovec){ self->buf, 0 };
+	iov[2] = (struct iovec){ self->buf + 2 * PAGE, 3 * PAGE };
+}
+
 TEST_F(file, readv)
 {
-	struct iovec iov[] = {
-		{ self->buf + 8 * PAGE, PAGE },
-		{ self->buf, 0 },
-		{ self->buf + 2 * PAGE, 3 * PAGE },
-	};
+	struct iovec iov[3];
 	struct iocb iocb;
 
+	scatter(self, iov);
 	prep_preadv(&iocb, self->file, iov, 3, PAGE);
 	EXPECT_EQ(4 * (long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 	EXPECT_TRUE(is_pattern(self->buf + 8 * PAGE, PAGE, 1, PAGE));
@@ -161,13 +167,10 @@ TEST_F(file, readv)
 
 TEST_F(file, writev)
 {
-	struct iovec iov[] = {
-		{ self->buf + 8 * PAGE, PAGE },
-		{ self->buf, 0 },
-		{ self->buf + 2 * PAGE, 3 * PAGE },
-	};
+	struct iovec iov[3];
 	struct iocb iocb;
 
+	scatter(self, iov);
 	fill_pattern(self->buf + 8 * PAGE, PAGE, 2, PAGE);
 	fill_pattern(self->buf + 2 * PAGE, 3 * PAGE, 2, 2 * PAGE);
 	prep_pwritev(&iocb, self->file, iov, 3, PAGE);
@@ -179,7 +182,7 @@ TEST_F(file, writev)
 	EXPECT_TRUE(is_pattern(self->buf + 5 * PAGE, PAGE, 1, 5 * PAGE));
 }
 
-/* More segments than are kept in a request without allocation. */
+/* This vector does not fit into a request without an allocation. */
 TEST_F(file, many_segments)
 {
 	static struct iovec iov[IOV_LIMIT];
@@ -188,7 +191,7 @@ TEST_F(file, many_segments)
 	struct iocb iocb;
 	int i;
 
-	/* Every segment by itself, last to first. */
+	/* The segments are in reverse order, so that none can be merged. */
 	for (i = 0; i < nr; i++) {
 		iov[i].iov_base = self->buf + (nr - 1 - i) * len;
 		iov[i].iov_len = len;
@@ -205,7 +208,7 @@ TEST_F(file, many_segments)
 	}
 }
 
-/* A single segment takes a path of its own through the kernel. */
+/* The kernel has a separate path for a single segment. */
 TEST_F(file, one_segment)
 {
 	struct iovec iov = { self->buf, PAGE };
@@ -231,7 +234,7 @@ TEST_F(file, no_segments)
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-TEST_F(file, nothing)
+TEST_F(file, no_bytes)
 {
 	struct iocb iocb;
 
@@ -241,7 +244,7 @@ TEST_F(file, nothing)
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-TEST_F(file, end)
+TEST_F(file, read_at_end)
 {
 	struct iocb iocb;
 
@@ -264,7 +267,7 @@ TEST_F(file, extend)
 	EXPECT_EQ((long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 	ASSERT_EQ(0, fstat(self->plain, &stat));
 	EXPECT_EQ(FILE_SIZE + 2 * PAGE, stat.st_size);
-	/* The hole, then what was written. */
+	/* The file has a hole, and then the data that was written. */
 	prep_pread(&iocb, self->file, self->buf, 2 * PAGE, FILE_SIZE);
 	EXPECT_EQ(2 * (long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(0, self->buf[0]);
@@ -324,7 +327,7 @@ TEST_F(file, sync_flags)
 	EXPECT_TRUE(is_pattern(self->buf, PAGE, 6, 0));
 }
 
-/* RWF_NOWAIT is refused, or fails, or works: as it does for preadv2(2). */
+/* RWF_NOWAIT is refused, fails or works as in preadv2(2). */
 TEST_F(file, nowait_flag)
 {
 	struct iovec iov = { self->buf, PAGE };
@@ -335,7 +338,7 @@ TEST_F(file, nowait_flag)
 	prep_pread(&iocb, self->file, self->buf, PAGE, 0);
 	iocb.aio_rw_flags = RWF_NOWAIT;
 	EXPECT_EQ(expected, kaio_do(self->fd, self->ctx, &iocb));
-	/* For the teardown. */
+	/* The teardown expects a submitted request. */
 	iocb.aio_rw_flags = 0;
 	EXPECT_EQ((long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 }
@@ -363,13 +366,16 @@ TEST_F(file, read_only_buffer)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
 	EXPECT_EQ(-EFAULT, self->events[0].res);
-	/* To be written it need only be read. */
+	/* A write only reads its buffer. */
 	prep_pwrite(&iocb, self->file, self->buf, PAGE, 0);
 	EXPECT_EQ((long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-/* A buffer of which the second half is not there: what pread(2) says. */
-TEST_F(file, half_a_buffer)
+/*
+ * The second half of the buffer is not mapped. The result is that of pread(2)
+ * and pwrite(2).
+ */
+TEST_F(file, half_mapped_buffer)
 {
 	char *half = self->buf + FILE_SIZE - PAGE;
 	ssize_t ret;
@@ -385,7 +391,10 @@ TEST_F(file, half_a_buffer)
 		  kaio_do(self->fd, self->ctx, &iocb));
 }
 
-/* What is not aligned: a fault of the event with O_DIRECT, else no matter. */
+/*
+ * Expects that a read with unaligned arguments has the result of pread(2): it
+ * fails in its event with O_DIRECT, and works otherwise.
+ */
 static void unaligned(struct __test_metadata *const _metadata,
 		      FIXTURE_DATA(file) *self, char *buf, size_t len,
 		      __u64 offset)
@@ -422,7 +431,7 @@ TEST_F(file, unaligned_offset)
 		EXPECT_EQ(-EINVAL, self->events[0].res);
 }
 
-/* RLIMIT_FSIZE is the submitter's, wherever the write is done. */
+/* RLIMIT_FSIZE of the submitter applies, whatever task does the write. */
 TEST_F(file, size_limit)
 {
 	const struct rlimit limit = { FILE_SIZE + PAGE, RLIM_INFINITY };
@@ -437,12 +446,14 @@ TEST_F(file, size_limit)
 	EXPECT_EQ(-EFBIG, kaio_do(self->fd, self->ctx, &iocb));
 	ASSERT_EQ(0, fstat(self->plain, &stat));
 	EXPECT_EQ(FILE_SIZE + PAGE, stat.st_size);
-	/* Inside it all is well. */
+	/* A write below the limit works. */
 	prep_pwrite(&iocb, self->file, self->buf, PAGE, 0);
 	EXPECT_EQ((long)PAGE, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-/* All at once, each page of the file somewhere else in memory. */
+/*
+ * All pages of the file are read in one call, each to another place in memory.
+ */
 TEST_F_TIMEOUT(file, many_reads, 60)
 {
 	const int nr = FILE_SIZE / PAGE;
@@ -480,10 +491,13 @@ TEST_F_TIMEOUT(file, many_reads, 60)
 					       page * PAGE));
 		}
 	}
-	expect_way(_metadata, self, variant->reads, 4 * nr);
+	expect_counter(_metadata, self, variant->reads, 4 * nr);
 }
 
-/* Writes of which the memory is gone or changed once submit has returned. */
+/*
+ * The file is closed and the iocbs are overwritten as soon as submit has
+ * returned.
+ */
 TEST_F(file, closed_while_in_flight)
 {
 	struct iocb iocbs[NR_EVENTS], *pointers[NR_EVENTS];
@@ -536,14 +550,17 @@ TEST_F(file, counted_by_eventfd)
 		sum += count;
 	}
 	EXPECT_EQ(8, sum);
-	/* Who was counted is in the ring. */
+	/* A request that the eventfd has counted has its event in the ring. */
 	EXPECT_EQ(8, kaio_getevents(self->fd, self->ctx, 0, 8, self->events,
 				    &no_wait));
 	ASSERT_EQ(0, fcntl(event, F_SETFL, O_NONBLOCK));
 	EXPECT_EQ(-1, read(event, &count, sizeof(count)));
 }
 
-/* A cold file: submit does not wait for the disk, and all is read. */
+/*
+ * The file is not in the page cache. Submit does not wait for the disk, and all
+ * data is read.
+ */
 TEST_F(file, cold)
 {
 	struct iocb iocbs[16], *pointers[16];
@@ -568,7 +585,7 @@ TEST_F(file, cold)
 }
 
 /*
- * Files that are none.
+ * The tests below use devices and files of /proc.
  */
 TEST_F(context, dev_zero)
 {
@@ -611,12 +628,12 @@ TEST_F(context, more_than_2_gib)
 	struct iocb iocb;
 
 	ASSERT_LE(0, file);
-	/* MAX_RW_COUNT. Nothing looks at what is written there. */
+	/* The result is MAX_RW_COUNT. /dev/null does not read the buffer. */
 	prep_pwrite(&iocb, file, (void *)PAGE, 3UL << 30, 0);
 	EXPECT_EQ(0x7ffff000, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-TEST_F(context, random)
+TEST_F(context, dev_urandom)
 {
 	const int file = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
 	const char zero[64] = {};
@@ -644,9 +661,9 @@ TEST_F(context, proc_file)
 	EXPECT_STREQ(want, buf);
 }
 
-TEST_F(context, same_buffer_as_ring)
+TEST_F(context, write_of_ring_memory)
 {
-	/* The ring's own memory, as data: kept or refused, never a crash. */
+	/* The ring's own memory can be the data of a write. */
 	const int file = open_pattern(MEM_DIR, 1, PAGE);
 	struct iocb iocb;
 	char buf[32];

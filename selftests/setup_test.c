@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Contexts: how they are made and ended, and what they are charged.
+ * Tests contexts: how they are made and ended, and how they are charged.
  */
 #include "kaio_common.h"
+#include "sleeps.h"
 
 #define MAX_NR	"/sys/module/kaio/parameters/max_nr"
-/* So large that no limit is needed to refuse it. */
-#define ABSURD	0x08000000
+/* This many events are refused without any limit. */
+#define TOO_MANY	0x08000000
 
 static int count_mappings(void)
 {
@@ -29,7 +30,7 @@ static bool is_mapped(__u64 address)
 			&in_core);
 }
 
-/* Every test starts with no context and ends with nothing charged. */
+/* Every test starts with no context, and ends with nothing charged. */
 FIXTURE(setup)
 {
 	int fd;
@@ -49,6 +50,8 @@ FIXTURE_SETUP(setup)
 	ASSERT_EQ(0, kaio_query(self->fd, &query));
 	self->max_nr = query.max_nr;
 	self->nr = query.nr;
+	/* Both functions map memory of their own when they are first called. */
+	sleeps();
 	count_mappings();
 	self->mappings = count_mappings();
 }
@@ -66,12 +69,12 @@ FIXTURE_TEARDOWN(setup)
 	close(self->fd);
 }
 
-TEST_F(setup, makes_and_ends)
+TEST_F(setup, made_and_destroyed)
 {
 	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	EXPECT_NE(0, self->ctx);
 	EXPECT_TRUE(is_mapped(self->ctx));
-	EXPECT_EQ(self->nr + NR_EVENTS, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + kaio_capacity(NR_EVENTS), kaio_nr(self->fd));
 	EXPECT_EQ(1, kaio_stat(self->fd, "contexts"));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_FALSE(is_mapped(self->ctx));
@@ -88,7 +91,7 @@ TEST_F(setup, holds_as_many_as_asked)
 		ASSERT_EQ(0, kaio_setup(self->fd, sizes[i], &self->ctx));
 		ring = ring_of(self->ctx);
 		EXPECT_LE(sizes[i] + 1, ring->nr);
-		EXPECT_EQ(self->nr + sizes[i], kaio_nr(self->fd));
+		EXPECT_EQ(self->nr + kaio_capacity(sizes[i]), kaio_nr(self->fd));
 		EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	}
 }
@@ -103,15 +106,15 @@ TEST_F(setup, all_ones_events)
 	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, ~0U, &self->ctx));
 }
 
-TEST_F(setup, absurdly_many_events)
+TEST_F(setup, too_many_events)
 {
-	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, ABSURD, &self->ctx));
+	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, TOO_MANY, &self->ctx));
 }
 
-TEST_F(setup, absurd_even_without_limit)
+TEST_F(setup, too_many_events_without_limit)
 {
 	ASSERT_TRUE(write_number(MAX_NR, ~0ULL >> 1));
-	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, ABSURD, &self->ctx));
+	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, TOO_MANY, &self->ctx));
 	EXPECT_EQ(-EINVAL, kaio_setup(self->fd, ~0U, &self->ctx));
 }
 
@@ -136,9 +139,12 @@ TEST_F(setup, read_only_argument)
 
 TEST_F(setup, fault_before_number)
 {
-	/* A bad argument is found before the number in it. */
+	/*
+	 * A pointer that cannot be read is an error before the number in the
+	 * argument is.
+	 */
 	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, KAIO_SETUP, NULL));
-	/* What was refused leaves the argument as it was. */
+	/* A refused call leaves the argument unchanged. */
 	struct kaio_setup arg = { .nr_events = 0 };
 
 	EXPECT_EQ(-EINVAL, kaio_ioctl(self->fd, KAIO_SETUP, &arg));
@@ -149,7 +155,7 @@ TEST_F(setup, above_limit)
 {
 	const __u64 rest = self->max_nr - self->nr;
 
-	if (rest + 1 >= ABSURD)
+	if (rest + 1 >= TOO_MANY)
 		SKIP(return, "the limit is too high to be reached");
 	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, rest + 1, &self->ctx));
 }
@@ -177,7 +183,7 @@ TEST_F(setup, limit_lowered)
 	ASSERT_EQ(0, kaio_setup(self->fd, 10, &self->ctx));
 	ASSERT_TRUE(write_number(MAX_NR, 0));
 	EXPECT_EQ(-EAGAIN, kaio_setup(self->fd, 1, &second));
-	/* Who is in stays in. */
+	/* A context that exists is not affected by a lower limit. */
 	prep_noop(&iocb, self->fd);
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
@@ -208,7 +214,7 @@ TEST_F(setup, no_address_space)
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 }
 
-TEST_F(setup, locked_memory_is_no_obstacle)
+TEST_F(setup, locked_memory_limit_is_ignored)
 {
 	const struct rlimit none = {};
 	int status;
@@ -226,7 +232,7 @@ TEST_F(setup, locked_memory_is_no_obstacle)
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == (__s64)self->nr));
 }
 
-TEST_F(setup, many)
+TEST_F(setup, many_contexts)
 {
 	__u64 ctx[100];
 	size_t i, k;
@@ -240,9 +246,9 @@ TEST_F(setup, many)
 			}
 		}
 	}
-	EXPECT_EQ(self->nr + 3 * ARRAY_SIZE(ctx), kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + kaio_capacity(3) * ARRAY_SIZE(ctx), kaio_nr(self->fd));
 	EXPECT_EQ((long)ARRAY_SIZE(ctx), kaio_stat(self->fd, "contexts"));
-	/* From the middle, so that order cannot matter. */
+	/* Begin in the middle, so that the order cannot matter. */
 	for (i = 0; i < ARRAY_SIZE(ctx); i++) {
 		EXPECT_EQ(0, kaio_destroy(self->fd,
 					  ctx[(i + 50) % ARRAY_SIZE(ctx)]))
@@ -252,7 +258,7 @@ TEST_F(setup, many)
 	}
 }
 
-TEST_F(setup, close_gives_back)
+TEST_F(setup, close_releases_charge)
 {
 	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC), i;
 	__u64 ctx[3];
@@ -264,23 +270,23 @@ TEST_F(setup, close_gives_back)
 			TH_LOG("i %ld", (long)i);
 		}
 	}
-	EXPECT_EQ(self->nr + 30, kaio_nr(self->fd));
+	EXPECT_EQ(self->nr + 3 * kaio_capacity(10), kaio_nr(self->fd));
 	close(fd);
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == (__s64)self->nr));
-	/* The rings may be left to be unmapped by their owner. */
+	/* The owner of a ring may have to unmap it. */
 	for (i = 0; i < 3; i++)
 		if (is_mapped(ctx[i]))
 			munmap(ring_of(ctx[i]), PAGE);
 }
 
-TEST_F(setup, dup_keeps)
+TEST_F(setup, dup_keeps_context)
 {
 	int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC), copy = dup(fd);
 
 	ASSERT_LE(0, copy);
 	ASSERT_EQ(0, kaio_setup(fd, 10, &self->ctx));
 	close(fd);
-	EXPECT_EQ(self->nr + 10, kaio_nr(copy));
+	EXPECT_EQ(self->nr + kaio_capacity(10), kaio_nr(copy));
 	EXPECT_EQ(0, kaio_destroy(copy, self->ctx));
 	close(copy);
 }
@@ -317,7 +323,7 @@ TEST_F(setup, other_thread)
 	pthread_t thread;
 	void *ret;
 
-	/* A thread needs memory that outlives it. */
+	/* The memory of a thread outlives it. */
 	self->mappings = -1;
 	ASSERT_EQ(0, kaio_setup(self->fd, 1, &self->ctx));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, submit_noop, self));
@@ -327,7 +333,7 @@ TEST_F(setup, other_thread)
 	self->mappings = count_mappings();
 }
 
-static int shorter(const void *a, const void *b)
+static int compare_times(const void *a, const void *b)
 {
 	const __s64 x = *(const __s64 *)a, y = *(const __s64 *)b;
 
@@ -336,13 +342,13 @@ static int shorter(const void *a, const void *b)
 
 static __s64 median(__s64 *times, size_t nr)
 {
-	qsort(times, nr, sizeof(times[0]), shorter);
+	qsort(times, nr, sizeof(times[0]), compare_times);
 	return times[nr / 2];
 }
 
 /*
- * To end an idle context nothing is waited for. io_destroy(2) waits for RCU. What
- * the debug kernel does beside says nothing, but for the ratio.
+ * To end an idle context takes no wait, whereas io_destroy(2) waits for RCU. On
+ * a debug kernel only the ratio is meaningful.
  */
 TEST_F_TIMEOUT(setup, idle_destroy_is_quick, 60)
 {
@@ -354,7 +360,7 @@ TEST_F_TIMEOUT(setup, idle_destroy_is_quick, 60)
 
 	for (i = 0; i < ARRAY_SIZE(took); i++) {
 		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-		/* It was used. */
+		/* The context has been used. */
 		prep_noop(&iocb, self->fd);
 		ASSERT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 		before = sleeps();
@@ -377,7 +383,7 @@ TEST_F_TIMEOUT(setup, idle_destroy_is_quick, 60)
 }
 
 /*
- * An id that is none: every ioctl that takes one refuses it.
+ * An id without a context is refused by every ioctl that takes an id.
  */
 FIXTURE(bad_id)
 {
@@ -388,7 +394,7 @@ FIXTURE(bad_id)
 
 FIXTURE_VARIANT(bad_id)
 {
-	/* Added to the id of a real context, or in place of it. */
+	/* @offset is added to the id of a real context. @id replaces it. */
 	__u64 offset;
 	__u64 id;
 	bool destroyed;
@@ -411,10 +417,8 @@ FIXTURE_VARIANT_ADD(bad_id, ordinary_memory) { .ordinary = true };
 
 FIXTURE_SETUP(bad_id)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, 1, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, 1, &self->ctx));
 	self->bad = variant->id;
 	if (variant->offset)
 		self->bad = self->ctx + variant->offset;
@@ -423,7 +427,7 @@ FIXTURE_SETUP(bad_id)
 		ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	}
 	if (variant->ordinary) {
-		/* With all that a ring has. */
+		/* The memory has all that a ring has. */
 		char *page = map_guarded(1);
 
 		ASSERT_NE(NULL, page);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The signals that a write raises are the submitter's, whoever does the write:
- * SIGXFSZ at RLIMIT_FSIZE, which holds as it was at submission, and SIGPIPE.
+ * Tests the signals that a write raises: SIGPIPE, and SIGXFSZ at
+ * RLIMIT_FSIZE. The submitter gets them, whatever task does the write, and the
+ * limit is the one at submission.
  */
 #include "devices.h"
+#include "streams.h"
 
 static int nr_signals;
 
@@ -29,7 +31,7 @@ static void count_signals(int signal)
 	sigaction(signal, &action, NULL);
 }
 
-/* No more than those that came. */
+/* Returns true if @nr signals come and no more follow. */
 static bool signals_are(int nr)
 {
 	bool ok = wait_until(signals() == nr);
@@ -53,7 +55,7 @@ static loff_t size_of(int fd)
 	return fstat(fd, &stat) ? -1 : stat.st_size;
 }
 
-/* Exactly @nr events, though signals may come before them. */
+/* Takes exactly @nr events. Signals may interrupt the wait. */
 static long take_events(int fd, __u64 ctx, long nr, struct io_event *events)
 {
 	long ret, sum = 0;
@@ -78,7 +80,7 @@ static __s64 do_request(int fd, __u64 ctx, struct iocb *iocb)
 	return take_events(fd, ctx, 1, &event) == 1 ? event.res : -ETIME;
 }
 
-/* What a process does that a signal is to kill: it waits for it. */
+/* Waits for the signal that is to kill this process. */
 static void wait_to_be_killed(void)
 {
 	const struct rlimit none = { 0, 0 };
@@ -89,7 +91,7 @@ static void wait_to_be_killed(void)
 }
 
 /*
- * RLIMIT_FSIZE.
+ * The tests below lower RLIMIT_FSIZE.
  */
 FIXTURE(fsize)
 {
@@ -107,7 +109,7 @@ FIXTURE_VARIANT(fsize)
 {
 	const char *dir;
 	int flags;
-	/* The size of the file, to which an append is added. */
+	/* The size of the file before the test. An append begins there. */
 	loff_t size;
 };
 
@@ -127,10 +129,8 @@ FIXTURE_VARIANT_ADD(fsize, memory_append) { MEM_DIR, O_APPEND, LIMIT };
 
 FIXTURE_SETUP(fsize)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->plain = open_temp(variant->dir, 0);
 	ASSERT_EQ(0, ftruncate(self->plain, variant->size));
 	self->file = reopen(self->plain, O_RDWR | variant->flags);
@@ -150,13 +150,13 @@ FIXTURE_TEARDOWN(fsize)
 	close(self->fd);
 }
 
-/* A write that begins at the limit. */
+/* Prepares a write that begins at the limit. */
 static void prep_beyond(FIXTURE_DATA(fsize) *self)
 {
 	prep_pwrite(&self->iocb, self->file, self->buf, PAGE, LIMIT);
 }
 
-/* A write of two pages, of which one is inside. */
+/* Prepares a write of two pages, of which one is below the limit. */
 static void prep_across(FIXTURE_DATA(fsize) *self, loff_t size)
 {
 	if (size && ftruncate(self->plain, LIMIT - PAGE))
@@ -164,7 +164,7 @@ static void prep_across(FIXTURE_DATA(fsize) *self, loff_t size)
 	prep_pwrite(&self->iocb, self->file, self->buf, 2 * PAGE, LIMIT - PAGE);
 }
 
-TEST_F(fsize, beyond)
+TEST_F(fsize, beyond_limit)
 {
 	prep_beyond(self);
 	EXPECT_EQ(-EFBIG, do_request(self->fd, self->ctx, &self->iocb));
@@ -175,21 +175,21 @@ TEST_F(fsize, beyond)
 	EXPECT_EQ(variant->size, size_of(self->plain));
 }
 
-TEST_F(fsize, across)
+TEST_F(fsize, across_limit)
 {
 	prep_across(self, variant->size);
 	EXPECT_EQ((__s64)PAGE, do_request(self->fd, self->ctx, &self->iocb));
 	EXPECT_TRUE(signals_are(0));
 	EXPECT_EQ((loff_t)LIMIT, size_of(self->plain));
-	/* The rest of it does not go. */
+	/* A write of the rest fails. */
 	prep_pwrite(&self->iocb, self->file, self->buf + PAGE, PAGE, LIMIT);
 	EXPECT_EQ(-EFBIG, do_request(self->fd, self->ctx, &self->iocb));
 	EXPECT_TRUE(signals_are(1));
 	EXPECT_EQ((loff_t)LIMIT, size_of(self->plain));
 }
 
-/* Not even a whole page is left. */
-TEST_F(fsize, across_by_bytes)
+/* Less than a page is left below the limit. */
+TEST_F(fsize, across_limit_by_bytes)
 {
 	if (variant->flags & O_DIRECT)
 		return;
@@ -200,7 +200,7 @@ TEST_F(fsize, across_by_bytes)
 	EXPECT_EQ((loff_t)LIMIT, size_of(self->plain));
 }
 
-/* What write(2) does: the same. */
+/* write(2) behaves in the same way. */
 TEST_F(fsize, as_write)
 {
 	ssize_t n;
@@ -214,7 +214,7 @@ TEST_F(fsize, as_write)
 	EXPECT_TRUE(signals_are(1));
 }
 
-TEST_F(fsize, inside)
+TEST_F(fsize, below_limit)
 {
 	if (variant->size)
 		ASSERT_EQ(0, ftruncate(self->plain, 0));
@@ -230,7 +230,7 @@ TEST_F(fsize, ignored)
 	EXPECT_EQ(-EFBIG, do_request(self->fd, self->ctx, &self->iocb));
 }
 
-TEST_F(fsize, kills)
+TEST_F(fsize, kills_process)
 {
 	int status;
 	pid_t pid;
@@ -238,11 +238,9 @@ TEST_F(fsize, kills)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		__u64 ctx;
+		const __u64 ctx = setup_in_child(self->fd, 1);
 
 		signal(SIGXFSZ, SIG_DFL);
-		if (kaio_setup(self->fd, 1, &ctx))
-			_exit(2);
 		prep_beyond(self);
 		kaio_submit_one(self->fd, ctx, &self->iocb);
 		wait_to_be_killed();
@@ -253,7 +251,7 @@ TEST_F(fsize, kills)
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 }
 
-/* The thread that submitted is gone: the process is told. */
+/* The signal goes to the process if the thread that submitted has exited. */
 static void *submit_in_thread(void *arg)
 {
 	FIXTURE_DATA(fsize) *self = arg;
@@ -261,7 +259,7 @@ static void *submit_in_thread(void *arg)
 	return (void *)kaio_submit_one(self->fd, self->ctx, &self->iocb);
 }
 
-TEST_F(fsize, thread_is_gone)
+TEST_F(fsize, thread_exits)
 {
 	pthread_t thread;
 	void *ret;
@@ -279,7 +277,7 @@ TEST_F(fsize, thread_is_gone)
 	EXPECT_TRUE(signals_are(1));
 }
 
-/* The limit is that of submission, however long the write has to wait. */
+/* The limit is the one at submission, however long the write has to wait. */
 TEST_F(fsize, lowered_meanwhile)
 {
 	if (strcmp(variant->dir, DISK_DIR))
@@ -312,7 +310,7 @@ TEST_F(fsize, raised_meanwhile)
 	EXPECT_EQ(variant->size, size_of(self->plain));
 }
 
-/* Its submitter is gone, and the write fails all the same. */
+/* The write fails also after its submitter has exited. */
 TEST_F(fsize, submitter_exits)
 {
 	int status;
@@ -324,10 +322,8 @@ TEST_F(fsize, submitter_exits)
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		__u64 ctx;
+		const __u64 ctx = setup_in_child(self->fd, 1);
 
-		if (kaio_setup(self->fd, 1, &ctx))
-			_exit(1);
 		prep_beyond(self);
 		_exit(kaio_submit_one(self->fd, ctx, &self->iocb) != 1);
 	}
@@ -336,12 +332,12 @@ TEST_F(fsize, submitter_exits)
 	guard_end(&self->freezer);
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 	EXPECT_EQ(variant->size, size_of(self->plain));
-	/* It was not our signal. */
+	/* The signal was not sent to this process. */
 	EXPECT_TRUE(signals_are(0));
 }
 
-/* Each append finds what those before it left of the limit. */
-TEST_F(fsize, appends_up_to_it)
+/* Each append uses up a part of what is left below the limit. */
+TEST_F(fsize, appends_up_to_limit)
 {
 	struct iocb iocbs[4], *pointers[4];
 	struct io_event events[4];
@@ -365,7 +361,7 @@ TEST_F(fsize, appends_up_to_it)
 	EXPECT_EQ(-EFBIG, res[2]);
 	EXPECT_EQ(-EFBIG, res[3]);
 	EXPECT_EQ((loff_t)LIMIT, size_of(self->plain));
-	/* Of signals like these, one may stand for both. */
+	/* Two pending signals of the same number count as one. */
 	EXPECT_TRUE(wait_until(signals() > 0));
 }
 
@@ -394,14 +390,11 @@ TEST_F(fsize, last_append_is_short)
 }
 
 /*
- * SIGPIPE.
+ * The tests below raise SIGPIPE.
  */
 FIXTURE(sigpipe)
 {
-	int fd;
-	__u64 ctx;
-	int in;
-	int out;
+	struct stream s;
 	struct iocb iocb;
 	struct io_event event;
 };
@@ -409,7 +402,7 @@ FIXTURE(sigpipe)
 FIXTURE_VARIANT(sigpipe)
 {
 	int domain;
-	/* write(2) that wrote a part of it raises the signal too. */
+	/* write(2) raises the signal even if it has written a part. */
 	bool after_part;
 };
 
@@ -420,56 +413,44 @@ FIXTURE_VARIANT_ADD(sigpipe, socket) { AF_UNIX, false };
 
 FIXTURE_SETUP(sigpipe)
 {
-	int ends[2];
-
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!stream_set_up(_metadata, &self->s, variant->domain, SOCK_STREAM))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
-	ASSERT_EQ(0, variant->domain ?
-			     socketpair(variant->domain,
-					SOCK_STREAM | SOCK_CLOEXEC, 0, ends) :
-			     pipe2(ends, O_CLOEXEC));
-	self->in = ends[0];
-	self->out = ends[1];
-	prep_pwrite(&self->iocb, self->out, "x", 1, 0);
+	prep_pwrite(&self->iocb, self->s.out, "x", 1, 0);
 	count_signals(SIGPIPE);
 }
 
 FIXTURE_TEARDOWN(sigpipe)
 {
-	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	close(self->fd);
+	close_context(_metadata, self->s.fd, self->s.ctx);
 }
 
-/* Nobody reads any more. (To close a socket would say: reset.) */
+/* Ends the reading side. A close of the socket would reset the connection. */
 static void end_reader(FIXTURE_DATA(sigpipe) *self)
 {
-	if (shutdown(self->in, SHUT_RDWR))
-		close(self->in);
+	if (shutdown(self->s.in, SHUT_RDWR))
+		close(self->s.in);
 }
 
 static void park(struct __test_metadata *const _metadata,
 		 FIXTURE_DATA(sigpipe) *self)
 {
-	ASSERT_LT(0, fill_fd(self->out));
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
-	ASSERT_TRUE(stays_quiet(self->fd, self->ctx));
+	ASSERT_LT(0, fill_fd(self->s.out));
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &self->iocb));
+	ASSERT_TRUE(stays_quiet(self->s.fd, self->s.ctx));
 }
 
 TEST_F(sigpipe, at_once)
 {
 	end_reader(self);
-	EXPECT_EQ(-EPIPE, do_request(self->fd, self->ctx, &self->iocb));
+	EXPECT_EQ(-EPIPE, do_request(self->s.fd, self->s.ctx, &self->iocb));
 	EXPECT_TRUE(signals_are(1));
 }
 
-TEST_F(sigpipe, at_once_without)
+TEST_F(sigpipe, at_once_nosignal)
 {
 	end_reader(self);
 	self->iocb.aio_rw_flags = RWF_NOSIGNAL;
-	EXPECT_EQ(-EPIPE, do_request(self->fd, self->ctx, &self->iocb));
+	EXPECT_EQ(-EPIPE, do_request(self->s.fd, self->s.ctx, &self->iocb));
 	EXPECT_TRUE(signals_are(0));
 }
 
@@ -477,7 +458,7 @@ TEST_F(sigpipe, parked)
 {
 	park(_metadata, self);
 	end_reader(self);
-	ASSERT_EQ(1, take_events(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(1, take_events(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(-EPIPE, self->event.res);
 	EXPECT_TRUE(signals_are(1))
 	{
@@ -485,12 +466,12 @@ TEST_F(sigpipe, parked)
 	}
 }
 
-TEST_F(sigpipe, parked_without)
+TEST_F(sigpipe, parked_nosignal)
 {
 	self->iocb.aio_rw_flags = RWF_NOSIGNAL;
 	park(_metadata, self);
 	end_reader(self);
-	ASSERT_EQ(1, take_events(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(1, take_events(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(-EPIPE, self->event.res);
 	EXPECT_TRUE(signals_are(0));
 }
@@ -500,7 +481,7 @@ TEST_F(sigpipe, parked_ignored)
 	signal(SIGPIPE, SIG_IGN);
 	park(_metadata, self);
 	end_reader(self);
-	ASSERT_EQ(1, take_events(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(1, take_events(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(-EPIPE, self->event.res);
 }
 
@@ -509,20 +490,20 @@ TEST_F(sigpipe, parked_kills)
 	int status;
 	pid_t pid;
 
-	ASSERT_LT(0, fill_fd(self->out));
+	ASSERT_LT(0, fill_fd(self->s.out));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		__u64 ctx;
 
 		signal(SIGPIPE, SIG_DFL);
-		close(self->in);
-		if (kaio_setup(self->fd, 1, &ctx))
+		close(self->s.in);
+		if (kaio_setup(self->s.fd, 1, &ctx))
 			_exit(2);
-		kaio_submit_one(self->fd, ctx, &self->iocb);
+		kaio_submit_one(self->s.fd, ctx, &self->iocb);
 		wait_to_be_killed();
 	}
-	ASSERT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 1));
+	ASSERT_TRUE(wait_until(kaio_stat(self->s.fd, "inflight") == 1));
 	end_reader(self);
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
@@ -530,19 +511,22 @@ TEST_F(sigpipe, parked_kills)
 	EXPECT_EQ(0, signals());
 }
 
-/* What is cancelled raises nothing. */
+/* A cancelled write raises no signal. */
 TEST_F(sigpipe, cancelled)
 {
 	park(_metadata, self);
 	EXPECT_EQ(-EINPROGRESS,
-		  kaio_cancel(self->fd, self->ctx, &self->iocb));
+		  kaio_cancel(self->s.fd, self->s.ctx, &self->iocb));
 	end_reader(self);
-	ASSERT_EQ(1, take_events(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(1, take_events(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(-ECANCELED, self->event.res);
 	EXPECT_TRUE(signals_are(0));
 }
 
-/* Part of it went: that is the answer. */
+/*
+ * The result is the number of bytes that were written before the reader went
+ * away.
+ */
 static char long_message[1 << 20];
 
 static void *write_long(void *arg)
@@ -554,12 +538,12 @@ static void *write_long(void *arg)
 
 TEST_F(sigpipe, after_part)
 {
-	prep_pwrite(&self->iocb, self->out, long_message, sizeof(long_message),
+	prep_pwrite(&self->iocb, self->s.out, long_message, sizeof(long_message),
 		    0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
-	ASSERT_TRUE(stays_quiet(self->fd, self->ctx));
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &self->iocb));
+	ASSERT_TRUE(stays_quiet(self->s.fd, self->s.ctx));
 	end_reader(self);
-	ASSERT_EQ(1, take_events(self->fd, self->ctx, 1, &self->event));
+	ASSERT_EQ(1, take_events(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_LT(0, self->event.res);
 	EXPECT_GT((__s64)sizeof(long_message), self->event.res);
 	EXPECT_TRUE(signals_are(variant->after_part))
@@ -573,9 +557,11 @@ TEST_F(sigpipe, after_part_as_write)
 	pthread_t thread;
 	void *ret;
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, write_long, &self->out));
-	/* Until nothing more fits, and the thread waits. */
-	ASSERT_TRUE(wait_until(!poll_now(self->out, POLLOUT)));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_long, &self->s.out));
+	/*
+	 * Wait until the stream is full, so that the thread sleeps in write(2).
+	 */
+	ASSERT_TRUE(wait_until(!poll_now(self->s.out, POLLOUT)));
 	end_reader(self);
 	ASSERT_EQ(0, pthread_join(thread, &ret));
 	EXPECT_LT(0, (long)ret);

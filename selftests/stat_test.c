@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * fs.kaio-stat: what all open files did since the module was loaded, those too
- * that are closed. Nobody else uses kaio while this runs.
+ * Tests fs.kaio-stat, the sum over all open and closed files since the
+ * module was loaded. No other program uses kaio while this one runs.
  */
 #include "context_fixture.h"
+#include "mock_fixture.h"
 
 #define STAT_SYSCTL	"/proc/sys/fs/kaio-stat"
 #define NR_FILES	20
@@ -16,7 +17,7 @@ struct stat_numbers {
 	unsigned long long cancelled;
 };
 
-/* All ones if there is no such thing. */
+/* Returns all ones if the sysctl does not exist. */
 static struct stat_numbers read_stat(void)
 {
 	struct stat_numbers now = { ~0ULL, ~0ULL, ~0ULL };
@@ -33,7 +34,7 @@ static struct stat_numbers read_stat(void)
 	return now;
 }
 
-/* What it grew by since @before. */
+/* Returns the growth since @before. */
 static struct stat_numbers grown(const struct stat_numbers *before)
 {
 	struct stat_numbers now = read_stat();
@@ -96,7 +97,7 @@ TEST_F(context, closed_files_count)
 	EXPECT_GROWN(&before, 3, 3, 0);
 }
 
-TEST_F(context, what_close_cancels_counts)
+TEST_F(context, requests_cancelled_by_close_count)
 {
 	const struct stat_numbers before = read_stat();
 	struct iocb iocbs[2];
@@ -108,6 +109,46 @@ TEST_F(context, what_close_cancels_counts)
 	EXPECT_GROWN(&before, 2, 2, 2);
 	close(ends[0]);
 	close(ends[1]);
+	self->fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+}
+
+/*
+ * After the close, the counters show each completion when it happens, and not
+ * only when all requests are complete.
+ */
+TEST_F_TIMEOUT(context, requests_ending_after_close_count, 60)
+{
+	const char *const patience_path = "/sys/module/kaio/parameters/end_seconds";
+	const struct kaio_mock_step queues = {
+		.complete = KAIO_MOCK_TOLD,
+	};
+	const __u64 end_seconds = read_number(patience_path);
+	const int file = open_mock(_metadata, KAIO_MOCK_DISK);
+	struct stat_numbers before;
+	struct iocb iocb;
+	char buf[5];
+	int i;
+
+	if (file < 0)
+		return;
+	before = read_stat();
+	ASSERT_EQ(0, mock_program(file, 1, 0, queues));
+	prep_pread(&iocb, file, buf, sizeof(buf), 0);
+	for (i = 0; i < 3; i++)
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	ASSERT_EQ(3, (int)mock_info(file).queued);
+	/* The close waits for none of these requests. */
+	ASSERT_TRUE(write_number(patience_path, 0));
+	EXPECT_EQ(0, close(self->fd));
+	EXPECT_TRUE(write_number(patience_path, end_seconds));
+	EXPECT_GROWN(&before, 3, 0, 0);
+	for (i = 1; i <= 3; i++) {
+		ASSERT_EQ(0, mock_complete(file, sizeof(buf)));
+		EXPECT_TRUE(wait_until(grown(&before).completed ==
+				       (unsigned long long)i));
+		EXPECT_GROWN(&before, 3, i, 0);
+	}
+	close(file);
 	self->fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
 }
 
@@ -127,7 +168,7 @@ TEST_F(context, files_are_added_up)
 		ASSERT_EQ(1, kaio_submit_one(fd[i], ctx[i], &iocb));
 	}
 	EXPECT_GROWN(&before, NR_FILES, NR_FILES, 0);
-	/* Some closed, some open, in whichever order. */
+	/* Close some files in one order and others in another order. */
 	for (i = 0; i < NR_FILES; i += 3)
 		close(fd[i]);
 	EXPECT_GROWN(&before, NR_FILES, NR_FILES, 0);
@@ -137,7 +178,7 @@ TEST_F(context, files_are_added_up)
 	EXPECT_GROWN(&before, NR_FILES, NR_FILES, 0);
 }
 
-/* Of files that come and go. */
+/* Opens a file, submits a request and closes the file, many times. */
 static void *open_and_close(void *arg)
 {
 	struct iocb iocb;
@@ -156,8 +197,11 @@ static void *open_and_close(void *arg)
 	return NULL;
 }
 
-/* A file that is being closed is in the sum once: it does not go down, or too far up. */
-TEST_F(context, never_goes_back)
+/*
+ * A file that is being closed is counted exactly once, so the sum never
+ * decreases and never grows too far.
+ */
+TEST_F(context, never_decreases)
 {
 	const struct stat_numbers before = read_stat();
 	unsigned long long last = before.submitted;

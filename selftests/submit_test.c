@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Submission: what is refused, with which errno, in which order, and what a
- * refused request leaves behind (nothing).
+ * Tests submission: which requests are refused, with which errno and in
+ * which order, and that a refused request leaves nothing behind.
  */
 #include <linux/capability.h>
 #include <sys/epoll.h>
@@ -9,12 +9,12 @@
 #include "context_fixture.h"
 
 #define IOPRIO_RT	(1 << 13)
-#define IOPRIO_NONSENSE	(7 << 13)
+#define IOPRIO_INVALID	(7 << 13)
 #define RWF_UNKNOWN	(1 << 30)
 #define IOV_LIMIT	1024
 
 /*
- * A request that is valid, with what is needed to spoil it in one respect.
+ * A valid request, and the means to make one thing of it wrong.
  */
 FIXTURE(reject)
 {
@@ -24,9 +24,12 @@ FIXTURE(reject)
 	char *buf;
 	struct iovec *iov;
 	struct iocb *iocb;
-	/* What is submitted: &iocb, unless that is what is wrong. */
+	/*
+	 * The pointer that is submitted, which is &iocb unless the pointer
+	 * itself is wrong.
+	 */
 	struct iocb *pointer;
-	/* How the request's memory may be accessed, at last. */
+	/* The final protection of the request's memory. */
 	int prot;
 	struct iocb good;
 };
@@ -35,8 +38,8 @@ FIXTURE_VARIANT(reject)
 {
 	int opcode;
 	int err;
-	/* Applied to what is valid. */
-	void (*spoil[2])(FIXTURE_DATA(reject) *self);
+	/* These functions make a valid request invalid. */
+	void (*make_invalid[2])(FIXTURE_DATA(reject) *self);
 };
 
 static void reserved2(FIXTURE_DATA(reject) *self)
@@ -123,13 +126,16 @@ static void contradictory_rw_flags(FIXTURE_DATA(reject) *self)
 	self->iocb->aio_rw_flags = RWF_APPEND | RWF_NOAPPEND;
 }
 
-static void nonsense_ioprio(FIXTURE_DATA(reject) *self)
+static void invalid_ioprio(FIXTURE_DATA(reject) *self)
 {
 	self->iocb->aio_flags |= IOCB_FLAG_IOPRIO;
-	self->iocb->aio_reqprio = IOPRIO_NONSENSE;
+	self->iocb->aio_reqprio = IOPRIO_INVALID;
 }
 
-/* The process is the test's own: it need not get its capabilities back. */
+/*
+ * The harness runs each test in a process of its own, so the capabilities need
+ * not be restored.
+ */
 static void realtime_ioprio(FIXTURE_DATA(reject) *self)
 {
 	struct __user_cap_header_struct header = {
@@ -190,7 +196,7 @@ static void null_vector(FIXTURE_DATA(reject) *self)
 
 static void unmapped_vector(FIXTURE_DATA(reject) *self)
 {
-	/* The last segment is past the end of what is mapped. */
+	/* The last segment is beyond the end of the mapping. */
 	self->iocb->aio_buf = (uintptr_t)self->buf + PAGE -
 			      sizeof(struct iovec);
 	memcpy(self->buf + PAGE - sizeof(struct iovec), self->iov,
@@ -233,14 +239,14 @@ static void read_only_iocb(FIXTURE_DATA(reject) *self)
 	FIXTURE_VARIANT_ADD(reject, _name) { \
 		.opcode = IOCB_CMD_##_opcode, \
 		.err = _err, \
-		.spoil = { _name }, \
+		.make_invalid = { _name }, \
 	}
-/* Of two faults, the one that is told. */
+/* Of two errors, the first one is reported. */
 #define ORDER(_opcode, _first, _second, _err) \
 	FIXTURE_VARIANT_ADD(reject, _first##_before_##_second) { \
 		.opcode = IOCB_CMD_##_opcode, \
 		.err = _err, \
-		.spoil = { _first, _second }, \
+		.make_invalid = { _first, _second }, \
 	}
 #define UNKNOWN(_name, _opcode) \
 	FIXTURE_VARIANT_ADD(reject, _name) { \
@@ -251,7 +257,7 @@ static void read_only_iocb(FIXTURE_DATA(reject) *self)
 	FIXTURE_VARIANT_ADD(reject, noop_##_spoil) { \
 		.opcode = KAIO_CMD_NOOP, \
 		.err = _err, \
-		.spoil = { _spoil }, \
+		.make_invalid = { _spoil }, \
 	}
 
 REJECT(PREAD, reserved2, EINVAL);
@@ -269,7 +275,7 @@ REJECT(PREAD, file_as_resfd, EINVAL);
 REJECT(PREAD, unknown_rw_flag, EOPNOTSUPP);
 REJECT(PREAD, negative_rw_flags, EOPNOTSUPP);
 REJECT(PWRITE, contradictory_rw_flags, EINVAL);
-REJECT(PREAD, nonsense_ioprio, EINVAL);
+REJECT(PREAD, invalid_ioprio, EINVAL);
 REJECT(PREAD, realtime_ioprio, EPERM);
 REJECT(PREAD, negative_offset, EINVAL);
 REJECT(PREAD, overflowing_offset, EINVAL);
@@ -315,13 +321,13 @@ ORDER(PREAD, kernel_buffer, negative_offset, EFAULT);
 FIXTURE_VARIANT_ADD(reject, closed_fd_before_unknown_opcode) {
 	.opcode = 4,
 	.err = EBADF,
-	.spoil = { closed_fd },
+	.make_invalid = { closed_fd },
 };
 
 FIXTURE_VARIANT_ADD(reject, read_only_iocb_before_unknown_opcode) {
 	.opcode = 4,
 	.err = EFAULT,
-	.spoil = { read_only_iocb },
+	.make_invalid = { read_only_iocb },
 };
 /* clang-format on */
 
@@ -329,10 +335,8 @@ FIXTURE_SETUP(reject)
 {
 	int i;
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	self->file = open_pattern(MEM_DIR, 1, PAGE);
 	ASSERT_LE(0, self->file);
 	self->buf = map_guarded(1);
@@ -355,13 +359,13 @@ FIXTURE_SETUP(reject)
 			0);
 	if (variant->opcode == KAIO_CMD_NOOP)
 		prep_noop(self->iocb, self->file);
-	/* But for what is wrong with it, the request is valid. */
-	if (variant->spoil[0] && variant->opcode != 4)
+	/* The request is valid before it is made invalid. */
+	if (variant->make_invalid[0] && variant->opcode != 4)
 		ASSERT_LE(0, kaio_do(self->fd, self->ctx, self->iocb));
 	self->prot = PROT_READ | PROT_WRITE;
 	for (i = 0; i < 2; i++)
-		if (variant->spoil[i])
-			variant->spoil[i](self);
+		if (variant->make_invalid[i])
+			variant->make_invalid[i](self);
 	ASSERT_EQ(0, mprotect(self->iocb, PAGE, self->prot));
 }
 
@@ -377,7 +381,10 @@ TEST_F(reject, alone)
 	struct io_event event;
 	int i;
 
-	/* Often enough that a slot lost each time would be missed. */
+	/*
+	 * Submit so often that the context would be full if each refusal lost a
+	 * slot.
+	 */
 	for (i = 0; i < 2 * NR_EVENTS; i++) {
 		ASSERT_EQ(-variant->err,
 			  kaio_submit(self->fd, self->ctx, 1, &self->pointer))
@@ -414,7 +421,7 @@ TEST_F(reject, second_of_three)
 				    &no_wait));
 }
 
-/* What native AIO says is the same. */
+/* Native AIO returns the same error. */
 TEST_F(reject, as_native)
 {
 	aio_context_t native;
@@ -425,15 +432,15 @@ TEST_F(reject, as_native)
 }
 
 /*
- * The rest: what is taken, and how many.
+ * The tests below check valid requests and their number.
  */
-TEST_F(context, none)
+TEST_F(context, no_requests)
 {
 	EXPECT_EQ(0, kaio_submit(self->fd, self->ctx, 0, NULL));
 	EXPECT_EQ(0, kaio_submit(self->fd, self->ctx, 0, (void *)KERNEL_ADDR));
 }
 
-TEST_F(context, negative)
+TEST_F(context, negative_nr)
 {
 	struct iocb iocb, *iocbs = &iocb;
 
@@ -496,7 +503,7 @@ TEST_F(context, event_names_request)
 	iocb.aio_data = 0xfedcba9876543210ULL;
 	iocb.aio_key = 123;
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
-	/* KIOCB_KEY, for io_cancel(2). */
+	/* This is KIOCB_KEY, for io_cancel(2). */
 	EXPECT_EQ(0, iocb.aio_key);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(0xfedcba9876543210ULL, event.data);
@@ -540,7 +547,7 @@ TEST_F(context, ioprio_taken)
 	ASSERT_LE(0, file);
 	prep_pread(&iocb, file, &c, 1, 0);
 	iocb.aio_flags = IOCB_FLAG_IOPRIO;
-	/* Best effort, level 3: anybody may. */
+	/* Every user may use the best-effort class. */
 	iocb.aio_reqprio = 2 << 13 | 3;
 	EXPECT_EQ(1, kaio_do(self->fd, self->ctx, &iocb));
 }
@@ -557,14 +564,16 @@ TEST_F(context, refused_is_silent_on_resfd)
 	EXPECT_EQ(-EINVAL, kaio_submit_one(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(-1, read(event, &count, sizeof(count)));
 	EXPECT_EQ(EAGAIN, errno);
-	/* And a taken one is not. */
+	/* An accepted request does signal the eventfd. */
 	iocb.aio_lio_opcode = KAIO_CMD_NOOP;
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(8, read(event, &count, sizeof(count)));
 	EXPECT_EQ(1, count);
 }
 
-/* Submit until the context is full: how many were taken. */
+/*
+ * Submits until the context is full. Returns how many requests were submitted.
+ */
 static long fill(int fd, __u64 ctx, struct iocb *iocb)
 {
 	long taken = 0, ret;
@@ -584,7 +593,10 @@ TEST_F(context, full)
 	taken = fill(self->fd, self->ctx, &iocb);
 	EXPECT_LE(NR_EVENTS, taken);
 	EXPECT_EQ(ring_of(self->ctx)->nr - 1, taken);
-	/* What was not taken gives no event; what is taken away makes room. */
+	/*
+	 * A refused request has no event. Taking an event makes room for a
+	 * request.
+	 */
 	EXPECT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, events,
 				    &no_wait));
 	EXPECT_EQ(1, fill(self->fd, self->ctx, &iocb));
@@ -595,7 +607,7 @@ TEST_F(context, full)
 	EXPECT_EQ(taken + 3, kaio_stat(self->fd, "inline"));
 }
 
-TEST_F(context, full_of_unfinished)
+TEST_F(context, full_of_parked)
 {
 	struct iocb iocb;
 	int pipes[2];
@@ -617,7 +629,7 @@ TEST_F(context, full_then_order)
 
 	prep_noop(&iocb, self->fd);
 	ASSERT_LT(0, fill(self->fd, self->ctx, &iocb));
-	/* No slot comes before a bad fd ... */
+	/* A full context is found before a bad fd ... */
 	prep_noop(&bad, -1);
 	EXPECT_EQ(-EAGAIN, kaio_submit_one(self->fd, self->ctx, &bad));
 	/* ... and after a reserved field. */
@@ -628,7 +640,7 @@ TEST_F(context, full_then_order)
 
 TEST_F(context, exactly_as_many_as_asked)
 {
-	/* On a ring of the size that the smallest request gets. */
+	/* The ring has the size that the smallest request gets. */
 	struct iocb iocb, *iocbs[NR_EVENTS];
 	struct io_event events[NR_EVENTS];
 	int i;
@@ -644,7 +656,7 @@ TEST_F(context, exactly_as_many_as_asked)
 
 TEST_F(context, clamped)
 {
-	/* More than the ring holds, and more than there is. */
+	/* The number is larger than the ring, and larger than the array. */
 	const long nr = ring_of(self->ctx)->nr;
 	struct iocb iocb, **iocbs = calloc(nr, sizeof(*iocbs));
 	long i;
@@ -658,7 +670,7 @@ TEST_F(context, clamped)
 }
 
 /*
- * Why there was an end to it.
+ * @error tells why the call stopped.
  */
 TEST_F(context, error)
 {
@@ -676,7 +688,7 @@ TEST_F(context, error)
 	arg.nr = 3;
 	EXPECT_EQ(2, kaio_ioctl(self->fd, KAIO_SUBMIT, &arg));
 	EXPECT_EQ(-EBADF, arg.error);
-	/* Now it is what must be zero. */
+	/* The field must be zero in the next call. */
 	EXPECT_EQ(-EINVAL, kaio_ioctl(self->fd, KAIO_SUBMIT, &arg));
 	arg.error = 0;
 	iocbs[0] = NULL;
@@ -703,7 +715,9 @@ TEST_F(context, error_of_full_context)
 	EXPECT_EQ(-EAGAIN, arg.error);
 }
 
-/* There is no place for it: what was started is what counts. */
+/*
+ * The error cannot be written, so only the number of submitted requests counts.
+ */
 TEST_F(context, read_only_argument)
 {
 	struct iocb good, bad, *iocbs[] = { &good, &bad };

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KAIO_SUBMIT_WAIT: KAIO_SUBMIT and KAIO_GETEVENTS in one call. What each half
- * does is tested elsewhere; here, that both are done, and what is returned if
- * one of them fails.
+ * Tests KAIO_SUBMIT_WAIT, which is KAIO_SUBMIT and KAIO_GETEVENTS in one
+ * call. Other programs test each half. The tests here check that both are done,
+ * and what is returned if one of them fails.
  */
 #include "context_fixture.h"
 #include "task_work.h"
 
-/* What must not be left, or must be, as it was. */
+/* This value must be overwritten in some tests and left alone in others. */
 #define UNTOUCHED	4711
 
-/* @nr requests that are complete when they are submitted. */
+/* Returns @nr requests that complete when they are submitted. */
 static struct iocb **noops(FIXTURE_DATA(context) *self, int nr)
 {
 	static struct iocb iocbs[NR_EVENTS], *pointers[NR_EVENTS];
@@ -24,7 +24,7 @@ static struct iocb **noops(FIXTURE_DATA(context) *self, int nr)
 	return pointers;
 }
 
-/* A read of a pipe, into which nothing was written yet. */
+/* Returns a read of an empty pipe. */
 static struct iocb *waiting_read(struct __test_metadata *const _metadata,
 				 int *out)
 {
@@ -38,7 +38,7 @@ static struct iocb *waiting_read(struct __test_metadata *const _metadata,
 	return &iocb;
 }
 
-TEST_F(context, both)
+TEST_F(context, submit_and_take)
 {
 	struct io_event events[4];
 	__u64 submitted = UNTOUCHED;
@@ -56,7 +56,7 @@ TEST_F(context, both)
 				    &no_wait));
 }
 
-/* What completes later is waited for. */
+/* The call waits for a request that completes later. */
 TEST_F(context, waits)
 {
 	const struct itimerspec soon = { .it_value = ms(20) };
@@ -89,14 +89,26 @@ static long submit_and_wait(void *arg)
 				1, 1, &event, NULL, &call->submitted);
 }
 
+/*
+ * Starts a thread that submits a read and waits for its event. Returns the file
+ * that the read gets its data from.
+ */
+static int start_waiting(struct __test_metadata *const _metadata,
+			 struct call *call, struct sleeper *sleeper)
+{
+	int out;
+
+	call->iocb = waiting_read(_metadata, &out);
+	ASSERT_TRUE(fall_asleep(sleeper, submit_and_wait, call));
+	return out;
+}
+
 TEST_F(context, event_wakes)
 {
 	struct call call = { .self = self };
 	struct sleeper sleeper;
-	int out;
+	const int out = start_waiting(_metadata, &call, &sleeper);
 
-	call.iocb = waiting_read(_metadata, &out);
-	ASSERT_TRUE(fall_asleep(&sleeper, submit_and_wait, &call));
 	EXPECT_EQ(1, kaio_stat(self->fd, "submitted"));
 	ASSERT_EQ(1, write(out, "x", 1));
 	EXPECT_EQ(1, woken(&sleeper));
@@ -107,16 +119,14 @@ TEST_F(context, destroy_wakes)
 {
 	struct call call = { .self = self };
 	struct sleeper sleeper;
-	int out;
 
-	call.iocb = waiting_read(_metadata, &out);
-	ASSERT_TRUE(fall_asleep(&sleeper, submit_and_wait, &call));
+	start_waiting(_metadata, &call, &sleeper);
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_EQ(-EINVAL, woken(&sleeper));
 	EXPECT_EQ(1, call.submitted);
 }
 
-/* Events of earlier requests are events. */
+/* The events of earlier requests count too. */
 TEST_F(context, older_events)
 {
 	struct io_event events[4];
@@ -147,7 +157,7 @@ TEST_F(context, no_more_than_nr_events)
 	EXPECT_EQ(2, events[0].data);
 }
 
-/* min_nr 0: what there is. */
+/* With min_nr 0 the call takes the events that are there. */
 TEST_F(context, no_minimum)
 {
 	struct io_event events[4];
@@ -164,7 +174,7 @@ TEST_F(context, no_minimum)
 	EXPECT_EQ(3, submitted);
 }
 
-/* nr_events 0: only a submit. */
+/* With nr_events 0 the call only submits. */
 TEST_F(context, no_events_wanted)
 {
 	struct io_event events[4];
@@ -176,7 +186,7 @@ TEST_F(context, no_events_wanted)
 	EXPECT_EQ(4, kaio_wait(self->fd, self->ctx, 4, events));
 }
 
-/* nr 0: only a getevents. */
+/* With nr 0 the call only takes events. */
 TEST_F(context, nothing_to_submit)
 {
 	const struct timespec timeout = ms(20);
@@ -185,12 +195,12 @@ TEST_F(context, nothing_to_submit)
 	__s64 start;
 
 	produce(_metadata, self, 3);
-	/* Where the array would be does not matter. */
+	/* The pointer to the array is not used. */
 	EXPECT_EQ(3, kaio_submit_wait(self->fd, self->ctx, 0,
 				      (void *)(uintptr_t)KERNEL_ADDR, 1, 4,
 				      events, NULL, &submitted));
 	EXPECT_EQ(0, submitted);
-	/* It waits, too. */
+	/* The call waits too. */
 	start = now_ns();
 	EXPECT_EQ(0, kaio_submit_wait(self->fd, self->ctx, 0, NULL, 1, 4,
 				      events, &timeout, &submitted));
@@ -214,7 +224,7 @@ TEST_F(context, timeout)
 				      events, &timeout, &submitted));
 	EXPECT_LE(20 * NSEC_PER_MSEC, now_ns() - start);
 	EXPECT_EQ(1, submitted);
-	/* The request waits on. */
+	/* The request still waits. */
 	ASSERT_EQ(1, write(out, "x", 1));
 	EXPECT_EQ(1, kaio_wait(self->fd, self->ctx, 1, events));
 	EXPECT_EQ(1, events[0].res);
@@ -244,7 +254,7 @@ TEST_F(context, signal)
 	EXPECT_EQ(-EINTR, kaio_submit_wait(self->fd, self->ctx, 1, &iocb, 1, 4,
 					   events, NULL, &submitted));
 	alarm_every(0);
-	/* Nor was it submitted a second time. */
+	/* The request was not submitted a second time. */
 	EXPECT_EQ(1, submitted);
 	EXPECT_EQ(1, kaio_stat(self->fd, "submitted"));
 	ASSERT_EQ(1, write(out, "x", 1));
@@ -272,7 +282,7 @@ TEST_F(context, signal_mask)
 	ASSERT_EQ(0, raise(SIGALRM));
 	EXPECT_EQ(-EINTR, kaio_ioctl(self->fd, KAIO_SUBMIT_WAIT, &arg));
 	EXPECT_EQ(1, signals_seen());
-	/* It is for the wait, and for nothing after it. */
+	/* The mask is restored after the wait. */
 	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, NULL, &now));
 	EXPECT_EQ(1, sigismember(&now, SIGALRM));
 	/* Events come before the signal. */
@@ -287,8 +297,8 @@ TEST_F(context, signal_mask)
 }
 
 /*
- * Work for the waiting thread, which is no signal, does not have it submit again,
- * also where KAIO_GETEVENTS would begin anew.
+ * Task work wakes the waiting thread without being a signal. The call does not
+ * submit again, even where KAIO_GETEVENTS would restart.
  */
 struct worker {
 	struct kaio_submit_wait arg;
@@ -339,12 +349,12 @@ static void expect_not_restarted(struct __test_metadata *const _metadata,
 	EXPECT_EQ(1, kaio_stat(self->fd, "submitted"));
 }
 
-TEST_F(context, work)
+TEST_F(context, task_work)
 {
 	expect_not_restarted(_metadata, self, 0, NULL);
 }
 
-TEST_F(context, work_and_abstime)
+TEST_F(context, task_work_and_abstime)
 {
 	const struct timespec never = { .tv_sec = LLONG_MAX };
 
@@ -352,7 +362,7 @@ TEST_F(context, work_and_abstime)
 }
 
 /*
- * Peek: for programs that reap the ring.
+ * A peek is for programs that reap the ring themselves.
  */
 TEST_F(context, peek)
 {
@@ -372,14 +382,14 @@ TEST_F(context, peek)
 	ASSERT_EQ(4, ring_reap(self->ctx, events, 8));
 	for (i = 0; i < 4; i++)
 		EXPECT_EQ((__u64)i, events[i].data);
-	/* There is nowhere to put events: nothing is submitted. */
+	/* A peek with a buffer is refused, and nothing is submitted. */
 	arg.submitted = 0;
 	arg.events = (uintptr_t)events;
 	EXPECT_EQ(-EINVAL, kaio_ioctl(self->fd, KAIO_SUBMIT_WAIT, &arg));
 	EXPECT_EQ(4, kaio_stat(self->fd, "submitted"));
 }
 
-/* KAIO_GETEVENTS_ABSTIME. */
+/* KAIO_GETEVENTS_ABSTIME works in this call too. */
 TEST_F(context, abstime)
 {
 	const __s64 end = now_ns() + 50 * NSEC_PER_MSEC;
@@ -403,7 +413,7 @@ TEST_F(context, abstime)
 	EXPECT_EQ(4, arg.submitted);
 }
 
-/* The loop of such a program, with a device. */
+/* This is the loop of a program that peeks, with a device. */
 TEST_F_TIMEOUT(context, peek_loop, 60)
 {
 	const int file = open_pattern(DISK_DIR, 1, 16 * PAGE);
@@ -423,10 +433,7 @@ TEST_F_TIMEOUT(context, peek_loop, 60)
 
 	ASSERT_LE(0, direct);
 	ASSERT_NE(NULL, buf);
-	for (i = 0; i < 16; i++) {
-		prep_pread(&iocbs[i], direct, buf + i * PAGE, PAGE, i * PAGE);
-		pointers[i] = &iocbs[i];
-	}
+	prep_page_reads(iocbs, pointers, 16, direct, buf);
 	while (sum < 500) {
 		struct io_event events[16];
 		long there;
@@ -436,7 +443,7 @@ TEST_F_TIMEOUT(context, peek_loop, 60)
 		ASSERT_LE(1, there);
 		ASSERT_EQ((__u64)arg.nr, arg.submitted);
 		ASSERT_EQ(there, ring_reap(self->ctx, events, there));
-		/* As many as came back are submitted anew. */
+		/* Submit again as many requests as have completed. */
 		for (i = 0; i < there; i++) {
 			ASSERT_EQ((long)PAGE, events[i].res);
 			pointers[i] = (void *)(uintptr_t)events[i].obj;
@@ -449,7 +456,7 @@ TEST_F_TIMEOUT(context, peek_loop, 60)
 }
 
 /*
- * The first half fails, or does less than was asked.
+ * In the tests below the first half fails or submits fewer requests.
  */
 TEST_F(context, first_is_bad)
 {
@@ -481,7 +488,7 @@ TEST_F(context, first_cannot_be_read)
 	EXPECT_EQ(0, submitted);
 }
 
-/* It is not waited for what was not started. */
+/* The call does not wait for requests that were not submitted. */
 TEST_F(context, second_is_bad)
 {
 	struct iocb **iocbs = noops(self, 3);
@@ -526,7 +533,7 @@ TEST_F(context, array_ends_early)
 	EXPECT_EQ(2, submitted);
 }
 
-/* Why not all of them were started. */
+/* @error tells why not all requests were submitted. */
 TEST_F(context, error)
 {
 	struct iocb **iocbs = noops(self, 3);
@@ -552,7 +559,7 @@ TEST_F(context, error)
 	EXPECT_EQ(-EINVAL, arg.error);
 }
 
-/* More than there is room for. */
+/* The call has more requests than the ring has room for. */
 TEST_F(context, full)
 {
 	const __u32 room = ring_of(self->ctx)->nr - 1;
@@ -570,7 +577,7 @@ TEST_F(context, full)
 	EXPECT_EQ(0, kaio_submit_wait(self->fd, self->ctx, room + 1, iocbs, 1,
 				      NR_EVENTS, events, NULL, &submitted));
 	EXPECT_EQ(room, submitted);
-	/* And then not even the first. */
+	/* In a full context not even the first request is submitted. */
 	EXPECT_EQ(-EAGAIN, kaio_submit_wait(self->fd, self->ctx, 1, iocbs, 0,
 					    NR_EVENTS, events, NULL,
 					    &submitted));
@@ -578,7 +585,7 @@ TEST_F(context, full)
 }
 
 /*
- * The second half fails: what was started is counted all the same.
+ * The second half fails, and the submitted requests still count.
  */
 TEST_F(context, events_cannot_be_written)
 {
@@ -589,13 +596,13 @@ TEST_F(context, events_cannot_be_written)
 					    noops(self, 2), 2, 4, NULL, NULL,
 					    &submitted));
 	EXPECT_EQ(2, submitted);
-	/* None is lost. */
+	/* No event is lost. */
 	EXPECT_EQ(2, kaio_getevents(self->fd, self->ctx, 0, 4, events,
 				    &no_wait));
 }
 
 /*
- * Arguments are checked before anything is submitted.
+ * The arguments are checked before any request is submitted.
  */
 FIXTURE(wrong)
 {
@@ -610,7 +617,7 @@ FIXTURE(wrong)
 
 FIXTURE_VARIANT(wrong)
 {
-	void (*spoil)(FIXTURE_DATA(wrong) *self);
+	void (*make_invalid)(FIXTURE_DATA(wrong) *self);
 	long err;
 };
 
@@ -674,7 +681,7 @@ static void peek_with_buffer(FIXTURE_DATA(wrong) *self)
 	self->arg->flags = KAIO_GETEVENTS_PEEK;
 }
 
-/* There has to be a place for how many were submitted. */
+/* The number of submitted requests could not be written. */
 static void read_only(FIXTURE_DATA(wrong) *self)
 {
 	mprotect(self->arg, PAGE, PROT_READ);
@@ -682,7 +689,7 @@ static void read_only(FIXTURE_DATA(wrong) *self)
 
 /* clang-format off */
 #define WRONG(_name, _err) \
-	FIXTURE_VARIANT_ADD(wrong, _name) { .spoil = _name, .err = _err }
+	FIXTURE_VARIANT_ADD(wrong, _name) { .make_invalid = _name, .err = _err }
 WRONG(no_context, -EINVAL);
 WRONG(negative_nr, -EINVAL);
 WRONG(smallest_nr, -EINVAL);
@@ -700,10 +707,8 @@ WRONG(read_only, -EFAULT);
 
 FIXTURE_SETUP(wrong)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, 1, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, 1, &self->ctx));
 	prep_noop(&self->iocb, self->fd);
 	self->pointer = &self->iocb;
 	self->arg = (void *)map_guarded(1);
@@ -727,8 +732,11 @@ FIXTURE_TEARDOWN(wrong)
 	close(self->fd);
 }
 
-/* But for what is wrong it is right; what comes out may be anything before. */
-TEST_F(wrong, right)
+/*
+ * Without a wrong argument the call succeeds. The memory of an output field
+ * need not be zero.
+ */
+TEST_F(wrong, valid)
 {
 	self->arg->submitted = UNTOUCHED;
 	EXPECT_EQ(1, kaio_ioctl(self->fd, KAIO_SUBMIT_WAIT, self->arg));
@@ -737,26 +745,27 @@ TEST_F(wrong, right)
 
 TEST_F(wrong, nothing_is_submitted)
 {
-	variant->spoil(self);
+	variant->make_invalid(self);
 	EXPECT_EQ(variant->err,
 		  kaio_ioctl(self->fd, KAIO_SUBMIT_WAIT, self->arg));
 	EXPECT_EQ(0, kaio_stat(self->fd, "submitted"));
 	EXPECT_EQ(0, self->arg->submitted);
 }
 
-/* Even if there is nothing to submit. */
+/* The arguments are checked even if there is nothing to submit. */
 TEST_F(wrong, nothing_to_submit)
 {
 	self->arg->nr = 0;
-	variant->spoil(self);
+	variant->make_invalid(self);
 	EXPECT_EQ(variant->err,
 		  kaio_ioctl(self->fd, KAIO_SUBMIT_WAIT, self->arg));
 }
 
 /*
- * Many at once: each call brings one request and takes one event, whosever.
+ * Many threads call at the same time. Each call submits one request and takes
+ * one event of any thread.
  */
-struct crowd {
+struct shared {
 	FIXTURE_DATA(context) *self;
 	int bad;
 	unsigned int taken;
@@ -764,41 +773,41 @@ struct crowd {
 
 #define EACH	1000
 
-static void *bring_and_take(void *arg)
+static void *submit_and_take(void *arg)
 {
-	struct crowd *crowd = arg;
+	struct shared *shared = arg;
 	struct iocb iocb, *iocbs = &iocb;
 	int i;
 
-	prep_noop(&iocb, crowd->self->fd);
+	prep_noop(&iocb, shared->self->fd);
 	for (i = 0; i < EACH; i++) {
 		struct io_event event;
 		__u64 submitted;
 
-		if (kaio_submit_wait(crowd->self->fd, crowd->self->ctx, 1,
+		if (kaio_submit_wait(shared->self->fd, shared->self->ctx, 1,
 				     &iocbs, 1, 1, &event, &patience,
 				     &submitted) != 1 ||
 		    submitted != 1)
-			__atomic_fetch_add(&crowd->bad, 1, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&shared->bad, 1, __ATOMIC_RELAXED);
 		else
-			__atomic_fetch_add(&crowd->taken, 1, __ATOMIC_RELAXED);
+			__atomic_fetch_add(&shared->taken, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
 
-TEST_F_TIMEOUT(context, crowd, 60)
+TEST_F_TIMEOUT(context, many_threads, 60)
 {
-	struct crowd crowd = { .self = self };
+	struct shared shared = { .self = self };
 	pthread_t threads[4];
 	int i;
 
 	for (i = 0; i < 4; i++)
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, bring_and_take,
-					    &crowd));
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, submit_and_take,
+					    &shared));
 	for (i = 0; i < 4; i++)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
-	EXPECT_EQ(0, crowd.bad);
-	EXPECT_EQ(4 * EACH, crowd.taken);
+	EXPECT_EQ(0, shared.bad);
+	EXPECT_EQ(4 * EACH, shared.taken);
 	EXPECT_EQ(4 * EACH, kaio_stat(self->fd, "submitted"));
 	EXPECT_EQ(4 * EACH, kaio_stat(self->fd, "completed"));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Work that a thread has to do on its way to user space, as io_uring gives it to
- * those who used a ring, once that is closed. It ends a sleep in the kernel, but it
- * is no signal.
+ * A thread may have work to do before it returns to user space. io_uring gives
+ * such work to a thread that used a ring, once the ring is closed. The work
+ * ends a sleep in the kernel, but it is no signal.
  */
 #ifndef KAIO_TASK_WORK_H
 #define KAIO_TASK_WORK_H
@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 /*
- * A ring of this thread's, which gets work when another thread closes it, and has
- * not done it before it slept. -errno: the kernel has or allows no io_uring.
+ * Returns a ring of this thread. The thread gets work when another thread
+ * closes the ring, and does not do that work before it sleeps. Returns -errno
+ * if the kernel has no io_uring or forbids it.
  */
 static inline int open_uring(void)
 {
@@ -26,7 +27,10 @@ static inline int open_uring(void)
 	return fd < 0 ? -errno : fd;
 }
 
-/* How often a thread of this process has slept; LONG_MAX: it has ended. */
+/*
+ * Returns how often a thread of this process has slept, or LONG_MAX if the
+ * thread has ended.
+ */
 static inline long sleeps_of(pid_t tid)
 {
 	char path[64], line[128];

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Parked requests and the wake-ups that are easy to lose: an end that comes
- * while others compete for the data, sockets that say "not now" for ever.
+ * Tests parked requests and wake-ups that are easy to lose: an end of file that
+ * comes while others compete for the data, and sockets that return EAGAIN for
+ * ever.
  */
-#include <netinet/in.h>
 
 #include "context_fixture.h"
+#include "streams.h"
 
-/* Datagram sockets that are shut down answer EAGAIN to an attempt that may not wait. */
+/*
+ * Datagram sockets that are shut down return EAGAIN to an attempt that may not
+ * wait.
+ */
 FIXTURE(datagram)
 {
 	int fd;
@@ -32,27 +36,21 @@ FIXTURE_VARIANT_ADD(datagram, udp) {
 
 FIXTURE_SETUP(datagram)
 {
-	struct sockaddr_in addr = {
-		.sin_family = AF_INET,
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
+	struct sockaddr_in addr;
 	socklen_t len = sizeof(addr);
 
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	if (variant->family == AF_UNIX) {
 		ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_DGRAM, 0, self->ends));
 		return;
 	}
 	self->ends[0] = socket(AF_INET, SOCK_DGRAM, 0);
 	self->ends[1] = socket(AF_INET, SOCK_DGRAM, 0);
-	ASSERT_EQ(0, bind(self->ends[0], (struct sockaddr *)&addr, len));
-	ASSERT_EQ(0, getsockname(self->ends[0], (struct sockaddr *)&addr, &len));
+	ASSERT_TRUE(bind_to_loopback(self->ends[0], &addr));
 	ASSERT_EQ(0, connect(self->ends[1], (struct sockaddr *)&addr, len));
 	ASSERT_EQ(0, getsockname(self->ends[1], (struct sockaddr *)&addr, &len));
-	/* shutdown(2) wants a connected socket. */
+	/* shutdown(2) needs a connected socket. */
 	ASSERT_EQ(0, connect(self->ends[0], (struct sockaddr *)&addr, len));
 }
 
@@ -88,7 +86,7 @@ TEST_F_TIMEOUT(datagram, shut_down_before, 60)
 	EXPECT_EQ(0, kaio_do(self->fd, self->ctx, &iocb));
 }
 
-TEST_F_TIMEOUT(datagram, each_read_one_message, 60)
+TEST_F_TIMEOUT(datagram, one_message_per_read, 60)
 {
 	struct iocb iocbs[8], *pointers[8];
 	struct io_event events[8];
@@ -142,10 +140,10 @@ static void *read_as_rival(void *arg)
 }
 
 /*
- * Somebody else reads the same pipe: a parked read is woken for bytes that are
- * gone when it looks. However that goes, the end of the pipe ends it.
+ * Another thread reads the same pipe, so a parked read is woken for bytes that
+ * are gone when it runs. In any case the end of the pipe ends it.
  */
-TEST_F_TIMEOUT(context, end_after_vain_wakeups, 120)
+TEST_F_TIMEOUT(context, end_after_wakeups_without_data, 120)
 {
 	const int rounds = 100;
 	int i, k;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The ioctls of /dev/kaio as functions, and how to fill in what they take.
- * Each returns what the ioctl returned, or -errno.
+ * Wraps the ioctls of /dev/kaio, and fills in their arguments. Each wrapper
+ * returns the result of the ioctl, or -errno.
  */
 #ifndef KAIO_WRAPPERS_H
 #define KAIO_WRAPPERS_H
@@ -18,7 +18,10 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The kernel's sigset_t; libc's is longer, and begins with it. */
+/*
+ * The size of the kernel's sigset_t. The sigset_t of libc is longer, and begins
+ * with it.
+ */
 #define SIGSET_SIZE	8
 
 static inline long kaio_ioctl(int fd, unsigned long cmd, const void *arg)
@@ -28,7 +31,7 @@ static inline long kaio_ioctl(int fd, unsigned long cmd, const void *arg)
 	return ret < 0 ? -errno : ret;
 }
 
-/* An ioctl number with another size in it. */
+/* Returns the ioctl number @cmd with another size in it. */
 static inline unsigned long ioc_resize(unsigned long cmd, size_t size)
 {
 	return _IOC(_IOC_DIR(cmd), _IOC_TYPE(cmd), _IOC_NR(cmd), 0) |
@@ -73,56 +76,58 @@ static inline long kaio_submit_one(int fd, __u64 ctx, struct iocb *iocb)
 	return kaio_submit(fd, ctx, 1, &iocb);
 }
 
-static inline long kaio_getevents(int fd, __u64 ctx, long min_nr, long nr,
-				  struct io_event *events,
-				  const struct timespec *timeout)
+static inline struct kaio_getevents
+getevents_arg(__u64 ctx, long min_nr, long nr, struct io_event *events,
+	      const struct timespec *timeout)
 {
-	struct kaio_getevents arg = {
+	return (struct kaio_getevents){
 		.ctx_id = ctx,
 		.min_nr = min_nr,
 		.nr = nr,
 		.events = (uintptr_t)events,
 		.timeout = (uintptr_t)timeout,
 	};
+}
+
+static inline long kaio_getevents(int fd, __u64 ctx, long min_nr, long nr,
+				  struct io_event *events,
+				  const struct timespec *timeout)
+{
+	struct kaio_getevents arg = getevents_arg(ctx, min_nr, nr, events,
+						  timeout);
 
 	return kaio_ioctl(fd, KAIO_GETEVENTS, &arg);
 }
 
-/* With the signal mask @sigmask while it waits. */
+/* Calls getevents with the signal mask @sigmask during the wait. */
 static inline long kaio_pgetevents(int fd, __u64 ctx, long min_nr, long nr,
 				   struct io_event *events,
 				   const struct timespec *timeout,
 				   const sigset_t *sigmask)
 {
-	struct kaio_getevents arg = {
-		.ctx_id = ctx,
-		.min_nr = min_nr,
-		.nr = nr,
-		.events = (uintptr_t)events,
-		.timeout = (uintptr_t)timeout,
-		.sigmask = (uintptr_t)sigmask,
-		.sigsetsize = SIGSET_SIZE,
-	};
+	struct kaio_getevents arg = getevents_arg(ctx, min_nr, nr, events,
+						  timeout);
 
+	arg.sigmask = (uintptr_t)sigmask;
+	arg.sigsetsize = SIGSET_SIZE;
 	return kaio_ioctl(fd, KAIO_GETEVENTS, &arg);
 }
 
-/* Wait for events, but leave them in the ring. */
+/* Waits for events, but leaves them in the ring. */
 static inline long kaio_peek(int fd, __u64 ctx, long min_nr, long nr,
 			     const struct timespec *timeout)
 {
-	struct kaio_getevents arg = {
-		.ctx_id = ctx,
-		.min_nr = min_nr,
-		.nr = nr,
-		.timeout = (uintptr_t)timeout,
-		.flags = KAIO_GETEVENTS_PEEK,
-	};
+	struct kaio_getevents arg = getevents_arg(ctx, min_nr, nr, NULL,
+						  timeout);
 
+	arg.flags = KAIO_GETEVENTS_PEEK;
 	return kaio_ioctl(fd, KAIO_GETEVENTS, &arg);
 }
 
-/* Success is -EINPROGRESS. @ended: whether it has ended by now. */
+/*
+ * Returns -EINPROGRESS on success, and sets @ended to true if the request has
+ * ended by then.
+ */
 static inline long kaio_cancel_ended(int fd, __u64 ctx,
 				     const struct iocb *iocb, bool *ended)
 {
@@ -143,7 +148,7 @@ static inline long kaio_cancel(int fd, __u64 ctx, const struct iocb *iocb)
 	return kaio_cancel_ended(fd, ctx, iocb, &ended);
 }
 
-/* @submitted: how many requests were started; may be NULL. */
+/* Stores the number of submitted requests in @submitted, which may be NULL. */
 static inline long kaio_submit_wait(int fd, __u64 ctx, long nr,
 				    struct iocb **iocbs, long min_nr,
 				    long nr_events, struct io_event *events,
@@ -212,13 +217,13 @@ static inline void prep_fdsync(struct iocb *iocb, int fd)
 	prep_rw(iocb, IOCB_CMD_FDSYNC, fd, NULL, 0, 0);
 }
 
-/* @events: of poll(2). */
+/* @events are those of poll(2). */
 static inline void prep_poll(struct iocb *iocb, int fd, unsigned int events)
 {
 	prep_rw(iocb, IOCB_CMD_POLL, fd, (void *)(uintptr_t)events, 0, 0);
 }
 
-/* The fd has to be valid; any will do. */
+/* @fd has to be valid; any open file will do. */
 static inline void prep_noop(struct iocb *iocb, int fd)
 {
 	prep_rw(iocb, KAIO_CMD_NOOP, fd, NULL, 0, 0);
@@ -229,7 +234,7 @@ static inline struct kaio_ring *ring_of(__u64 ctx)
 	return (struct kaio_ring *)(uintptr_t)ctx;
 }
 
-/* Take at most @max events from the ring, without a system call. */
+/* Takes at most @max events from the ring, without a system call. */
 static inline unsigned int ring_reap(__u64 ctx, struct io_event *events,
 				     unsigned int max)
 {
@@ -247,7 +252,7 @@ static inline unsigned int ring_reap(__u64 ctx, struct io_event *events,
 	return n;
 }
 
-/* Native AIO, for comparison. */
+/* The functions below call native AIO, for comparison. */
 static inline long native_setup(unsigned int nr, aio_context_t *ctx)
 {
 	*ctx = 0;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Files that do what they are told, for the tests of kaio; see kaio_mock.h.
+ * Implements files that follow a program, for the tests of kaio; see kaio_mock.h.
  *
- * An attempt (a call of read_iter and the like) takes the next step of the
- * program that user space gave. What it leaves for later, to wake or to complete,
- * is a struct mock_later.
+ * An attempt (a call of read_iter, for example) takes the next step of the
+ * program that user space gave. A wake-up or completion that the attempt leaves
+ * for later is a struct mock_later.
  */
 #include <linux/atomic.h>
 #include <linux/cleanup.h>
@@ -14,6 +14,7 @@
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/hrtimer.h>
+#include <linux/kaio.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
@@ -27,6 +28,9 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
+#include <linux/tty.h>
+#include <linux/tty_driver.h>
+#include <linux/tty_flip.h>
 #include <linux/uaccess.h>
 #include <linux/uio.h>
 #include <linux/wait.h>
@@ -34,16 +38,16 @@
 
 #include "kaio_mock.h"
 
-/* One that may be freed while its file lives. */
+/* A wait queue that may be freed while its file is open. */
 struct mock_queue {
 	struct wait_queue_head	head;
 	struct rcu_head		rcu;
 };
 
 /*
- * @queue_mutex keeps queues alive for poll; who wakes them is under RCU.
- * @lock is taken in interrupts. Neither is held while anything is woken or
- * completed, but for POLLFREE, which comes with @queue_mutex.
+ * @queue_mutex keeps the queues alive for poll, and RCU keeps them alive for
+ * wake-ups. Interrupts take @lock. Neither lock is held during a wake-up or a
+ * completion, except that @queue_mutex is held for POLLFREE.
  */
 struct mock_file {
 	struct mutex		queue_mutex;
@@ -51,27 +55,37 @@ struct mock_file {
 
 	spinlock_t		lock;
 	struct kaio_mock_program program;
-	unsigned int		step;		/* the next attempt's */
-	unsigned int		taken;		/* attempts that took it */
-	unsigned int		given;		/* bytes read */
+	unsigned int		step;		/* The next attempt takes this step. */
+	unsigned int		taken;		/* This many attempts took it. */
+	unsigned int		given;		/* This many bytes were read. */
 	struct kaio_mock_info	info;
-	struct list_head	queued;		/* for KAIO_MOCK_COMPLETE */
+	struct list_head	queued;		/* These wait for KAIO_MOCK_COMPLETE. */
 
 	struct wait_queue_head	sleepers;
-	atomic_t		passes;		/* by KAIO_MOCK_LET_GO */
+	atomic_t		passes;		/* KAIO_MOCK_LET_GO adds to these. */
 
-	/* Of a regular file: the page, and who waits for it, until page_limit. */
+	/*
+	 * The file of KAIO_MOCK_COMPLETE_ON, and the entry on its wait queue.
+	 */
+	struct file		*completer;
+	struct wait_queue_head	*completer_head;
+	struct wait_queue_entry	completer_entry;
+
+	/*
+	 * The page of a regular file, the requests that wait for it, and the
+	 * timer that limits their wait.
+	 */
 	struct page		*page;
 	struct wait_queue_head	page_waiters;
 	struct hrtimer		page_limit;
 };
 
-/* Something that a kworker, a timer or an ioctl does. */
+/* Work that a kworker, a timer or an ioctl does later. */
 struct mock_later {
 	struct file		*file;
-	struct kiocb		*iocb;		/* to be completed; NULL: to wake */
+	struct kiocb		*iocb;		/* Complete this request, or wake waiters if NULL. */
 	ssize_t			result;
-	bool			unlocks;	/* by what unlock says, not wake */
+	bool			unlocks;	/* Do what @unlock says, and not @wake. */
 	struct kaio_mock_unlock	unlock;
 	struct kaio_mock_wake	wake;
 	struct work_struct	work;
@@ -99,7 +113,7 @@ static void mock_wake(struct mock_file *mf, const struct kaio_mock_wake *wake)
 	}
 }
 
-/* As folio_wake_bit(). */
+/* Wakes the waiters of the page as folio_wake_bit() does. */
 static void mock_unlock(struct mock_file *mf, u32 what)
 {
 	const bool other = what == KAIO_MOCK_OTHER_PAGE;
@@ -112,18 +126,18 @@ static void mock_unlock(struct mock_file *mf, u32 what)
 	__wake_up_locked_key(&mf->page_waiters, TASK_NORMAL, &key);
 }
 
-/* Nobody said KAIO_MOCK_UNLOCK. */
+/* Ends the wait if KAIO_MOCK_UNLOCK does not come. */
 static enum hrtimer_restart mock_page_limit(struct hrtimer *timer)
 {
 	mock_unlock(container_of(timer, struct mock_file, page_limit), KAIO_MOCK_THIS_PAGE);
 	return HRTIMER_NORESTART;
 }
 
-/* Does it, once and for all. Any context. */
+/* Does the work once and frees @later. May run in any context. */
 static void mock_finish(struct mock_later *later)
 {
 	if (later->iocb) {
-		/* From here on the file may be gone: the request held it. */
+		/* The request held the file, which may be gone from here on. */
 		later->iocb->ki_complete(later->iocb, later->result);
 	} else {
 		if (later->unlocks)
@@ -154,7 +168,7 @@ static enum hrtimer_restart mock_timer(struct hrtimer *timer)
 	return HRTIMER_NORESTART;
 }
 
-/* Nobody said KAIO_MOCK_COMPLETE. */
+/* Fails the request if KAIO_MOCK_COMPLETE does not come. */
 static enum hrtimer_restart mock_limit(struct hrtimer *timer)
 {
 	struct mock_later *later = container_of(timer, struct mock_later, timer);
@@ -188,6 +202,45 @@ static int mock_complete(struct mock_file *mf, ssize_t result)
 	return 0;
 }
 
+static int mock_completer_woken(struct wait_queue_entry *entry, unsigned int mode, int flags,
+				void *key)
+{
+	mock_complete(container_of(entry, struct mock_file, completer_entry), 5);
+	return 0;
+}
+
+struct mock_completer_table {
+	struct poll_table_struct table;
+	struct mock_file	*mf;
+};
+
+static void mock_join_completer(struct file *file, struct wait_queue_head *head,
+				struct poll_table_struct *table)
+{
+	struct mock_file *mf = container_of(table, struct mock_completer_table, table)->mf;
+
+	if (mf->completer_head)
+		return;
+	mf->completer_head = head;
+	init_waitqueue_func_entry(&mf->completer_entry, mock_completer_woken);
+	add_wait_queue(head, &mf->completer_entry);
+}
+
+static int mock_complete_on(struct mock_file *mf, unsigned int fd)
+{
+	struct mock_completer_table completer = { .mf = mf };
+
+	guard(mutex)(&mf->queue_mutex);
+	if (mf->completer)
+		return -EBUSY;
+	mf->completer = fget(fd);
+	if (!mf->completer)
+		return -EBADF;
+	init_poll_funcptr(&completer.table, mock_join_completer);
+	vfs_poll(mf->completer, &completer.table);
+	return 0;
+}
+
 static int mock_start(const struct mock_later *what, u32 when, u64 delay_ns)
 {
 	struct mock_file *mf = what->file->private_data;
@@ -195,7 +248,7 @@ static int mock_start(const struct mock_later *what, u32 when, u64 delay_ns)
 
 	if (!later)
 		return -ENOMEM;
-	/* A completion has its file from the request. */
+	/* The request of a completion holds the file. */
 	if (!later->iocb)
 		get_file(later->file);
 	switch (when) {
@@ -209,7 +262,10 @@ static int mock_start(const struct mock_later *what, u32 when, u64 delay_ns)
 		break;
 	case KAIO_MOCK_TOLD:
 		hrtimer_setup(&later->timer, mock_limit, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
-		/* Once the lock is dropped, others may complete it. */
+		/*
+		 * Another task may complete the request as soon as the lock is
+		 * dropped.
+		 */
 		scoped_guard(spinlock_irqsave, &mf->lock) {
 			list_add_tail(&later->queued, &mf->queued);
 			mf->info.queued++;
@@ -251,7 +307,7 @@ static int mock_start_unlock(struct file *file, const struct kaio_mock_unlock *u
 	}
 }
 
-/* As __folio_lock_async() of a page that is locked. */
+/* Waits as __folio_lock_async() does for a locked page. */
 static ssize_t mock_wait_for_page(struct kiocb *iocb, const struct kaio_mock_step *step)
 {
 	const struct kaio_mock_unlock unlock = {
@@ -268,7 +324,7 @@ static ssize_t mock_wait_for_page(struct kiocb *iocb, const struct kaio_mock_ste
 		hrtimer_start(&mf->page_limit, ms_to_ktime(KAIO_MOCK_LIMIT_MS),
 			      HRTIMER_MODE_REL);
 	}
-	/* From here on the request may go on; the caller holds the file. */
+	/* The request may go on from here; the caller holds the file. */
 	if (step->page != KAIO_MOCK_TOLD && mock_start_unlock(file, &unlock))
 		mock_unlock(mf, KAIO_MOCK_THIS_PAGE);
 	return -EIOCBQUEUED;
@@ -300,7 +356,7 @@ static bool mock_is_over(const struct mock_file *mf, bool nowait)
 	       (step->attempts && mf->taken == step->attempts);
 }
 
-/* Chooses the step of an attempt, and counts. */
+/* Chooses the step of an attempt, and counts the attempt. */
 static void mock_begin(struct mock_file *mf, const struct kiocb *iocb,
 		       struct kaio_mock_step *step)
 {
@@ -372,7 +428,7 @@ static ssize_t mock_transfer(struct mock_file *mf, struct iov_iter *iter, ssize_
 	return len ?: -EFAULT;
 }
 
-/* @iocb is NULL for methods without one, @iter for fsync. */
+/* @iocb is NULL for methods without one, and @iter is NULL for fsync. */
 static ssize_t mock_attempt(struct file *file, struct kiocb *iocb, struct iov_iter *iter)
 {
 	struct mock_file *mf = file->private_data;
@@ -394,7 +450,7 @@ static ssize_t mock_attempt(struct file *file, struct kiocb *iocb, struct iov_it
 		return mock_wait_for_page(iocb, &step);
 	if (awake && step.complete && iocb && !is_sync_kiocb(iocb))
 		return mock_queue_iocb(iocb, &step, ret);
-	/* As file systems do: who tries again must not count on these. */
+	/* Clear the flags, as file systems do. A retry must not rely on them. */
 	if (iocb)
 		iocb->ki_flags &= ~(__force int)RWF_SUPPORTED;
 	return ret;
@@ -570,6 +626,8 @@ static long mock_ioctl(struct file *file, unsigned int cmd, unsigned long raw)
 		return 0;
 	case KAIO_MOCK_COMPLETE:
 		return u.result == -EIOCBQUEUED ? -EINVAL : mock_complete(mf, u.result);
+	case KAIO_MOCK_COMPLETE_ON:
+		return mock_complete_on(mf, u.passes);
 	case KAIO_MOCK_UNLOCK:
 		return mock_unlock_is_valid(&u.unlock) && mf->page ?
 			       mock_start_unlock(file, &u.unlock) : -EINVAL;
@@ -583,15 +641,22 @@ static void mock_put(struct mock_file *mf)
 	struct mock_queue *queue;
 	int i;
 
+	if (mf->completer_head)
+		remove_wait_queue(mf->completer_head, &mf->completer_entry);
+	if (mf->completer)
+		fput(mf->completer);
 	for (i = 0; i < KAIO_MOCK_QUEUES; i++) {
 		queue = rcu_access_pointer(mf->queues[i]);
-		/* Whoever waits holds the file, so nobody does. */
+		/* A waiter holds the file, so there is none now. */
 		WARN_ON(queue && waitqueue_active(&queue->head));
 		kfree(queue);
 	}
 	if (mf->page) {
 		hrtimer_cancel(&mf->page_limit);
-		/* As above. */
+		/*
+		 * A request that waits for the page holds the file, so there is
+		 * none now.
+		 */
 		WARN_ON(waitqueue_active(&mf->page_waiters));
 		put_page(mf->page);
 	}
@@ -600,7 +665,7 @@ static void mock_put(struct mock_file *mf)
 
 struct mock_node {
 	struct miscdevice	misc;
-	bool			nowait;		/* FMODE_NOWAIT */
+	bool			nowait;		/* Open files get FMODE_NOWAIT. */
 };
 
 #define MOCK_NODE(_name, _fops, _nowait)				\
@@ -634,7 +699,7 @@ static struct mock_file *mock_new(bool has_page)
 	spin_lock_init(&mf->lock);
 	INIT_LIST_HEAD(&mf->queued);
 	init_waitqueue_head(&mf->sleepers);
-	/* Until it is told otherwise: at its end. */
+	/* Without a program, each attempt finds the end of the file. */
 	mf->program.nr_steps = 1;
 	mf->program.nr_queues = 1;
 	return mf;
@@ -663,55 +728,76 @@ static int mock_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* The methods of all files that follow a program. */
+#define MOCK_CONTROL						\
+	.owner		= THIS_MODULE,				\
+	.release	= mock_release,				\
+	.unlocked_ioctl	= mock_ioctl,				\
+	.compat_ioctl	= compat_ptr_ioctl
+
+/* The methods of all files in /dev that follow a program. */
+#define MOCK_DEVICE						\
+	MOCK_CONTROL,						\
+	.open		= mock_open
+
+#define MOCK_TRANSFER						\
+	.read_iter	= mock_rw_iter,				\
+	.write_iter	= mock_rw_iter
+
 static const struct file_operations mock_fops = {
-	.owner		= THIS_MODULE,
+	MOCK_DEVICE,
 	.fop_flags	= FOP_DONTCACHE,
-	.open		= mock_open,
-	.release	= mock_release,
-	.read_iter	= mock_rw_iter,
-	.write_iter	= mock_rw_iter,
+	MOCK_TRANSFER,
 	.fsync		= mock_fsync,
 	.poll		= mock_poll,
-	.unlocked_ioctl	= mock_ioctl,
-	.compat_ioctl	= compat_ptr_ioctl,
 };
 
 static const struct file_operations mock_disk_fops = {
-	.owner		= THIS_MODULE,
+	MOCK_DEVICE,
 	.fop_flags	= FOP_DONTCACHE,
-	.open		= mock_open,
-	.release	= mock_release,
-	.read_iter	= mock_rw_iter,
-	.write_iter	= mock_rw_iter,
+	MOCK_TRANSFER,
 	.fsync		= mock_fsync,
-	.unlocked_ioctl	= mock_ioctl,
-	.compat_ioctl	= compat_ptr_ioctl,
 };
 
 static const struct file_operations mock_plain_fops = {
-	.owner		= THIS_MODULE,
-	.open		= mock_open,
-	.release	= mock_release,
+	MOCK_DEVICE,
 	.read		= mock_read,
 	.write		= mock_write,
 	.poll		= mock_poll,
-	.unlocked_ioctl	= mock_ioctl,
-	.compat_ioctl	= compat_ptr_ioctl,
 };
 
 /*
- * The regular files. They are in no folder, and their file system is there as long
- * as one of them is.
+ * The regular files are in no directory. Their file system exists as long as
+ * one of the files does.
  */
 static const struct file_operations mock_pages_fops = {
-	.owner		= THIS_MODULE,
+	MOCK_CONTROL,
 	.fop_flags	= FOP_BUFFER_RASYNC | FOP_BUFFER_WASYNC | FOP_DONTCACHE,
-	.release	= mock_release,
-	.read_iter	= mock_rw_iter,
-	.write_iter	= mock_rw_iter,
+	MOCK_TRANSFER,
 	.fsync		= mock_fsync,
-	.unlocked_ioctl	= mock_ioctl,
-	.compat_ioctl	= compat_ptr_ioctl,
+};
+
+/*
+ * The methods of KAIO_MOCK_SLOW in file_operations that are not registered with
+ * kaio.
+ */
+static const struct file_operations mock_stranger_fops = {
+	MOCK_DEVICE,
+	MOCK_TRANSFER,
+	.poll		= mock_poll,
+};
+
+#define MOCK_PROVIDER(_fops)				\
+	{						\
+		.name	= "kaio-mock",			\
+		.owner	= THIS_MODULE,			\
+		.fops	= &_fops,			\
+		.flags	= KAIO_ANY_TASK,		\
+	}
+
+static struct kaio_provider mock_providers[] = {
+	MOCK_PROVIDER(mock_fops),
+	MOCK_PROVIDER(mock_disk_fops),
 };
 
 static int mock_init_fs_context(struct fs_context *fc)
@@ -738,7 +824,7 @@ static struct file *mock_new_regular(struct mock_file *mf, unsigned int flags)
 		return ERR_CAST(inode);
 	inode->i_mode |= S_IFREG;
 	i_size_write(inode, KAIO_MOCK_SIZE);
-	/* The file's end gives this back. */
+	/* The end of the file drops this reference. */
 	__module_get(THIS_MODULE);
 	file = alloc_file_pseudo(inode, mock_mount, "kaio-mock", flags, &mock_pages_fops);
 	if (IS_ERR(file)) {
@@ -764,7 +850,7 @@ static struct file *mock_open_regular(unsigned int flags)
 	file = mf ? mock_new_regular(mf, flags) : ERR_PTR(-ENOMEM);
 	if (mf && IS_ERR(file))
 		mock_put(mf);
-	/* The file has the mount too. */
+	/* The file has a reference to the mount too. */
 	simple_release_fs(&mock_mount, &mock_mounted);
 	return file;
 }
@@ -797,41 +883,152 @@ static struct mock_node mock_nodes[] = {
 	MOCK_NODE("kaio-mock-slow-disk", mock_disk_fops, false),
 	MOCK_NODE("kaio-mock-plain", mock_plain_fops, false),
 	MOCK_NODE("kaio-mock-pages", mock_maker_fops, false),
+	MOCK_NODE("kaio-mock-stranger", mock_stranger_fops, false),
 };
+
+/*
+ * A terminal whose major number the kernel chooses. A program can read back
+ * what it has written to the terminal, unless the output is stopped.
+ */
+static struct tty_driver *mock_terminals;
+static struct tty_port mock_terminal_port;
+static const struct tty_port_operations mock_terminal_port_ops;
+
+static int mock_terminal_open(struct tty_struct *tty, struct file *file)
+{
+	return tty_port_open(&mock_terminal_port, tty, file);
+}
+
+static void mock_terminal_close(struct tty_struct *tty, struct file *file)
+{
+	tty_port_close(&mock_terminal_port, tty, file);
+}
+
+static void mock_terminal_hangup(struct tty_struct *tty)
+{
+	tty_port_hangup(&mock_terminal_port);
+}
+
+static ssize_t mock_terminal_write(struct tty_struct *tty, const u8 *buf, size_t count)
+{
+	size_t taken;
+
+	if (tty->flow.stopped)
+		return 0;
+	taken = tty_insert_flip_string(tty->port, buf, count);
+	tty_flip_buffer_push(tty->port);
+	return taken;
+}
+
+static unsigned int mock_terminal_write_room(struct tty_struct *tty)
+{
+	return tty->flow.stopped ? 0 : tty_buffer_space_avail(tty->port);
+}
+
+static void mock_terminal_start(struct tty_struct *tty)
+{
+	tty_wakeup(tty);
+}
+
+static const struct tty_operations mock_terminal_ops = {
+	.open		= mock_terminal_open,
+	.close		= mock_terminal_close,
+	.hangup		= mock_terminal_hangup,
+	.write		= mock_terminal_write,
+	.write_room	= mock_terminal_write_room,
+	.start		= mock_terminal_start,
+};
+
+static int mock_add_terminal(void)
+{
+	struct tty_driver *driver =
+		tty_alloc_driver(1, TTY_DRIVER_RESET_TERMIOS | TTY_DRIVER_REAL_RAW |
+					    TTY_DRIVER_UNNUMBERED_NODE);
+	int ret;
+
+	if (IS_ERR(driver))
+		return PTR_ERR(driver);
+	tty_port_init(&mock_terminal_port);
+	mock_terminal_port.ops = &mock_terminal_port_ops;
+	driver->driver_name = "kaio_mock";
+	driver->name = "kaio-mock-terminal";
+	driver->type = TTY_DRIVER_TYPE_SERIAL;
+	driver->subtype = SERIAL_TYPE_NORMAL;
+	driver->init_termios = tty_std_termios;
+	driver->init_termios.c_iflag = 0;
+	driver->init_termios.c_oflag = 0;
+	driver->init_termios.c_cflag |= CLOCAL;
+	driver->init_termios.c_lflag = 0;
+	tty_set_operations(driver, &mock_terminal_ops);
+	tty_port_link_device(&mock_terminal_port, driver, 0);
+	ret = tty_register_driver(driver);
+	if (ret) {
+		tty_driver_kref_put(driver);
+		tty_port_destroy(&mock_terminal_port);
+		return ret;
+	}
+	mock_terminals = driver;
+	return 0;
+}
+
+static void mock_remove_terminal(void)
+{
+	if (!mock_terminals)
+		return;
+	tty_unregister_driver(mock_terminals);
+	tty_driver_kref_put(mock_terminals);
+	tty_port_destroy(&mock_terminal_port);
+}
+
+static void mock_unregister(int nodes, int providers)
+{
+	mock_remove_terminal();
+	while (nodes--)
+		misc_deregister(&mock_nodes[nodes].misc);
+	while (providers--)
+		kaio_unregister_provider(&mock_providers[providers]);
+	destroy_workqueue(mock_workqueue);
+}
 
 static int __init mock_init(void)
 {
-	int ret, i;
+	int nodes = 0, providers, ret = 0;
 
 	mock_workqueue = alloc_workqueue("kaio-mock", WQ_UNBOUND, 0);
 	if (!mock_workqueue)
 		return -ENOMEM;
-	for (i = 0; i < ARRAY_SIZE(mock_nodes); i++) {
-		ret = misc_register(&mock_nodes[i].misc);
+	for (providers = 0; providers < ARRAY_SIZE(mock_providers); providers++) {
+		ret = kaio_register_provider(&mock_providers[providers]);
 		if (ret)
 			goto undo;
 	}
+	for (; nodes < ARRAY_SIZE(mock_nodes); nodes++) {
+		ret = misc_register(&mock_nodes[nodes].misc);
+		if (ret)
+			goto undo;
+	}
+	ret = mock_add_terminal();
+	if (ret)
+		goto undo;
 	return 0;
 undo:
-	while (i--)
-		misc_deregister(&mock_nodes[i].misc);
-	destroy_workqueue(mock_workqueue);
+	mock_unregister(nodes, providers);
 	return ret;
 }
 
 static void __exit mock_exit(void)
 {
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(mock_nodes); i++)
-		misc_deregister(&mock_nodes[i].misc);
-	/* Whatever is left of a work item, a timer or a kfree_rcu() ends. */
-	destroy_workqueue(mock_workqueue);
+	/*
+	 * This destroys the workqueue, which waits for the last work items and
+	 * timers.
+	 */
+	mock_unregister(ARRAY_SIZE(mock_nodes), ARRAY_SIZE(mock_providers));
+	/* Wait for the last kfree_rcu() too. */
 	synchronize_rcu();
 }
 
 module_init(mock_init);
 module_exit(mock_exit);
 
-MODULE_DESCRIPTION("Files that do what they are told, for the tests of kaio");
+MODULE_DESCRIPTION("Files that follow a program, for the tests of kaio");
 MODULE_LICENSE("GPL");

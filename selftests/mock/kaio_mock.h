@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * Files that do what they are told: /dev/kaio-mock*. For tests of what kaio does
- * with a file that says "not now", queues, sleeps, completes from an interrupt
- * or frees its wait queue.
+ * The devices /dev/kaio-mock* have files that follow a program. Tests use them to
+ * see what kaio does with a file that returns -EAGAIN, queues a request, sleeps,
+ * completes from an interrupt or frees its wait queue.
  *
- * Each open is an object of its own, programmed by ioctls on its descriptor.
+ * Each open file has a program of its own, set by ioctls on its descriptor.
  */
 #ifndef KAIO_MOCK_H
 #define KAIO_MOCK_H
@@ -12,46 +12,51 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Has read_iter, write_iter, fsync and poll, and knows IOCB_NOWAIT. */
+/* The file has read_iter, write_iter, fsync and poll, and supports IOCB_NOWAIT. */
 #define KAIO_MOCK		"/dev/kaio-mock"
-/* Does not know IOCB_NOWAIT. */
+/* The file is like KAIO_MOCK, but does not support IOCB_NOWAIT. */
 #define KAIO_MOCK_SLOW		"/dev/kaio-mock-slow"
-/* Has no poll. */
+/* The file is like KAIO_MOCK, but has no poll. */
 #define KAIO_MOCK_DISK		"/dev/kaio-mock-disk"
-/* Neither knows IOCB_NOWAIT nor has poll. */
+/* The file is like KAIO_MOCK, but has no poll and does not support IOCB_NOWAIT. */
 #define KAIO_MOCK_SLOW_DISK	"/dev/kaio-mock-slow-disk"
-/* Has read, write and poll: none that take a kiocb. */
+/* The file has read, write and poll, but no method that takes a kiocb. */
 #define KAIO_MOCK_PLAIN		"/dev/kaio-mock-plain"
 /*
- * Gives a regular file, by KAIO_MOCK_OPEN: one whose reads can wait for a page
- * (FOP_BUFFER_RASYNC), as those of a file in the page cache do.
+ * KAIO_MOCK_OPEN on this device returns a regular file whose reads can wait for a
+ * page (FOP_BUFFER_RASYNC), as reads through the page cache do.
  */
 #define KAIO_MOCK_PAGES		"/dev/kaio-mock-pages"
+/* A device like KAIO_MOCK_SLOW whose driver has not registered with kaio. */
+#define KAIO_MOCK_STRANGER	"/dev/kaio-mock-stranger"
+/* A terminal, to which the rest of this header does not apply. */
+#define KAIO_MOCK_TERMINAL	"/dev/kaio-mock-terminal"
 
-/* Steps of a program, wait queues of a file, bytes that are kept or given. */
+/* The limits for steps of a program, wait queues of a file and bytes of a transfer. */
 #define KAIO_MOCK_STEPS		6
 #define KAIO_MOCK_QUEUES	9
 #define KAIO_MOCK_BYTES		64
 
-/* Where the regular file ends, whatever is written to it. */
+/* The size of the regular file, whatever is written to it. */
 #define KAIO_MOCK_SIZE		(1 << 20)
-/* Attempts whose flags are kept. */
+/* The number of attempts whose flags are kept. */
 #define KAIO_MOCK_FIRST		8
 
-/* Whatever waits to be told stops waiting then, with -ETIMEDOUT. */
+/* A wait for an ioctl ends after this time, with -ETIMEDOUT. */
 #define KAIO_MOCK_LIMIT_MS	30000
 #define KAIO_MOCK_MAX_DELAY_NS	1000000000ULL
-/* Of wake-ups that are repeated: interrupts must leave time for others. */
+/* The limits of repeated wake-ups, which must leave CPU time for other tasks. */
 #define KAIO_MOCK_MIN_DELAY_NS	5000
 #define KAIO_MOCK_MAX_TIMES	100000
 
 /**
- * enum kaio_mock_when - by whom something is done.
- * @KAIO_MOCK_NEVER: it is not done.
- * @KAIO_MOCK_NOW: by the caller, before it goes on.
- * @KAIO_MOCK_WORK: by a kworker, soon.
- * @KAIO_MOCK_IRQ: by a timer, in hard interrupt, after a delay.
- * @KAIO_MOCK_TOLD: by KAIO_MOCK_COMPLETE, or KAIO_MOCK_UNLOCK. Not wake-ups.
+ * enum kaio_mock_when - selects the context that performs an action.
+ * @KAIO_MOCK_NEVER: Nothing performs the action.
+ * @KAIO_MOCK_NOW: The caller performs it before it goes on.
+ * @KAIO_MOCK_WORK: A kworker performs it soon.
+ * @KAIO_MOCK_IRQ: A timer performs it in hard interrupt after a delay.
+ * @KAIO_MOCK_TOLD: KAIO_MOCK_COMPLETE or KAIO_MOCK_UNLOCK performs it. Wake-ups do
+ *	not support this value.
  */
 enum kaio_mock_when {
 	KAIO_MOCK_NEVER,
@@ -62,14 +67,14 @@ enum kaio_mock_when {
 };
 
 /**
- * struct kaio_mock_wake - wake the wait queues.
- * @when: enum kaio_mock_when.
- * @ready: what poll says from then on: EPOLL* bits.
- * @key: what the wake-up says: EPOLL* bits; 0: it has no key.
- * @times: %KAIO_MOCK_IRQ: how often, @delay_ns apart; 0 is once.
- * @queues: which ones, a bit for each; 0: all.
- * @__reserved: 0.
- * @delay_ns: of %KAIO_MOCK_IRQ.
+ * struct kaio_mock_wake - wakes the wait queues.
+ * @when: A value of enum kaio_mock_when.
+ * @ready: The EPOLL* bits that poll reports from then on.
+ * @key: The EPOLL* bits of the wake-up, or 0 for a wake-up without a key.
+ * @times: The number of wake-ups for %KAIO_MOCK_IRQ, @delay_ns apart. 0 means one.
+ * @queues: A bit for each queue to wake, or 0 for all queues.
+ * @__reserved: Must be 0.
+ * @delay_ns: The delay for %KAIO_MOCK_IRQ.
  */
 struct kaio_mock_wake {
 	__u32	when;
@@ -82,10 +87,10 @@ struct kaio_mock_wake {
 };
 
 /**
- * enum kaio_mock_key - what the wake-up of those who wait for a page says.
- * @KAIO_MOCK_THIS_PAGE: the page was unlocked.
- * @KAIO_MOCK_OTHER_PAGE: one that happens to have the same wait queue was.
- * @KAIO_MOCK_OTHER_BIT: the page is not under writeback any more.
+ * enum kaio_mock_key - the key of a wake-up of requests that wait for a page.
+ * @KAIO_MOCK_THIS_PAGE: The page was unlocked.
+ * @KAIO_MOCK_OTHER_PAGE: Another page with the same wait queue was unlocked.
+ * @KAIO_MOCK_OTHER_BIT: The page is not under writeback any more.
  */
 enum kaio_mock_key {
 	KAIO_MOCK_THIS_PAGE,
@@ -94,10 +99,10 @@ enum kaio_mock_key {
 };
 
 /**
- * struct kaio_mock_unlock - wake those who wait for the page.
- * @when: enum kaio_mock_when.
- * @key: enum kaio_mock_key.
- * @delay_ns: of %KAIO_MOCK_IRQ.
+ * struct kaio_mock_unlock - wakes the requests that wait for the page.
+ * @when: A value of enum kaio_mock_when.
+ * @key: A value of enum kaio_mock_key.
+ * @delay_ns: The delay for %KAIO_MOCK_IRQ.
  */
 struct kaio_mock_unlock {
 	__u32	when;
@@ -105,9 +110,9 @@ struct kaio_mock_unlock {
 	__u64	delay_ns;
 };
 
-/* Which attempts a step is for. Others take the next one. */
-#define KAIO_MOCK_IF_NOWAIT	(1U << 0)	/* have IOCB_NOWAIT */
-#define KAIO_MOCK_IF_UNREADY	(1U << 1)	/* poll says neither IN nor OUT now */
+/* These bits restrict a step to some attempts. Other attempts take the next step. */
+#define KAIO_MOCK_IF_NOWAIT	(1U << 0)	/* The attempt has IOCB_NOWAIT. */
+#define KAIO_MOCK_IF_UNREADY	(1U << 1)	/* Poll reports neither IN nor OUT now. */
 
 enum kaio_mock_sleep {
 	KAIO_MOCK_AWAKE,
@@ -116,25 +121,28 @@ enum kaio_mock_sleep {
 };
 
 /**
- * struct kaio_mock_step - what an attempt (a call of read_iter, write_iter, read,
- *	write or fsync) does, in this order.
- * @attempts: how many attempts this step is for; 0: for all that follow.
- * @only: KAIO_MOCK_IF_* bits. Once an attempt has skipped the step it is over.
- * @ready: what poll says from now on.
- * @sleep: enum kaio_mock_sleep: sleep, until KAIO_MOCK_LET_GO or a signal, ...
+ * struct kaio_mock_step - describes an attempt (a call of read_iter, write_iter,
+ *	read, write or fsync). The fields take effect in this order.
+ * @attempts: The number of attempts that take this step, or 0 for all that follow.
+ * @only: KAIO_MOCK_IF_* bits. The step is over once an attempt has skipped it.
+ * @ready: The EPOLL* bits that poll reports from now on.
+ * @sleep: A value of enum kaio_mock_sleep. The attempt sleeps until
+ *	KAIO_MOCK_LET_GO or a signal ends that, ...
  * @sleep_ms: ... or for this time if it is not 0.
- * @complete: enum kaio_mock_when. %KAIO_MOCK_NEVER: the attempt returns @result.
- *	Else it is queued (-EIOCBQUEUED) and completes with @result then. Without a
- *	kiocb, or with one that does not wait for completions, it returns in any case.
- * @result: bytes (at most %KAIO_MOCK_BYTES are transferred) or -errno.
- * @page: enum kaio_mock_when. Not %KAIO_MOCK_NEVER: an attempt with IOCB_WAITQ
- *	waits for the page (-EIOCBQUEUED), which is unlocked then. Others take no
- *	notice of this.
- * @__reserved: 0.
- * @delay_ns: of @complete or @page, if that is %KAIO_MOCK_IRQ.
- * @wake: done after @ready, before @sleep.
+ * @complete: A value of enum kaio_mock_when. With %KAIO_MOCK_NEVER the attempt
+ *	returns @result. Otherwise it returns -EIOCBQUEUED and completes with @result
+ *	later. An attempt without a kiocb, or with a synchronous one, always returns
+ *	@result.
+ * @result: The number of bytes, of which at most %KAIO_MOCK_BYTES are transferred,
+ *	or -errno.
+ * @page: A value of enum kaio_mock_when. Unless it is %KAIO_MOCK_NEVER, an attempt
+ *	with IOCB_WAITQ returns -EIOCBQUEUED and waits for the page, which is unlocked
+ *	at that time. Other attempts ignore this field.
+ * @__reserved: Must be 0.
+ * @delay_ns: The delay of @complete or @page for %KAIO_MOCK_IRQ.
+ * @wake: A wake-up after @ready and before @sleep.
  *
- * What is read is "abcdefghijklmnopqrstuvwxyzab...", over all reads of the file.
+ * All reads of the file together return "abcdefghijklmnopqrstuvwxyzab...".
  */
 struct kaio_mock_step {
 	__u32	attempts;
@@ -151,12 +159,12 @@ struct kaio_mock_step {
 };
 
 /**
- * struct kaio_mock_program - from now on attempts take these steps.
- * @nr_steps: how many there are; the last is for all attempts that are left.
- * @nr_queues: how many wait queues poll offers.
- * @ready: what poll says until a step or a wake-up changes it.
- * @__reserved: 0.
- * @steps: the steps.
+ * struct kaio_mock_program - sets the steps of all attempts from now on.
+ * @nr_steps: The number of steps. All remaining attempts take the last step.
+ * @nr_queues: The number of wait queues that poll offers.
+ * @ready: The EPOLL* bits that poll reports until a step or a wake-up changes them.
+ * @__reserved: Must be 0.
+ * @steps: The steps.
  */
 struct kaio_mock_program {
 	__u32	nr_steps;
@@ -167,11 +175,11 @@ struct kaio_mock_program {
 };
 
 /**
- * struct kaio_mock_free - free wait queues under those who wait (POLLFREE).
- * @queues: which ones, a bit for each.
- * @renew: poll has new ones from then on; else it offers fewer.
+ * struct kaio_mock_free - frees wait queues that have waiters (POLLFREE).
+ * @queues: A bit for each queue to free.
+ * @renew: Nonzero replaces the queues by new ones. Otherwise poll offers fewer.
  *
- * For those who know POLLFREE (kaio, epoll); not while somebody is in poll(2).
+ * Only kaio and epoll support POLLFREE. No task may be in poll(2) on the file.
  */
 struct kaio_mock_free {
 	__u32	queues;
@@ -179,26 +187,26 @@ struct kaio_mock_free {
 };
 
 /**
- * struct kaio_mock_info - what happened since the file was opened.
- * @attempts: how many there were.
- * @nowait: of these with IOCB_NOWAIT.
- * @polls: calls of poll.
- * @wakes: wake-ups.
- * @interrupted: sleeps that a signal ended.
- * @written: bytes written.
- * @running: attempts now; one that was queued has ended.
- * @most_running: attempts at the same time, at most.
- * @sleeping: attempts that sleep now.
- * @queued: attempts that wait for KAIO_MOCK_COMPLETE now.
- * @waiters: entries on each wait queue now.
- * @page_waiters: attempts that wait for the page now.
- * @ki_flags: IOCB_* of the last attempt,
- * @ki_ioprio: its priority,
- * @kthread: whether it was made by a kernel thread,
- * @uid: with whose credentials,
- * @fsuid: likewise.
- * @flags: IOCB_* of the first attempts.
- * @data: the first bytes written.
+ * struct kaio_mock_info - counters since the file was opened, and its state.
+ * @attempts: The number of attempts.
+ * @nowait: The number of attempts with IOCB_NOWAIT.
+ * @polls: The number of calls of poll.
+ * @wakes: The number of wake-ups.
+ * @interrupted: The number of sleeps that a signal ended.
+ * @written: The number of bytes written.
+ * @running: The number of attempts that run now. A queued attempt does not run.
+ * @most_running: The largest number of attempts that ran at the same time.
+ * @sleeping: The number of attempts that sleep now.
+ * @queued: The number of attempts that wait for KAIO_MOCK_COMPLETE now.
+ * @waiters: The number of entries on each wait queue now.
+ * @page_waiters: The number of attempts that wait for the page now.
+ * @ki_flags: The IOCB_* flags of the last attempt.
+ * @ki_ioprio: The priority of the last attempt.
+ * @kthread: 1 if a kernel thread made the last attempt.
+ * @uid: The uid of the last attempt's credentials.
+ * @fsuid: The fsuid of the last attempt's credentials.
+ * @flags: The IOCB_* flags of the first attempts.
+ * @data: The first bytes written.
  */
 struct kaio_mock_info {
 	__u64	attempts;
@@ -227,13 +235,18 @@ struct kaio_mock_info {
 #define KAIO_MOCK_INFO		_IOR(KAIO_MOCK_IOC_MAGIC, 1, struct kaio_mock_info)
 #define KAIO_MOCK_WAKE		_IOW(KAIO_MOCK_IOC_MAGIC, 2, struct kaio_mock_wake)
 #define KAIO_MOCK_FREE		_IOW(KAIO_MOCK_IOC_MAGIC, 3, struct kaio_mock_free)
-/* That many attempts may go on: those that sleep, or else the next ones. */
+/* Lets this many attempts go on: sleeping ones first, and then the next ones. */
 #define KAIO_MOCK_LET_GO	_IOW(KAIO_MOCK_IOC_MAGIC, 4, __u32)
-/* Complete the oldest attempt that waits for it with this result; ENOENT. */
+/* Completes the oldest attempt that waits for this; ENOENT if there is none. */
 #define KAIO_MOCK_COMPLETE	_IOW(KAIO_MOCK_IOC_MAGIC, 5, __s64)
-/* Of KAIO_MOCK_PAGES: a new file, opened with these O_* flags; its descriptor. */
+/* Opens a file of KAIO_MOCK_PAGES with these O_* flags and returns its descriptor. */
 #define KAIO_MOCK_OPEN		_IOW(KAIO_MOCK_IOC_MAGIC, 6, __u32)
-/* Of that file. */
+/* Applies to a file that KAIO_MOCK_OPEN has returned. */
 #define KAIO_MOCK_UNLOCK	_IOW(KAIO_MOCK_IOC_MAGIC, 7, struct kaio_mock_unlock)
+/*
+ * From now on each wake-up of the file with this descriptor completes the oldest
+ * attempt that waits for KAIO_MOCK_COMPLETE, with 5. A second call returns EBUSY.
+ */
+#define KAIO_MOCK_COMPLETE_ON	_IOW(KAIO_MOCK_IOC_MAGIC, 8, __u32)
 
 #endif /* KAIO_MOCK_H */

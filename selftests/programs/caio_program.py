@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 #
-# What caio_test.sh runs: one case of caio's linux_aio, checked. The last line
-# says how many operations were done.
+# Runs and checks one case of caio's linux_aio for caio_test.sh. The last line of the
+# output is the number of operations.
 #
 #   caio_program.py CASE SCALE
 
@@ -23,7 +23,7 @@ def open_file():
 
 
 def finish(context, nr):
-    """Until so many callbacks were called."""
+    """Processes events until nr callbacks were called."""
     done = 0
     while done < nr:
         done += context.process_events(512, 1, 10)
@@ -35,7 +35,7 @@ def blocks(nr):
 
 
 def case_context(scale):
-    """Writes in disorder, a read of each."""
+    """Writes blocks in a random order and reads each of them."""
     nr = 64 * scale
     fd, content, results = open_file(), blocks(nr), []
     order = random.sample(range(nr), nr)
@@ -60,7 +60,7 @@ def case_context(scale):
 
 
 def case_full(scale):
-    """A context takes as many as it was made for."""
+    """A context takes as many operations as it was made for."""
     del scale
     fd, context = open_file(), linux_aio.Context(16)
     os.pwrite(fd, bytes(BLOCK), 0)
@@ -70,7 +70,7 @@ def case_full(scale):
 
 
 def case_poll(scale):
-    """The context's eventfd becomes readable when something is done."""
+    """The context's eventfd becomes readable when an operation completes."""
     fd, context = open_file(), linux_aio.Context(8)
     poll = select.poll()
     poll.register(context.fileno, select.POLLIN)
@@ -86,18 +86,18 @@ def case_poll(scale):
 
 
 def case_error(scale):
-    """An error is that operation's, and comes as an exception."""
+    """An error belongs to its operation and becomes an exception."""
     del scale
     context = linux_aio.Context(8)
     fd = os.open("file", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
     os.pwrite(os.open("file", os.O_WRONLY), bytes(2 * BLOCK), 0)
-    # O_DIRECT at an odd offset.
+    # The offset is odd, which O_DIRECT does not allow.
     read = linux_aio.Operation.read(BLOCK, fd, 1)
     assert context.submit(read) == 1
     finish(context, 1)
     try:
         read.get_value()
-    except (OSError, SystemError) as error: # it depends on the version of caio
+    except (OSError, SystemError) as error:  # The type depends on the version of caio.
         assert "Invalid argument" in str(error), error
         return 1
     raise AssertionError("no error")

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# PyPI's caio: native AIO by raw system calls, from an extension of Python that
-# the dynamic linker loads late. caio_program.py says how many operations it did.
+# Runs caio from PyPI. It uses native AIO by raw system calls, in an extension of Python
+# that the dynamic linker loads late. caio_program.py prints the number of its
+# operations.
 
 . "${0%/*}/common.sh"
 

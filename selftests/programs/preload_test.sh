@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The drop-in under programs that have nothing to do with AIO, and the module's
-# counters themselves, on which all tests of programs rest.
+# Tests the drop-in with programs that do not use AIO, and the module's counters, on
+# which all tests of programs rely.
 
 . "${0%/*}/common.sh"
 
-# Preloading alone does nothing: no operation, no context, no open device.
+# A preloaded library alone makes no operation and no context, and opens no device.
 test_does_nothing_by_itself() {
 	# shellcheck disable=SC2016
 	count kaio bash -c 'readlink /proc/$$/fd/*; cat /proc/sys/fs/kaio-nr' && exactly 0 &&

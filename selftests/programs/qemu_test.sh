@@ -1,16 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# QEMU's block layer with aio=native on raw images, by qemu-io and qemu-img. It
-# falls back to threads without a word that a script would see.
+# Tests QEMU's block layer with aio=native on raw images, with qemu-io and qemu-img.
+# QEMU falls back to threads without a message that a script could check.
 
 . "${0%/*}/common.sh"
 
-SIZE=$((8 * SCALE)) # megabytes
+SIZE=$((8 * SCALE)) # This is in megabytes.
 
 NATIVE_RAW=driver=raw,file.driver=file,file.aio=native,file.cache.direct=on,file.filename=
 
-qemu_io() { # HOW FILE COMMAND...: by native AIO
+# qemu_io HOW FILE COMMAND...: runs the commands of qemu-io by native AIO.
+qemu_io() {
 	local how=$1 file=$2 args=() command
 	shift 2
 	for command; do args+=(-c "$command"); done
@@ -18,7 +19,7 @@ qemu_io() { # HOW FILE COMMAND...: by native AIO
 	! grep -qiE 'fail|error|mismatch' out err || { show out; fail "qemu-io is not content"; }
 }
 
-# Noise with holes in it, of whole blocks.
+# make_source: makes a file of noise with a hole of whole blocks.
 make_source() {
 	noise 1 "$SIZE" >source.raw
 	fallocate --punch-hole --offset 1M --length 1M source.raw
@@ -29,7 +30,7 @@ test_patterns() {
 	qemu_io kaio image.raw "write -P 0x11 0 1M" "write -P 0x22 1M 512k" "write -P 0x33 1536k 4k" \
 		"read -P 0x11 0 1M" "read -P 0x22 1M 512k" "read -P 0x33 1536k 4k" "read -P 0 2M 1M" &&
 		at_least 7 || return
-	# The same by other means.
+	# Write the same file without QEMU, and compare.
 	python3 -c 'import sys
 size = int(sys.argv[1]) << 20
 want = b"\x11" * (1 << 20) + b"\x22" * (512 << 10) + b"\x33" * (4 << 10)
@@ -52,7 +53,7 @@ test_wrong_pattern_is_found() {
 		grep -q "Pattern verification failed" out
 }
 
-# Read and written by native AIO, 2 MB at a time at most.
+# QEMU reads and writes by native AIO, at most 2 MB at a time.
 test_convert() {
 	make_source
 	truncate -s "${SIZE}M" copy.raw
@@ -75,7 +76,7 @@ test_convert_there_and_back() {
 test_bench_read() {
 	noise 1 "$SIZE" >image.raw
 	count kaio qemu-img bench -c $((1000 * SCALE)) -d 32 -s 4k -t none -i native -f raw image.raw &&
-		exactly $((1000 * SCALE + 1)) # it tries whether fdatasync is there
+		exactly $((1000 * SCALE + 1)) # The extra operation tests for fdatasync.
 }
 
 test_bench_write_with_flush() {

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# stress-ng: --aio is POSIX AIO with signals, --aiol native AIO by raw system
-# calls. --verify compares what is read; a mismatch is status 2.
+# Runs stress-ng. Its --aio uses POSIX AIO with signals, and its --aiol uses
+# native AIO by raw system calls. --verify compares the data that is read. The exit
+# status is 2 if the data differs.
 
 . "${0%/*}/common.sh"
 
@@ -10,7 +11,7 @@ run() { # HOW OPERATIONS OPTIONS...
 	local how=$1 nr=$2
 	shift 2
 	count "$how" stress-ng "$@" --verify --metrics --temp-path . --timeout $((50 * SCALE)) --oom-avoid || return
-	# Its own count: the time limit did not come first.
+	# The count of stress-ng itself shows that no time limit came first.
 	grep -Eq "(aiol?) +$nr " out err || { show out; fail "it did not do $nr"; }
 }
 

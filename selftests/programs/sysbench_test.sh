@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# sysbench fileio by native AIO. Without --validate: it has one buffer for all
-# requests of a thread, which it looks at as soon as io_submit(2) returns. That is
-# right only where that call does all the work.
+# Tests sysbench fileio with native AIO. They do not use --validate: sysbench has one
+# buffer for all requests of a thread, and reads it as soon as io_submit(2) returns.
+# That works only if io_submit(2) does all the work.
 
 . "${0%/*}/common.sh"
 
@@ -16,7 +16,8 @@ sysbench_fileio() { # HOW OPTIONS... COMMAND
 		--file-io-mode=async --file-async-backlog=32 --events=$EVENTS --time=0 "$@"
 }
 
-# Of the run, not of preparing it, which is done by write(2). fsync(2) is not ours.
+# Only the operations of the run are counted: the preparation uses write(2). The module
+# does not count fsync(2).
 through_kaio() { # OPTIONS...
 	sysbench_fileio native "$@" prepare && sysbench_fileio kaio "$@" run &&
 		{ grep -Eq "total number of events: +$EVENTS\$" out || { show out; fail "not $EVENTS events"; }; }
@@ -31,7 +32,7 @@ test_sequential_rewrite_direct() {
 	through_kaio --file-test-mode=seqrewr --file-extra-flags=direct --file-fsync-freq=0 --file-fsync-end=off && exactly $EVENTS
 }
 
-# An fsync of each of the 4 files after each 20 writes is counted as an event.
+# sysbench counts an fsync of each of the 4 files after each 20 writes as an event.
 test_fsync() { through_kaio --file-test-mode=rndwr --file-fsync-freq=20 && at_least $((EVENTS * 3 / 4)); }
 test_four_threads() {
 	through_kaio --file-test-mode=rndrw --threads=4 --file-fsync-freq=0 --file-fsync-end=off && exactly $EVENTS

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What tests of calls that sleep share: threads that are seen to sleep, and
- * signals that end their sleep.
+ * Provides threads in calls that sleep: a test can observe their sleep and
+ * interrupt it by signals.
  */
-#ifndef KAIO_SLEEPERS_H
-#define KAIO_SLEEPERS_H
+#ifndef KAIO_BLOCKING_THREADS_H
+#define KAIO_BLOCKING_THREADS_H
 
 #include "kaio_common.h"
 
@@ -16,7 +16,10 @@ static inline struct timespec ms(long n)
 	};
 }
 
-/* What a thread does, as proc(5) has it; 0 if there is none. */
+/*
+ * Returns the state letter of a thread from proc(5), or 0 if there is no such
+ * thread.
+ */
 static inline char task_state(pid_t pid, pid_t tid)
 {
 	char path[64], state = 0;
@@ -32,20 +35,20 @@ static inline char task_state(pid_t pid, pid_t tid)
 	return state;
 }
 
-/* Whether a thread sleeps in the kernel. */
+/* Returns true if the thread sleeps in the kernel, interruptibly. */
 static inline bool task_sleeps(pid_t pid, pid_t tid)
 {
 	return task_state(pid, tid) == 'S';
 }
 
 /*
- * A thread in a call that sleeps.
+ * A sleeper is a thread in a call that sleeps.
  */
 struct sleeper {
-	/* Set before it starts. */
+	/* The creator sets these before the thread starts. */
 	long (*call)(void *arg);
 	void *arg;
-	/* Set by it. */
+	/* The thread sets these. */
 	pid_t tid;
 	long ret;
 	pthread_t thread;
@@ -67,16 +70,28 @@ static inline bool is_asleep(const struct sleeper *sleeper)
 	return tid && task_sleeps(getpid(), tid);
 }
 
-/* When this returns, @call(@arg) sleeps. */
+/* Starts a thread that calls @call(@arg), and does not wait for its sleep. */
+static inline bool start_call(struct sleeper *sleeper, long (*call)(void *arg),
+			      void *arg)
+{
+	*sleeper = (struct sleeper){ .call = call, .arg = arg, .ret = -ENOMSG };
+	return !pthread_create(&sleeper->thread, NULL, run_sleeper, sleeper);
+}
+
+/*
+ * Starts a thread that calls @call(@arg), and waits until the thread sleeps in
+ * it.
+ */
 static inline bool fall_asleep(struct sleeper *sleeper, long (*call)(void *arg),
 			       void *arg)
 {
-	*sleeper = (struct sleeper){ .call = call, .arg = arg, .ret = -ENOMSG };
-	return !pthread_create(&sleeper->thread, NULL, run_sleeper, sleeper) &&
-	       wait_until(is_asleep(sleeper));
+	return start_call(sleeper, call, arg) && wait_until(is_asleep(sleeper));
 }
 
-/* What @call returned; -ETIME if it sleeps on. */
+/*
+ * Returns the result of the sleeper's call, or -ETIME if the call does not
+ * return in time.
+ */
 static inline long woken(struct sleeper *sleeper)
 {
 	struct timespec end;
@@ -88,27 +103,32 @@ static inline long woken(struct sleeper *sleeper)
 	return sleeper->ret;
 }
 
-/* For start_closing(). */
+/* The call of start_closing(). */
 static inline long close_call(void *arg)
 {
 	return close(*(int *)arg) ? -errno : 0;
 }
 
-/* A thread that closes *@fd. */
+/* Starts a thread that closes *@fd. */
 static inline bool start_closing(struct sleeper *sleeper, int *fd)
 {
-	*sleeper = (struct sleeper){ .call = close_call, .arg = fd, .ret = -ENOMSG };
-	return !pthread_create(&sleeper->thread, NULL, run_sleeper, sleeper);
+	return start_call(sleeper, close_call, fd);
 }
 
-/* The close waits for what is in flight: no signal ends that. */
+/*
+ * Waits until the close sleeps uninterruptibly: it waits for the requests in
+ * flight, and no signal ends that.
+ */
 static inline bool close_waits(const struct sleeper *sleeper)
 {
 	return wait_until(task_state(getpid(), __atomic_load_n(&sleeper->tid,
 						__ATOMIC_ACQUIRE)) == 'D');
 }
 
-/* For fall_asleep(): getevents that waits for so many. */
+/*
+ * The argument of wait_for_events(), for fall_asleep(): getevents waits for @nr
+ * events.
+ */
 struct waiter {
 	int fd;
 	__u64 ctx;
@@ -124,7 +144,10 @@ static inline long wait_for_events(void *arg)
 			      waiter->events, NULL);
 }
 
-/* For races: some rounds one side is first, in others the other. */
+/*
+ * Spins for a time that depends on @round, so that in a race one side is first
+ * in some rounds and the other side in others.
+ */
 static inline void dawdle(int round)
 {
 	int i;
@@ -134,7 +157,7 @@ static inline void dawdle(int round)
 }
 
 /*
- * Signals.
+ * The functions below count signals.
  */
 static int signals __maybe_unused;
 
@@ -144,7 +167,7 @@ static inline void count_signal(int sig)
 	__atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
 }
 
-/* Since the last time this was asked. */
+/* Returns the number of signals since the last call. */
 static inline int signals_seen(void)
 {
 	return __atomic_exchange_n(&signals, 0, __ATOMIC_RELAXED);
@@ -160,7 +183,10 @@ static inline bool catch_signal(int sig, int flags)
 	return !sigaction(sig, &action, NULL);
 }
 
-/* SIGALRM every so many ms, so that one comes during a wait; 0 stops it. */
+/*
+ * Raises SIGALRM every @msec milliseconds, so that one comes during a wait. 0
+ * stops the signals.
+ */
 static inline bool alarm_every(long msec)
 {
 	const struct itimerval timer = {
@@ -171,4 +197,4 @@ static inline bool alarm_every(long msec)
 	return !setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-#endif /* KAIO_SLEEPERS_H */
+#endif /* KAIO_BLOCKING_THREADS_H */
