@@ -2,14 +2,14 @@
 #
 # Count the tests in the results of a guest: TAP of the selftests, KTAP of the
 # KUnit suites (which nests by four spaces; only the innermost results count).
-# Failed tests are printed with their diagnostic lines. So are faults, which
-# count as failed: see fault() below.
+# Failed tests are printed with their diagnostic lines, and skipped tests are counted by the
+# reason that they gave. Faults are printed too and count as failed: see fault() below.
 #
 #   awk -v kind=kunit|selftests|droptests -v want=N -f scripts/tap.awk RESULTS
 #
-# The programs of the drop-ins are called FOLDER/NAME.
+# The tests of the libraries have names FOLDER/NAME.
 #
-# want: how many programs there must be. The last line is "PASSED FAILED SKIPPED".
+# want: the number of programs that must have run. The last line is "PASSED FAILED SKIPPED".
 
 function kind_of(program) {
 	if (program == "kunit")
@@ -39,6 +39,15 @@ function end(d, name) {
 	delete planned[d]
 }
 
+# Count a skipped test. Tests that are skipped for the same reason share a line at the end.
+function skip(reason) {
+	if (reason == "")
+		reason = "(no reason was given)"
+	skips[reason]++
+	if (index(skipped_in[reason], " " program) == 0)
+		skipped_in[reason] = skipped_in[reason] " " program
+}
+
 function result(d, text,    bad, name, of_list) {
 	bad = text ~ /^not ok/
 	name = text
@@ -49,9 +58,10 @@ function result(d, text,    bad, name, of_list) {
 		end(d + 1, name)
 		if (bad && failed == failed_before[d + 1])
 			fault(name " failed, but none of its tests")
-	} else if (text ~ /# *SKIP/) {
+	} else if (match(text, /# *SKIP */)) {
 		skipped++
 		skipped_here++
+		skip(substr(text, RSTART + RLENGTH))
 	} else if (bad) {
 		failed++
 		print "  not ok " program ": " name
@@ -116,5 +126,7 @@ END {
 	program = kind
 	if (programs + 0 != want)
 		fault(programs + 0 " programs ran, not " want)
+	for (reason in skips)
+		print "  skipped " skips[reason] ": " reason " (in" skipped_in[reason] ")"
 	print passed + 0, failed + 0, skipped + 0
 }
