@@ -223,6 +223,34 @@ TEST_F(system, destroy_waits)
 	EXPECT_LE(5 * EACH, kaio_stat(fd, "parked"));
 }
 
+/*
+ * What a context was charged for is given back before destroy returns, also if
+ * another thread ends the last request at that moment.
+ */
+TEST_F(system, destroy_gives_back)
+{
+	const int fd = open(KAIO_DEVICE, O_RDWR | O_CLOEXEC);
+	const int file = open_pattern(DISK_DIR, 1, PAGE);
+	char *buf = map_guarded(1);
+	struct iocb iocb, *pointer = &iocb;
+	__u64 ctx;
+	int i;
+
+	ASSERT_TRUE(buf);
+	for (i = 0; i < 300; i++) {
+		ASSERT_EQ(0, posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED));
+		prep_pread(&iocb, file, buf, PAGE, 0);
+		ASSERT_EQ(0, kaio_setup(fd, 1, &ctx));
+		ASSERT_EQ(1, kaio_submit(fd, ctx, 1, &pointer));
+		ASSERT_EQ(0, kaio_destroy(fd, ctx));
+		ASSERT_EQ(self->nr, kaio_nr(fd))
+		{
+			TH_LOG("round %d", i);
+		}
+	}
+	EXPECT_EQ(300, kaio_stat(fd, "completed"));
+}
+
 /* Executes this program again; see the top of the file. */
 static int exec_self(const char *what, int fd)
 {

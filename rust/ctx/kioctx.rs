@@ -104,6 +104,8 @@ pub(crate) struct Kioctx {
     /// not mapped.
     ring_address: Atomic<usize>,
     dead: AtomicFlag,
+    /// No request is left, and the charge was given back.
+    drained: AtomicFlag,
     /// The kick handler waits for the memory of the request that it runs.
     stalled: AtomicFlag,
     /// The mapping that `new` makes has been made.
@@ -172,6 +174,7 @@ impl Kioctx {
                 table,
                 ring_address: Atomic::new(0),
                 dead: AtomicFlag::new(false),
+                drained: AtomicFlag::new(false),
                 stalled: AtomicFlag::new(false),
                 mapped: AtomicFlag::new(false),
                 ring <- ring,

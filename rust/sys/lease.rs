@@ -19,7 +19,6 @@ use kernel::{
     bindings,
     sync::{
         atomic::{
-            Acquire,
             Atomic,
             Full,
             Relaxed,
@@ -76,11 +75,6 @@ impl Leases {
         // INVARIANT: the caller gives up the reference, and ensures that the file owns the object.
         self.file.store(file.as_ptr() as usize, Relaxed);
         self.count.store(1, Release);
-    }
-
-    /// Returns whether there are no leases any more, or not yet.
-    pub(crate) fn are_gone(&self) -> bool {
-        self.count.load(Acquire) == 0
     }
 
     /// Returns the file. The pointer is valid while the caller has a lease.

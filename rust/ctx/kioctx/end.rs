@@ -5,6 +5,7 @@
 use kernel::{
     prelude::*,
     sync::atomic::{
+        Acquire,
         Full,
         Relaxed,
         Release, //
@@ -71,9 +72,11 @@ impl Kioctx {
         }
     }
 
-    /// Returns whether no request of a killed context is left.
+    /// Returns whether no request of a killed context is left, and what the context was charged for
+    /// was given back. The number of leases does not tell the latter: it is 0 before the thread that
+    /// dropped the last lease gives the charge back.
     pub(crate) fn is_drained(&self) -> bool {
-        self.leases.are_gone()
+        self.drained.load(Acquire)
     }
 
     /// Waits until no request of a killed context is left. `EINTR` if a fatal signal came.
@@ -102,6 +105,8 @@ unsafe impl Leased for Kioctx {
         let charge = self.charge.lock().take();
         // The table keeps the user, so this is not the last reference to the user.
         drop(charge);
+        // A task that sees the flag also sees that the charge was given back.
+        self.drained.store(true, Release);
         self.wait.wake();
     }
 }
