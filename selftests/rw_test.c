@@ -34,8 +34,11 @@ FIXTURE_VARIANT_ADD(file, disk) {
 	.dir = DISK_DIR,
 	/* The data is in the page cache. */
 	.reads = "inline",
-	/* ext4 does not support buffered writes with IOCB_NOWAIT. */
-	.writes = "queued",
+	/*
+	 * The submit call makes a write that needs nothing but memory. A worker
+	 * makes the others, such as the first write of each tick of the clock.
+	 */
+	.writes = "inline or queued",
 };
 
 FIXTURE_VARIANT_ADD(file, disk_direct) {
@@ -47,8 +50,8 @@ FIXTURE_VARIANT_ADD(file, disk_direct) {
 
 FIXTURE_VARIANT_ADD(file, memory) {
 	.dir = MEM_DIR,
-	.reads = "queued",
-	.writes = "queued",
+	.reads = "inline",
+	.writes = "inline",
 };
 /* clang-format on */
 
@@ -76,11 +79,14 @@ static void expect_counter(struct __test_metadata *const _metadata,
 	const long queued = kaio_stat(self->fd, "queued");
 	const long irq = kaio_stat(self->fd, "irq");
 	const bool disk = !strcmp(counter, "irq");
+	const long counted = !strcmp(counter, "inline or queued") ?
+				     inline_nr + queued :
+				     kaio_stat(self->fd, counter);
 
 	EXPECT_EQ(nr, kaio_stat(self->fd, "submitted"));
 	EXPECT_EQ(0, kaio_stat(self->fd, "parked"));
 	EXPECT_TRUE(disk ? inline_nr + queued + irq >= nr :
-			   kaio_stat(self->fd, counter) == nr)
+			   counted == nr)
 	{
 		TH_LOG("not all of %ld %s: inline %ld queued %ld irq %ld", nr,
 		       counter, inline_nr, queued, irq);

@@ -231,6 +231,12 @@ impl Kioctx {
         &self.state
     }
 
+    /// Returns whether writes to the file of `identity` are left to workers, so that a later write
+    /// must come after them.
+    pub(crate) fn has_writes_in_line(&self, identity: usize) -> bool {
+        self.table.user().writes().is_busy(identity)
+    }
+
     /// Returns the current task as the submitter of requests. `ENOMEM` if there is no memory for
     /// it.
     pub(crate) fn submitter(&self) -> Result<Submitter> {

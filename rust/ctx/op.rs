@@ -8,7 +8,10 @@
 
 use kernel::prelude::*;
 
-use super::kiocb::Kiocb;
+use super::{
+    kiocb::Kiocb,
+    kioctx::Kioctx, //
+};
 use crate::{
     request::{
         light::LightTransfer,
@@ -102,9 +105,9 @@ pub(crate) trait Op {
     /// need not wait. No canceller can find it, and no task sees it before its event. Wrong
     /// arguments are left to [`Self::prep`].
     ///
-    /// Only for operations that keep no order (`Kiocb::order_key`), and for files without a
-    /// provider.
-    fn try_inline(_iocb: &Iocb, _file: &File) -> FastPath {
+    /// Only for files without a provider. An operation that keeps an order (`Kiocb::order_key`) asks
+    /// first whether `ctx` has requests that come before it.
+    fn try_inline(_iocb: &Iocb, _file: &File, _ctx: &Kioctx) -> FastPath {
         FastPath::Unsupported
     }
 
@@ -135,7 +138,7 @@ pub(crate) struct OpDef {
     pub(crate) cancelled: i64,
     pub(crate) needs_file_traits: bool,
     pub(crate) kind: Kind,
-    pub(crate) try_inline: fn(&Iocb, &File) -> FastPath,
+    pub(crate) try_inline: fn(&Iocb, &File, &Kioctx) -> FastPath,
     pub(crate) light: fn(&Iocb, &File) -> Option<LightTransfer>,
     pub(crate) prep: fn(&Iocb, &mut Prepared<Kiocb>) -> Result,
     pub(crate) issue: fn(Active<Kiocb>, IssueContext) -> Verdict,

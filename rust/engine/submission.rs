@@ -41,6 +41,7 @@ use crate::{
         token::Active, //
     },
     sys::{
+        eventfd::EventFd,
         submitter::Submitter,
         task_local::Entered,
         uapi::IoEvent, //
@@ -168,6 +169,17 @@ impl<'a> Submission<'a> {
             ctx.table().stats.inline(1);
             post(ctx, &[event]);
         }
+    }
+
+    /// Takes the event of an operation that was done without a request, and signals its eventfd. The
+    /// event goes into the ring at once, since a task that the eventfd wakes looks for it there.
+    pub(super) fn complete_and_signal(&self, event: IoEvent, eventfd: &EventFd) {
+        let ctx = self.ctx;
+        self.flush();
+        ctx.table().stats.submitted(1);
+        ctx.table().stats.inline(1);
+        post(ctx, &[event]);
+        eventfd.signal();
     }
 
     /// Returns whether events of the call are not in the ring yet.

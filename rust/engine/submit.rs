@@ -147,12 +147,9 @@ fn start_one(
         true => files.look()?,
         false => file,
     };
-    let fast = match eventfd {
-        None if submission.may_copy_more() => (op.try_inline)(iocb, file),
-        None => FastPath::Unsupported,
-        // A request with an eventfd needs its own completion: the eventfd is signalled after its
-        // event is in the ring.
-        Some(_) => FastPath::Unsupported,
+    let fast = match submission.may_copy_more() {
+        true => (op.try_inline)(iocb, file, submission.ctx),
+        false => FastPath::Unsupported,
     };
     if let FastPath::Copied(bytes) = fast {
         submission.copied(bytes);
@@ -165,7 +162,10 @@ fn start_one(
             res,
             res2: 0,
         };
-        submission.complete_without_request(event, want == 1);
+        match &eventfd {
+            None => submission.complete_without_request(event, want == 1),
+            Some(eventfd) => submission.complete_and_signal(event, eventfd),
+        }
         return Ok(());
     }
     let submitter = submission.submitter()?;

@@ -10,6 +10,7 @@ use kernel::prelude::*;
 use crate::{
     ctx::{
         kiocb::Kiocb,
+        kioctx::Kioctx,
         op::{
             FastPath,
             IssueContext,
@@ -41,7 +42,7 @@ impl Op for Nop {
     const OPCODE: u16 = uapi::NOOP;
     const NEEDS_FILE_TRAITS: bool = false;
 
-    fn try_inline(iocb: &Iocb, _file: &File) -> FastPath {
+    fn try_inline(iocb: &Iocb, _file: &File, _ctx: &Kioctx) -> FastPath {
         match is_valid(iocb) {
             true => FastPath::Done(0),
             false => FastPath::Unsupported,

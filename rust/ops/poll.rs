@@ -10,6 +10,7 @@ use kernel::prelude::*;
 use crate::{
     ctx::{
         kiocb::Kiocb,
+        kioctx::Kioctx,
         op::{
             FastPath,
             IssueContext,
@@ -45,7 +46,7 @@ impl Op for Poll {
     /// As natively, where a cancelled poll reports no events.
     const CANCELLED: i64 = 0;
 
-    fn try_inline(iocb: &Iocb, file: &File) -> FastPath {
+    fn try_inline(iocb: &Iocb, file: &File, _ctx: &Kioctx) -> FastPath {
         let Some(events) = events(iocb).filter(|_| file.pollable() && !file.slow_poll()) else {
             return FastPath::Unsupported;
         };

@@ -30,7 +30,8 @@ use kernel::prelude::*;
 use self::{
     fast_path::{
         light,
-        read_inline, //
+        read_inline,
+        write_inline, //
     },
     outcome::{
         must_wait,
@@ -46,6 +47,7 @@ use self::{
 use crate::{
     ctx::{
         kiocb::Kiocb,
+        kioctx::Kioctx,
         op::{
             FastPath,
             IssueContext,
@@ -93,10 +95,10 @@ macro_rules! rw_ops {
                 false => Kind::Plain,
             };
 
-            fn try_inline(iocb: &Iocb, file: &File) -> FastPath {
-                match $write || $vector {
-                    true => FastPath::Unsupported,
-                    false => read_inline(iocb, file),
+            fn try_inline(iocb: &Iocb, file: &File, ctx: &Kioctx) -> FastPath {
+                match $write {
+                    true => write_inline(iocb, file, $vector, ctx),
+                    false => read_inline(iocb, file, $vector),
                 }
             }
 

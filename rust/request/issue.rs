@@ -262,18 +262,30 @@ impl<R: Request> Active<R> {
     }
 }
 
-/// The outcome of a read without a request.
+/// The outcome of a transfer without a request.
 pub(crate) enum Cached {
-    /// The read is over: a number of bytes, or a negative errno.
+    /// The transfer is over: a number of bytes, or a negative errno.
     Done(isize),
-    /// The first page is not in memory, so the read would have to wait.
+    /// The transfer would have to wait: a read whose first page is not in memory, for example.
     WouldBlock,
-    /// The file cannot be read without a request.
+    /// The transfer cannot be made without a request.
     Unsupported,
+}
+
+impl Cached {
+    #[inline(always)]
+    fn from_result(ret: isize) -> Self {
+        match ret as i64 {
+            errno::EAGAIN => Self::WouldBlock,
+            errno::EOPNOTSUPP => Self::Unsupported,
+            _ => Self::Done(ret),
+        }
+    }
 }
 
 /// Reads what is in memory from `file`, to `addr` in the memory of the current task, without a
 /// request. Returns [`Cached::Unsupported`] unless [`File::reads_pages`].
+#[inline]
 pub(crate) fn read_cached(file: &File, addr: usize, len: usize, pos: i64) -> Cached {
     let Some(file) = file.open().filter(|_| file.reads_pages()) else {
         return Cached::Unsupported;
@@ -281,12 +293,31 @@ pub(crate) fn read_cached(file: &File, addr: usize, len: usize, pos: i64) -> Cac
     // SAFETY: the borrow of the `File` keeps what `File::open` returned open during the call. The
     // shim sets the trait of `reads_pages` only for files with `FOP_BUFFER_RASYNC`, which have
     // `read_iter`. The callee checks the address, and keeps no pointer when it returns.
-    let ret = unsafe { ffi::kaio_read_cached(file, addr, len, pos) };
-    match ret as i64 {
-        errno::EAGAIN => Cached::WouldBlock,
-        errno::EOPNOTSUPP => Cached::Unsupported,
-        _ => Cached::Done(ret),
-    }
+    Cached::from_result(unsafe { ffi::kaio_read_cached(file, addr, len, pos) })
+}
+
+/// Reads from `file` to `addr` in the memory of the current task, or writes to it if `write` is
+/// true, without a request, if that needs nothing but memory. Returns [`Cached::Unsupported`]
+/// unless [`File::reads_memory`] or [`File::writes_memory`], and for a file that is not open for
+/// this.
+pub(crate) fn transfer_in_memory(
+    file: &File,
+    addr: usize,
+    len: usize,
+    pos: i64,
+    write: bool,
+) -> Cached {
+    let may = match write {
+        true => file.writes_memory() && file.writable() && file.has_write(),
+        false => file.reads_memory() && file.readable() && file.has_read(),
+    };
+    let Some(file) = file.open().filter(|_| may) else {
+        return Cached::Unsupported;
+    };
+    // SAFETY: the borrow of the `File` keeps what `File::open` returned open during the call. The
+    // shim sets the traits only for files of file systems that have `read_iter` and `write_iter`.
+    // The callee checks the address, and keeps no pointer when it returns.
+    Cached::from_result(unsafe { ffi::kaio_transfer_in_memory(file, addr, len, pos, write) })
 }
 
 /// Takes over a request that a driver has completed: this is its `ki_complete`.

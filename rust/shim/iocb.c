@@ -183,24 +183,6 @@ static ssize_t kaio_call_write(struct kiocb *iocb, struct iov_iter *iter, kaio_m
 	return ret;
 }
 
-/* Remembers when an attempt began, and how often its task had slept before. */
-struct kaio_watch {
-	unsigned long sleeps;
-	unsigned long start;
-};
-
-static struct kaio_watch kaio_watch_sleeps(void)
-{
-	return (struct kaio_watch) { .sleeps = current->nvcsw, .start = jiffies };
-}
-
-/* Leaves the file to workers for a while if the task has slept in the attempt. */
-static void kaio_note_if_slept(const struct kaio_watch *watch, const struct file *file)
-{
-	if (unlikely(current->nvcsw != watch->sleeps))
-		kaio_note_sleep(file, watch->start);
-}
-
 /*
  * Runs one attempt. Returns -EIOCBQUEUED if ki_complete, or with @a->page_wait the wake-up
  * of the page, was called or will be; the caller must not touch @iocb then. After any other

@@ -3,8 +3,8 @@
  * Declares what Rust cannot reach by itself: inline functions, macros, constants that
  * bindgen does not see, and writable module parameters. Most functions make one inline
  * function or macro of the kernel callable, or are a sequence of them that only makes sense
- * together. What kaio knows of the kernel's files is in task_bound.c and trust.c. The Rust
- * file that calls a function states its contract.
+ * together. What kaio knows of the kernel's files is in task_bound.c, trust.c and memory.c.
+ * The Rust file that calls a function states its contract.
  *
  * There is a section for each file of this folder. bindgen reads this header; types of the
  * kernel come from kernel::bindings.
@@ -80,6 +80,8 @@ enum kaio_file_traits {
 	KAIO_FILE_AUDITED	= 1 << 19, /* the kernel records the caller's reads */
 	KAIO_FILE_TRY_READ	= 1 << 20, /* a disk's: IOCB_NOWAIT keeps reads from waiting */
 	KAIO_FILE_TRY_WRITE	= 1 << 21, /* a disk's: IOCB_NOWAIT keeps writes from waiting */
+	KAIO_FILE_MEMORY_READ	= 1 << 22, /* kaio_transfer_in_memory() may be asked to read */
+	KAIO_FILE_MEMORY_WRITE	= 1 << 23, /* kaio_transfer_in_memory() may be asked to write */
 };
 u32 kaio_file_traits(struct file *file);
 struct file *kaio_fdget(unsigned int fd, unsigned long *word);
@@ -127,6 +129,10 @@ ssize_t kaio_light_call(struct kiocb *iocb, struct file *file, const struct kaio
 ssize_t kaio_read_cached(struct file *file, unsigned long addr, size_t len, loff_t pos);
 void kaio_iocb_end(struct kiocb *iocb);
 bool kaio_page_unlocked(struct wait_queue_entry *entry, void *key);
+
+/* memory.c: makes transfers that need nothing but memory. */
+ssize_t kaio_transfer_in_memory(struct file *file, unsigned long addr, size_t len, loff_t pos,
+				bool write);
 
 /* user.c: accesses user memory of the current task. */
 bool kaio_read_iovec(struct iovec *iov, unsigned long addr);

@@ -7,8 +7,10 @@
 #define KAIO_SHIM_PRIVATE_H
 
 #include <linux/fs.h>
+#include <linux/jiffies.h>
 #include <linux/magic.h>
 #include <linux/net.h>
+#include <linux/sched.h>
 #include <linux/string.h>
 
 #include "kaio_shim.h"
@@ -57,7 +59,27 @@ bool kaio_file_is_task_bound(struct file *file);
 #define KAIO_FILE_TRY	(KAIO_FILE_TRY_READ | KAIO_FILE_TRY_WRITE)
 extern bool kaio_has_doubted;
 u32 kaio_trust_by_state(const struct file *file);
+bool kaio_is_doubtful(const struct inode *inode);
+bool kaio_must_note_time(const struct file *file, const struct inode *inode, bool write);
 void kaio_note_sleep(const struct file *file, unsigned long start);
+
+/* Remembers when an attempt began, and how often its task had slept before. */
+struct kaio_watch {
+	unsigned long sleeps;
+	unsigned long start;
+};
+
+static inline struct kaio_watch kaio_watch_sleeps(void)
+{
+	return (struct kaio_watch) { .sleeps = current->nvcsw, .start = jiffies };
+}
+
+/* Leaves the file to workers for a while if the task has slept in the attempt. */
+static inline void kaio_note_if_slept(const struct kaio_watch *watch, const struct file *file)
+{
+	if (unlikely(current->nvcsw != watch->sleeps))
+		kaio_note_sleep(file, watch->start);
+}
 
 /* Returns what kaio_trust_by_state() does, most often without that call. */
 static inline u32 kaio_trust(const struct file *file)
@@ -71,6 +93,9 @@ static inline u32 kaio_trust(const struct file *file)
 		return KAIO_FILE_TRY;
 	return kaio_trust_by_state(file);
 }
+
+/* memory.c */
+u32 kaio_trust_in_memory(const struct file *file);
 
 /* kaio_provider.c */
 bool kaio_provider_vouches(const struct file *file);

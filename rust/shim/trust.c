@@ -78,7 +78,8 @@ static u32 kaio_trust_by_type(const struct inode *inode, bool direct)
 
 /*
  * Returns whether a read or write must update the times of the file, and the file system
- * takes locks for that whatever the flags say.
+ * takes locks for that whatever the flags say. @inode has the times: it is that of the file,
+ * or with overlayfs that of the file below.
  *
  * xfs and btrfs take locks for reads (file_accessed()), by a method of their own. They wait
  * for space in their log, or for a transaction, and xfs waits for its lock of the inode.
@@ -90,9 +91,8 @@ static u32 kaio_trust_by_type(const struct inode *inode, bool direct)
  * does not export. The times of a file change with the clock's ticks, so that of many reads
  * or writes within a tick only the first must update them.
  */
-static bool kaio_must_note_time(const struct file *file, bool write)
+bool kaio_must_note_time(const struct file *file, const struct inode *inode, bool write)
 {
-	const struct inode *inode = file_inode(file);
 	const struct super_block *sb = inode->i_sb;
 	const struct vfsmount *mnt = file->f_path.mnt;
 	struct timespec64 atime, mtime, ctime, now;
@@ -139,7 +139,7 @@ static unsigned long *kaio_doubt(const struct inode *inode)
 	return &kaio_doubts[hash_long(key, ilog2(ARRAY_SIZE(kaio_doubts)))];
 }
 
-static bool kaio_is_doubtful(const struct inode *inode)
+bool kaio_is_doubtful(const struct inode *inode)
 {
 	unsigned long *doubt, until;
 
@@ -216,11 +216,11 @@ u32 kaio_trust_by_state(const struct file *file)
 	} else if (!direct && kaio_device_is_locked(file)) {
 		traits &= ~KAIO_FILE_TRY_READ;
 	}
-	if ((file->f_mode & FMODE_READ) && kaio_must_note_time(file, false))
+	if ((file->f_mode & FMODE_READ) && kaio_must_note_time(file, inode, false))
 		traits &= ~KAIO_FILE_TRY_READ;
 	if ((file->f_mode & FMODE_WRITE) &&
 	    (direct || (file->f_op->fop_flags & FOP_BUFFER_WASYNC)) &&
-	    kaio_must_note_time(file, true))
+	    kaio_must_note_time(file, inode, true))
 		traits &= ~KAIO_FILE_TRY_WRITE;
 	return traits;
 }

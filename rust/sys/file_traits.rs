@@ -78,6 +78,12 @@ traits! {
     /// Returns whether the file is a regular file or block device whose writes do not wait if they
     /// are told not to. The shim lists the file systems for which that is known.
     keeps_nowait_in_writes: kaio_file_traits_KAIO_FILE_TRY_WRITE,
+    /// Returns whether the file is a regular file that can be read in the submit call if its data
+    /// are in memory (`request::issue::transfer_in_memory`).
+    reads_memory: kaio_file_traits_KAIO_FILE_MEMORY_READ,
+    /// Returns whether the file is a regular file that can be written in the submit call if that
+    /// needs nothing but memory (`request::issue::transfer_in_memory`).
+    writes_memory: kaio_file_traits_KAIO_FILE_MEMORY_WRITE,
 }
 
 impl File {
