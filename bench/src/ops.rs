@@ -39,6 +39,9 @@ struct Case {
     files: Vec<File>,
 }
 
+/// A file on a tmpfs.
+const IN_MEMORY: &str = "/tmp/kaio-bench";
+
 /// The numbers of the null_blk devices that qemu/init makes for the case direct-irq.
 const WITH_TIMER: std::ops::Range<usize> = 2..66;
 
@@ -51,10 +54,16 @@ fn cases(dir: &Path) -> Result<Vec<Case>> {
         len,
         files,
     };
+    let fill = |path: &Path| {
+        let mut file = File::create(path)?;
+        file.write_all(&vec![7; 2 * BLOCK * SLICE])?;
+        file.sync_all()
+    };
     let path = dir.join("cached");
-    let mut file = File::create(&path)?;
-    file.write_all(&vec![7; 2 * BLOCK * SLICE])?;
-    file.sync_all()?;
+    fill(&path)?;
+    let in_memory = Path::new(IN_MEMORY);
+    fill(in_memory)?;
+    let read_write = |path| open(path, OpenOptions::new().read(true).write(true));
     let direct = |number: usize| {
         open(
             Path::new(&format!("/dev/nullb{number}")),
@@ -69,6 +78,24 @@ fn cases(dir: &Path) -> Result<Vec<Case>> {
             Op::Read,
             512,
             vec![open(&path, OpenOptions::new().read(true))?],
+        ),
+        case(
+            "cached-write",
+            Op::Write,
+            BLOCK,
+            vec![read_write(&path)?],
+        ),
+        case(
+            "tmpfs-read",
+            Op::Read,
+            BLOCK,
+            vec![read_write(in_memory)?],
+        ),
+        case(
+            "tmpfs-write",
+            Op::Write,
+            BLOCK,
+            vec![read_write(in_memory)?],
         ),
         case("direct", Op::Read, BLOCK, vec![direct(1)?]),
         case(
@@ -85,8 +112,8 @@ fn cases(dir: &Path) -> Result<Vec<Case>> {
 fn can(engine: &str, op: Op) -> bool {
     match op {
         Op::Noop => engine.starts_with("kaio") || engine.starts_with("io_uring"),
-        Op::Poll => engine != "preadv2" && engine != "posix",
-        _ => true,
+        Op::Read => true,
+        _ => engine != "preadv2" && engine != "posix",
     }
 }
 
