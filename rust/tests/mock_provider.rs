@@ -262,7 +262,7 @@ impl MockProvider {
 
     /// Unregisters the provider in another task, and calls `action` at a time when the
     /// unregistration could have returned long ago. Returns whether it had returned before
-    /// `action`. `ETIME` if it does not return at all.
+    /// `action`. `ETIMEDOUT` if it does not return at all.
     pub(crate) fn unregister_during(&self, action: impl FnOnce()) -> Result<bool> {
         let provider = self.0.provider.get() as usize;
         let returned = Arc::new(Atomic::new(0u32), GFP_KERNEL)?;
@@ -287,7 +287,7 @@ impl MockProvider {
         action();
         match becomes_true(|| returned.load(Acquire) != 0) && seen {
             true => Ok(returned_early),
-            false => Err(ETIME),
+            false => Err(ETIMEDOUT),
         }
     }
 
