@@ -99,13 +99,14 @@ static bool kaio_is_page(const struct folio *folio)
  * the file system knows without the disk if it has just written there. A task that allocates
  * blocks of the same file keeps others from that while it reads the disk.
  */
-static bool kaio_page_can_be_added(const struct inode *data, pgoff_t page, loff_t size)
+static bool kaio_page_can_be_added(struct inode *data, pgoff_t page, loff_t size)
 {
 	struct address_space *mapping = data->i_mapping;
 	const pgoff_t first = DIV_ROUND_UP_ULL(size, PAGE_SIZE);
 
 	return page >= first &&
 	       (!first || kaio_is_page(xa_load(&mapping->i_pages, first - 1))) &&
+	       !(inode_state_read_once(data) & I_SYNC) &&
 	       !mapping_tagged(mapping, PAGECACHE_TAG_WRITEBACK) &&
 	       !mapping_tagged(mapping, PAGECACHE_TAG_TOWRITE);
 }
@@ -120,7 +121,7 @@ static bool kaio_page_can_be_read(const struct inode *data, const struct folio *
 }
 
 /* Returns whether a write to this page, NULL if it is absent, needs nothing but memory. */
-static bool kaio_page_can_be_written(const struct inode *data, const struct folio *folio,
+static bool kaio_page_can_be_written(struct inode *data, const struct folio *folio,
 				     pgoff_t page, loff_t size)
 {
 	if (kaio_is_tmpfs(data))
