@@ -173,7 +173,8 @@ test_nfs() {
 	mountpoint -q /proc/fs/nfsd || quietly mount -t nfsd nfsd /proc/fs/nfsd || return
 	slow_disk slow && quietly mkfs.ext4 -q -F /dev/slow && quietly mount -i -t ext4 /dev/slow mnt &&
 		quietly exportfs -i -o rw,no_root_squash,insecure,no_subtree_check,fsid=0 "127.0.0.1:$PWD/mnt" &&
-		quietly rpc.mountd --no-udp && quietly rpc.nfsd -N 3 -V 4.2 2 && echo Y >/proc/fs/nfsd/v4_end_grace &&
+		quietly rpc.mountd --no-udp && echo 10 >/proc/fs/nfsd/nfsv4gracetime &&
+		quietly rpc.nfsd -N 3 -V 4.2 2 &&
 		quietly mount -t nfs4 -o vers=4.2,sec=sys 127.0.0.1:/ nfs && cells nfs nfs/file
 	status=$?
 	umount nfs
