@@ -45,34 +45,42 @@ use crate::{
     },
 };
 
+/// The reason for which a transfer is not made by a light request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotLight {
+    /// The disk would not start one more transfer now, so a worker is to do it, untried.
+    NoRoom,
+    /// The transfer is too long for the submit call, there is no memory, or a check refuses the
+    /// transfer. The checks of a full request find the errno.
+    Refused,
+}
+
 impl Submission<'_> {
-    /// Returns memory and the attempt for a light request. Returns `None` if a full request is to
-    /// be made: the device has no tag for one more transfer, the transfer is too long for the
-    /// submit call, or a check refuses it, in which case the checks of a full request find the
-    /// errno.
+    /// Returns memory and the attempt for a light request, or the reason for which a full request is
+    /// to be made.
     #[inline]
-    pub(crate) fn prepare_light<'f>(
+    pub(super) fn prepare_light<'f>(
         &mut self,
         file: &'f File,
         transfer: &LightTransfer,
         ioprio: u16,
         with_eventfd: bool,
-    ) -> Option<(FreeRequest<Kiocb>, LightAttempt<'f>)> {
+    ) -> Result<(FreeRequest<Kiocb>, LightAttempt<'f>), NotLight> {
         if !self.has_room((file.identity(), transfer.write), || file.tags()) {
-            return None;
+            return Err(NotLight::NoRoom);
         }
         let bytes = direct_bytes_in_call(transfer.len);
         if !self.may_copy(bytes) {
-            return None;
+            return Err(NotLight::Refused);
         }
-        let attempt = LightAttempt::new(file, transfer, ioprio)?;
+        let attempt = LightAttempt::new(file, transfer, ioprio).ok_or(NotLight::Refused)?;
         self.take_bytes(bytes);
-        let free = self.free_request().ok()?;
+        let free = self.free_request().map_err(|_| NotLight::Refused)?;
         if with_eventfd && self.has_events() {
             // The wake-up of the eventfd must not come before the events of earlier requests.
             self.flush();
         }
-        Some((free, attempt))
+        Ok((free, attempt))
     }
 
     /// Starts a light request with the memory and the attempt that [`Self::prepare_light`] returned

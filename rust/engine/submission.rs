@@ -192,14 +192,9 @@ impl<'a> Submission<'a> {
     /// Starts a request.
     ///
     /// A transfer that a disk would not start now goes to a worker untried: its device has as many
-    /// transfers in hand as it has tags, or it has refused a transfer of this call.
-    pub(super) fn start(&mut self, req: Active<Kiocb>) {
-        if req.view().would_block && req.view().transfer.is_some() {
-            // The fast path has found that the page cache does not hold the data. (A POLL whose file
-            // was not ready is parked by its attempt.)
-            punt(req, IssueContext::Submit);
-            return;
-        }
+    /// transfers in hand as it has tags, or it has refused a transfer of this call. `no_room` says
+    /// that [`Self::has_room`] has just said so.
+    pub(super) fn start(&mut self, req: Active<Kiocb>, no_room: bool) {
         let kiocb = req.view();
         let comes_after =
             || kiocb.ki_eventfd.is_some() || kiocb.order_key().is_some() || kiocb.may_delay_call();
@@ -208,6 +203,13 @@ impl<'a> Submission<'a> {
             // come before the events of earlier requests, and because those events must not wait
             // for an attempt that may take long.
             self.flush();
+        }
+        let kiocb = req.view();
+        if no_room || (kiocb.would_block && kiocb.transfer.is_some()) {
+            // The fast path has found that the transfer has to wait. (A POLL whose file was not
+            // ready is parked by its attempt.)
+            punt(req, IssueContext::Submit);
+            return;
         }
         if !self.take_bytes(req.view().bytes_in_call()) {
             punt_untried(req);

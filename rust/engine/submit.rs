@@ -13,7 +13,10 @@ use kernel::{
     uaccess::UserPtr, //
 };
 
-use super::submission::Submission;
+use super::{
+    light::NotLight,
+    submission::Submission, //
+};
 use crate::{
     ctx::{
         kiocb::{
@@ -170,12 +173,13 @@ fn start_one(
     }
     let submitter = submission.submitter()?;
     let call = submission.call;
+    let mut no_room = false;
     if let Some(transfer) = (op.light)(iocb, file) {
         let ioprio = submitter.ioprio();
         let with_eventfd = eventfd.is_some();
-        if let Some((free, attempt)) =
-            submission.prepare_light(file, &transfer, ioprio, with_eventfd)
-        {
+        let prepared = submission.prepare_light(file, &transfer, ioprio, with_eventfd);
+        no_room = matches!(prepared, Err(NotLight::NoRoom));
+        if let Ok((free, attempt)) = prepared {
             let light = init!(LightKiocb {
                 ki_op: op,
                 ki_filp: file.clone(),
@@ -211,6 +215,6 @@ fn start_one(
     (op.prep)(iocb, &mut req)?;
 
     submission.ctx.table().stats.submitted(1);
-    submission.start(req.start());
+    submission.start(req.start(), no_room);
     Ok(())
 }
