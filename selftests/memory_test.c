@@ -90,9 +90,8 @@ TEST_F(memory, overwrite)
 	} while (nr < 10 * NR_PAGES ||
 		 (kaio_stat(self->fd, "inline") < 10 && now_ns() < end));
 	EXPECT_LE(10, kaio_stat(self->fd, "inline"));
-	if (is_tmpfs(variant)) {
+	if (is_tmpfs(variant))
 		EXPECT_EQ(nr, kaio_stat(self->fd, "inline"));
-	}
 	expect_bytes(_metadata, self, 'b', FILE_SIZE, 0);
 	EXPECT_EQ((off_t)FILE_SIZE, lseek(self->file, 0, SEEK_END));
 }
@@ -111,9 +110,8 @@ TEST_F(memory, many_in_one_call)
 		}
 		ASSERT_EQ(NR_PAGES, kaio_submit(self->fd, self->ctx, NR_PAGES, pointers));
 		ASSERT_EQ(NR_PAGES, kaio_wait(self->fd, self->ctx, NR_PAGES, events));
-		for (i = 0; i < NR_PAGES; i++) {
+		for (i = 0; i < NR_PAGES; i++)
 			ASSERT_EQ((__s64)PAGE, events[i].res);
-		}
 	}
 	expect_bytes(_metadata, self, 'b', FILE_SIZE, 0);
 }
@@ -138,6 +136,44 @@ TEST_F(memory, last_write_wins)
 		ASSERT_EQ(NR_PAGES, kaio_submit(self->fd, self->ctx, NR_PAGES, pointers));
 		ASSERT_EQ(NR_PAGES, kaio_wait(self->fd, self->ctx, NR_PAGES, events));
 		expect_bytes(_metadata, self, 'a' + NR_PAGES - 1, PAGE, 0);
+	}
+}
+
+/*
+ * Events of writes to one file come in the order of the writes, also if the call
+ * makes the first ones and leaves the next ones to a worker: those have a buffer
+ * that is not in memory.
+ */
+TEST_F(memory, order_of_events)
+{
+	struct iocb iocbs[NR_PAGES], *pointers[NR_PAGES];
+	struct io_event events[NR_PAGES];
+	int i, round, nr_writes;
+
+	for (round = 0; round < 50; round++) {
+		char *fresh = map_guarded(1);
+
+		ASSERT_NE(NULL, fresh);
+		for (i = 0; i < NR_PAGES; i++) {
+			prep_pwrite(&iocbs[i], self->file, i == 4 ? fresh : self->buf, PAGE, 0);
+			iocbs[i].aio_data = i;
+			pointers[i] = &iocbs[i];
+			/* Reads keep the call busy meanwhile. */
+			if (i > 5) {
+				prep_pread(&iocbs[i], self->file, self->buf + PAGE, PAGE, PAGE);
+				iocbs[i].aio_data = 1000;
+			}
+		}
+		ASSERT_EQ(NR_PAGES, kaio_submit(self->fd, self->ctx, NR_PAGES, pointers));
+		ASSERT_EQ(NR_PAGES, kaio_wait(self->fd, self->ctx, NR_PAGES, events));
+		for (nr_writes = 0, i = 0; i < NR_PAGES; i++) {
+			if (events[i].data == 1000)
+				continue;
+			ASSERT_EQ(nr_writes, (int)events[i].data);
+			nr_writes++;
+		}
+		ASSERT_EQ(6, nr_writes);
+		munmap(fresh, 2 * PAGE);
 	}
 }
 
@@ -188,9 +224,8 @@ TEST_F(memory, part_of_an_absent_page)
 
 	ASSERT_EQ(0, posix_fadvise(self->file, 0, 0, POSIX_FADV_DONTNEED));
 	ASSERT_EQ(100, do_write(self, 100, 5 * PAGE + 50));
-	if (!is_tmpfs(variant)) {
+	if (!is_tmpfs(variant))
 		EXPECT_EQ(0, kaio_stat(self->fd, "inline"));
-	}
 	ASSERT_EQ((ssize_t)PAGE, pread(self->file, found, PAGE, 5 * PAGE));
 	EXPECT_TRUE(is_pattern(found, 50, 1, 5 * PAGE));
 	EXPECT_TRUE(is_pattern(found + 150, PAGE - 150, 1, 5 * PAGE + 150));
@@ -266,17 +301,29 @@ static void count_signal(int sig)
 	nr_signals++;
 }
 
-/* The limit of file sizes shortens a write, or ends it with one signal. */
+/*
+ * The limit of file sizes shortens a write, or ends it with one signal. If a
+ * worker makes the write, the signal can interrupt the wait for the event.
+ */
 TEST_F(memory, file_size_limit)
 {
 	const struct rlimit limit = { FILE_SIZE + 10, RLIM_INFINITY };
+	struct io_event event;
+	struct iocb iocb;
 	int round;
+	long nr;
 
 	signal(SIGXFSZ, count_signal);
 	ASSERT_EQ(0, setrlimit(RLIMIT_FSIZE, &limit));
 	for (round = 0; round < 20; round++) {
 		ASSERT_EQ(10, do_write(self, PAGE, FILE_SIZE));
-		ASSERT_EQ(-EFBIG, do_write(self, PAGE, FILE_SIZE + 10));
+		prep_pwrite(&iocb, self->file, self->buf, PAGE, FILE_SIZE + 10);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		do {
+			nr = kaio_wait(self->fd, self->ctx, 1, &event);
+		} while (nr == -EINTR);
+		ASSERT_EQ(1, nr);
+		ASSERT_EQ(-EFBIG, event.res);
 		ASSERT_EQ(round + 1, nr_signals);
 	}
 }

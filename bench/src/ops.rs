@@ -79,18 +79,8 @@ fn cases(dir: &Path) -> Result<Vec<Case>> {
             512,
             vec![open(&path, OpenOptions::new().read(true))?],
         ),
-        case(
-            "cached-write",
-            Op::Write,
-            BLOCK,
-            vec![read_write(&path)?],
-        ),
-        case(
-            "tmpfs-read",
-            Op::Read,
-            BLOCK,
-            vec![read_write(in_memory)?],
-        ),
+        case("cached-write", Op::Write, BLOCK, vec![read_write(&path)?]),
+        case("tmpfs-read", Op::Read, BLOCK, vec![read_write(in_memory)?]),
         case(
             "tmpfs-write",
             Op::Write,

@@ -96,8 +96,9 @@ u32 kaio_file_traits(struct file *file)
 		if ((traits & KAIO_FILE_TRY_READ) && kaio_reads_pages(file, file->f_iocb_flags) &&
 		    !FMODE_FSNOTIFY_HSM(file->f_mode))
 			traits |= KAIO_FILE_PAGES;
-		/* Most reads are about files that the first test knows. */
-		if (S_ISREG(type) && ((file->f_mode & FMODE_WRITE) || !(traits & KAIO_FILE_PAGES)))
+		/* Most files are O_DIRECT, or are read only and have that trait. */
+		if (S_ISREG(type) && !(file->f_iocb_flags & IOCB_DIRECT) &&
+		    ((file->f_mode & FMODE_WRITE) || !(traits & KAIO_FILE_PAGES)))
 			traits |= kaio_trust_in_memory(file);
 		if (file->f_mode & FMODE_NOWAIT)
 			return traits | KAIO_FILE_NOWAIT;

@@ -150,7 +150,8 @@ static int kaio_limit_fsize(struct kiocb *iocb, struct iov_iter *iter,
 	return 0;
 }
 
-static ssize_t kaio_no_restart(ssize_t ret)
+/* Returns the result of a method that was interrupted as io_getevents(2) is to report it. */
+ssize_t kaio_no_restart(ssize_t ret)
 {
 	switch (ret) {
 	case -ERESTARTSYS:

@@ -54,6 +54,10 @@ static inline bool kaio_reads_pages(const struct file *file, int flags)
 bool kaio_file_is_plain(struct file *file);
 bool kaio_reads_are_audited(const struct file *file);
 bool kaio_file_is_task_bound(struct file *file);
+bool kaio_is_symbol(const void *address, const char *name, const void **known);
+
+/* iocb.c */
+ssize_t kaio_no_restart(ssize_t ret);
 
 /* trust.c */
 #define KAIO_FILE_TRY	(KAIO_FILE_TRY_READ | KAIO_FILE_TRY_WRITE)

@@ -116,27 +116,33 @@ static bool kaio_regular_is_task_bound(struct file *file)
 }
 
 /*
+ * Returns whether the function at this address has this name. If it is in a module, the
+ * module's name follows in brackets. Functions that the kernel does not export are
+ * recognized by this, and from the second time on by the address, which is kept in @known.
+ * Without kallsyms no function is recognized.
+ */
+bool kaio_is_symbol(const void *address, const char *name, const void **known)
+{
+	char found[KSYM_SYMBOL_LEN];
+
+	if (!address || address == READ_ONCE(*known))
+		return address != NULL;
+	sprint_symbol_no_offset(found, (unsigned long)address);
+	if (strcmp(found, name))
+		return false;
+	WRITE_ONCE(*known, address);
+	return true;
+}
+
+/*
  * Returns whether the file has the read_iter of terminals, which all terminals have in
- * common, whatever their file_operations are. The kernel does not export that method, so
- * the first call recognizes it by its name, and later calls by its address.
+ * common, whatever their file_operations are.
  */
 static bool kaio_reads_as_terminal(const struct file *file)
 {
 	static const void *known;
-	const void *method = file->f_op->read_iter;
-	char name[KSYM_SYMBOL_LEN];
 
-	if (!method || method == READ_ONCE(known))
-		return method != NULL;
-	/*
-	 * If the method is in a module, the module's name follows the name of the method.
-	 * Without kallsyms the text is a number.
-	 */
-	sprint_symbol_no_offset(name, (unsigned long)method);
-	if (strcmp(name, "tty_read"))
-		return false;
-	WRITE_ONCE(known, method);
-	return true;
+	return kaio_is_symbol(file->f_op->read_iter, "tty_read", &known);
 }
 
 /*

@@ -2,11 +2,11 @@
 /* Tells which reads and writes the submit call may try, because they do not wait then. */
 #include <linux/fs.h>
 #include <linux/hash.h>
+#include <linux/iversion.h>
 #include <linux/jiffies.h>
 #include <linux/log2.h>
 #include <linux/magic.h>
 #include <linux/mount.h>
-#include <linux/timekeeping.h>
 
 #include "shim.h"
 
@@ -115,10 +115,12 @@ bool kaio_must_note_time(const struct file *file, const struct inode *inode, boo
 		    ktime_get_real_seconds() - atime.tv_sec < 24 * 60 * 60)
 			return false;
 	}
-	ktime_get_coarse_real_ts64(&now);
-	now.tv_nsec -= now.tv_nsec % sb->s_time_gran;
-	return write ? !timespec64_equal(&now, &mtime) || !timespec64_equal(&now, &ctime) :
-		       !timespec64_equal(&now, &atime);
+	/* If a task has looked at the times meanwhile, the kernel takes a finer clock. */
+	now = current_time((struct inode *)inode);
+	if (!write)
+		return !timespec64_equal(&now, &atime);
+	return !timespec64_equal(&now, &mtime) || !timespec64_equal(&now, &ctime) ||
+	       (IS_I_VERSION(inode) && inode_iversion_need_inc((struct inode *)inode));
 }
 
 /*

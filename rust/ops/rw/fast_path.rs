@@ -2,8 +2,8 @@
 
 //! Tries transfers before there is a request, or as a light request.
 //!
-//! fs/aio.c has no counterpart. Invariant: an attempt here waits for nothing, and leaves the errno
-//! of a wrong argument to the checks of a full request.
+//! fs/aio.c has no counterpart. Invariant: an attempt here is made only if nothing is known for
+//! which it would wait, and it leaves the errno of a wrong argument to the checks of a full request.
 
 use crate::{
     ctx::{
@@ -93,8 +93,19 @@ pub(super) fn read_inline(iocb: &Iocb, file: &File, vector: bool) -> FastPath {
 
 /// Writes to the page cache, if that needs nothing but memory and no earlier write to the file is
 /// left to a worker.
+#[inline]
 pub(super) fn write_inline(iocb: &Iocb, file: &File, vector: bool, ctx: &Kioctx) -> FastPath {
-    if !file.writes_memory() || ctx.has_writes_in_line(file.identity()) {
+    match file.writes_memory() {
+        true => write_in_memory(iocb, file, vector, ctx),
+        false => FastPath::Unsupported,
+    }
+}
+
+/// Does what [`write_inline`] says. A function of its own, so that a direct write does not pay for
+/// its stack frame.
+#[inline(never)]
+fn write_in_memory(iocb: &Iocb, file: &File, vector: bool, ctx: &Kioctx) -> FastPath {
+    if ctx.has_writes_in_line(file.identity()) {
         return FastPath::Unsupported;
     }
     let Some(OneBuffer { addr, len }) = buffer_to_copy(iocb, vector) else {

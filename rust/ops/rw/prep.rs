@@ -98,8 +98,9 @@ pub(super) fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: 
         rounds: 0,
     });
     import(iocb, &mut transfer.buffers, write, vector)?;
-    // The fast path has just asked for the same area.
-    if !kiocb.would_block {
+    // The fast path has just asked for the same area. But a program may have changed a vector
+    // meanwhile.
+    if !kiocb.would_block || vector {
         file.verify_area(write, iocb.aio_offset, transfer.buffers.len())?;
     }
     if asked.nowait() && plain {
