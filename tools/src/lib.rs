@@ -2,10 +2,14 @@
 
 //! What the tools know of a machine: the module, the device, the libraries, and programs.
 
+pub mod counters;
 pub mod device;
 pub mod libraries;
+pub mod look;
 pub mod machine;
+pub mod procfs;
 pub mod program;
+pub mod sharing;
 pub mod stat;
 
 /// What is wrong, and what the user can do about it.

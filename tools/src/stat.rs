@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The counters of the module for the whole machine, `fs.kaio-stat`.
+//! The numbers of the module for the whole machine, which its sysctls show.
 
-use crate::read;
+use crate::procfs::{Procfs, PROC};
 
 /// The numbers of `fs.kaio-stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,11 @@ pub struct Stat {
 impl Stat {
     /// Reads the counters; returns `None` if the module is not loaded.
     pub fn now() -> Option<Self> {
-        Self::parse(&read("/proc/sys/fs/kaio-stat")?)
+        Self::read(&Procfs::new(PROC))
+    }
+
+    fn read(procfs: &Procfs) -> Option<Self> {
+        Self::parse(&procfs.read("sys/fs/kaio-stat")?)
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -28,6 +32,11 @@ impl Stat {
             completed: numbers.next()??,
             cancelled: numbers.next()??,
         })
+    }
+
+    /// Returns the number of requests that are in flight.
+    pub fn inflight(self) -> u64 {
+        self.submitted.saturating_sub(self.completed)
     }
 
     /// Returns what was counted since `before`. A module that was loaded anew counts from zero.
@@ -43,9 +52,36 @@ impl Stat {
     }
 }
 
+/// What all sysctls of the module show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct System {
+    /// `fs.kaio-stat`.
+    pub stat: Stat,
+    /// `fs.kaio-nr`: the requests that all contexts can hold.
+    pub nr: Option<u64>,
+    /// `fs.kaio-max-nr`: the limit of `nr`.
+    pub max_nr: Option<u64>,
+    /// `fs.kaio-max-user-nr`: the limit of `nr` for one user.
+    pub max_user_nr: Option<u64>,
+}
+
+impl System {
+    /// Reads the sysctls; returns `None` if the module is not loaded.
+    pub fn read(procfs: &Procfs) -> Option<Self> {
+        let number = |name| procfs.read(&format!("sys/fs/{name}"))?.trim().parse().ok();
+        Some(Self {
+            stat: Stat::read(procfs)?,
+            nr: number("kaio-nr"),
+            max_nr: number("kaio-max-nr"),
+            max_user_nr: number("kaio-max-user-nr"),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::procfs::fixture::Fixture;
 
     fn stat(text: &str) -> Stat {
         Stat::parse(text).unwrap()
@@ -57,5 +93,22 @@ mod tests {
         assert_eq!(stat("3 3 0").since(stat("9 9 9")), stat("3 3 0"));
         assert_eq!(Stat::parse("1 2"), None);
         assert_eq!(Stat::parse("a b c"), None);
+    }
+
+    #[test]
+    fn sysctls() {
+        let fixture = Fixture::make();
+        let procfs = fixture.procfs();
+        assert_eq!(System::read(&procfs), None);
+        fixture.write("sys/fs/kaio-stat", "7\t4\t1\n");
+        fixture.write("sys/fs/kaio-nr", "126\n");
+        fixture.write("sys/fs/kaio-max-nr", "4194304\n");
+        let system = System::read(&procfs).unwrap();
+        assert_eq!((system.stat, system.stat.inflight()), (stat("7 4 1"), 3));
+        assert_eq!(
+            (system.nr, system.max_nr, system.max_user_nr),
+            (Some(126), Some(4_194_304), None)
+        );
+        assert_eq!(stat("4 7 0").inflight(), 0);
     }
 }
