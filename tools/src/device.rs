@@ -111,7 +111,7 @@ fn why_not_opened(error: &io::Error) -> Problem {
 }
 
 /// Returns how the module is loaded, or installed if it is not.
-fn not_loaded(module: &Module) -> Problem {
+pub fn not_loaded(module: &Module) -> Problem {
     if *module == Module::Installed {
         return Problem::new(
             "the module kaio is not loaded.",

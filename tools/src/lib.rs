@@ -7,6 +7,7 @@ pub mod device;
 pub mod libraries;
 pub mod look;
 pub mod machine;
+pub mod output;
 pub mod procfs;
 pub mod program;
 pub mod sharing;
