@@ -39,7 +39,7 @@ droptests: ## only the tests of the libraries; T=NAME for one program
 lib: ## the libraries, to build/lib: libaio.so.1, libkaio.so.1
 	@$(ENTER) scripts/lib build
 
-tools: ## the programs for users, to build/tools: kaio-run
+tools: ## the programs for users, to build/tools: kaio-run, kaio-stat
 	@$(ENTER) scripts/tools build
 
 tools-test: ## the tests of these programs, which need no device and no guest

@@ -47,14 +47,16 @@ module() { # FILE NAME RELEASE
 }
 
 echo 'TAP version 13'
-echo '1..20'
+echo '1..22'
 
 expect install.local env DESTDIR="$TMP/a" PREFIX=/usr/local scripts/install
 expect install.library test -x "$TMP/a/usr/local/lib/libkaio.so.1"
 expect install.libaio test -e "$TMP/a/usr/local/lib/kaio/libaio.so.1t64"
 expect install.tool test -x "$TMP/a/usr/local/bin/kaio-run"
+expect install.tool_for_administrators test -x "$TMP/a/usr/local/bin/kaio-stat"
 expect install.licence test -e "$TMP/a/usr/local/share/doc/kaio/COPYING.LGPL-2.1"
 expect install.manual test -e "$TMP/a/usr/local/share/man/man1/kaio-run.1"
+expect install.manual_of_administrators test -e "$TMP/a/usr/local/share/man/man8/kaio-stat.8"
 # The tool finds the libraries that were installed with it, wherever that is.
 expect install.tool_finds_library env -i PATH=/usr/bin:/bin "$TMP/a/usr/local/bin/kaio-run" --fallback \
 	bash -c "[ \"\$LD_PRELOAD\" = '$TMP/a/usr/local/lib/libkaio.so.1' ]"
