@@ -20,7 +20,10 @@ use crate::{
         table::Table,
         user::UserTable, //
     },
-    ioctl::ioctl,
+    ioctl::{
+        ioctl,
+        quick_call, //
+    },
     sys::{
         device::Device,
         sysctl::{
@@ -55,6 +58,10 @@ impl Device for Table {
 
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize> {
         ioctl(this, cmd, arg, compat)
+    }
+
+    fn fadvise(this: ArcBorrow<'_, Self>, offset: i64, len: i64, advice: i32) -> Result<isize> {
+        quick_call(this, offset, len, advice)
     }
 
     fn show_fdinfo(&self, m: &SeqFile) {

@@ -36,6 +36,7 @@ use crate::{
         lease::LeaseBatch,
         sigmask::Mask,
         sysctl,
+        task,
         uapi::{
             self,
             Cancel,
@@ -110,6 +111,25 @@ ioctl_table! {
     uapi::SETUP, uapi::SETUP_SIZE_VER0 => io_setup;
     uapi::DESTROY, uapi::DESTROY_SIZE_VER0 => io_destroy;
     uapi::CANCEL, uapi::CANCEL_SIZE_VER0 => io_cancel;
+}
+
+/// Runs the ioctl that an fadvise64(2) stands for: one of those of which a program makes many.
+/// `EINVAL` if it stands for none of them. The setting up of a context stays behind ioctl(2), at
+/// which security modules look.
+pub(crate) fn quick_call(
+    table: ArcBorrow<'_, Table>,
+    offset: i64,
+    len: i64,
+    advice: i32,
+) -> Result<isize> {
+    let cmd = advice as u32;
+    let is_frequent = [uapi::SUBMIT, uapi::GETEVENTS, uapi::SUBMIT_WAIT]
+        .into_iter()
+        .any(|number| without_size(number) == without_size(cmd));
+    if !is_frequent || len != 0 || !task::is_in_own_call() {
+        return Err(EINVAL);
+    }
+    ioctl(table, cmd, offset as usize, false)
 }
 
 fn io_query(call: Call<'_>) -> Result<isize> {

@@ -554,4 +554,15 @@ TEST_F(context, sizes)
 	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, KAIO_GETEVENTS, NULL));
 }
 
+/* The quick way in is for 64-bit programs, whose offsets are pointers. */
+TEST_F(context, quick_way)
+{
+	struct kaio_getevents arg = { .ctx_id = self->ctx };
+	long ret = syscall(SYS_fadvise64_64, self->fd, (uintptr_t)&arg, 0, 0, 0,
+			   (int)KAIO_GETEVENTS);
+
+	EXPECT_EQ(-1, ret);
+	EXPECT_EQ(EINVAL, errno);
+}
+
 TEST_HARNESS_MAIN

@@ -172,6 +172,7 @@ u64 kaio_current_cgroup(void);
 bool kaio_capable_resource(void);
 bool kaio_current_exits(void);
 bool kaio_current_is_kthread(void);
+bool kaio_current_called(void);
 int kaio_current_tgid(void);
 int kaio_current_pid(void);
 u64 kaio_current_start(void);

@@ -174,6 +174,12 @@ bool kaio_current_is_kthread(void)
 	return current->flags & PF_KTHREAD;
 }
 
+/* Returns whether the current task runs a system call that a 64-bit program made itself. */
+bool kaio_current_called(void)
+{
+	return !in_compat_syscall() && !(current->flags & (PF_KTHREAD | PF_USER_WORKER));
+}
+
 bool kaio_current_exits(void)
 {
 	return current->flags & PF_EXITING;

@@ -43,6 +43,8 @@ pub(crate) trait Device: Sized + Send + Sync + 'static {
     fn release(&self);
     /// Carries out an ioctl (`compat`: of a 32-bit program). Returns `ENOTTY` for unknown commands.
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize>;
+    /// Carries out an fadvise64(2), which may stand for an ioctl. Returns `EINVAL` if it does not.
+    fn fadvise(this: ArcBorrow<'_, Self>, offset: i64, len: i64, advice: i32) -> Result<isize>;
     /// Writes what `/proc/PID/fdinfo` shows of the file.
     fn show_fdinfo(&self, m: &SeqFile);
     /// Returns the wait queue, which is woken when [`Self::is_readable`] may have become true.
@@ -111,6 +113,7 @@ impl<D: Device> Ops<D> {
         release: Some(Self::release),
         unlocked_ioctl: Some(Self::ioctl),
         compat_ioctl: Some(Self::compat_ioctl),
+        fadvise: Some(Self::fadvise),
         show_fdinfo: Some(Self::show_fdinfo),
         poll: Some(Self::poll),
         llseek: Some(bindings::noop_llseek),
@@ -212,6 +215,26 @@ impl<D: Device> Ops<D> {
         let device = unsafe { Self::device(file) };
         // A pointer of a 32-bit program has 32 bits.
         D::ioctl(device, cmd, arg as u32 as usize, true).unwrap_or_else(|e| e.to_errno() as isize)
+    }
+
+    /// Carries out an fadvise64(2).
+    ///
+    /// # Safety
+    ///
+    /// The caller is the kernel, which holds `file` during the call, and `open` has opened `file`.
+    unsafe extern "C" fn fadvise(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+        advice: kernel::ffi::c_int,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: `open` has opened the file, and the kernel holds it during the call.
+        let device = unsafe { Self::device(file) };
+        match D::fadvise(device, offset, len, advice) {
+            // The number of requests or events of a context is far below the limit.
+            Ok(ret) => kernel::ffi::c_int::try_from(ret).unwrap_or(kernel::ffi::c_int::MAX),
+            Err(e) => e.to_errno(),
+        }
     }
 
     /// Returns the poll events of a file, and adds the wait queue to `table`.

@@ -158,6 +158,13 @@ pub(crate) fn is_kernels() -> bool {
     unsafe { ffi::kaio_current_is_kthread() }
 }
 
+/// Returns whether the current task runs a system call that a 64-bit program made itself, and not
+/// one that a worker of io_uring makes for the program.
+pub(crate) fn is_in_own_call() -> bool {
+    // SAFETY: the function only reads the current task, which exists while it runs.
+    unsafe { ffi::kaio_current_called() }
+}
+
 /// Returns whether the limits for each user do not apply to the current task (`CAP_SYS_RESOURCE`).
 pub(crate) fn is_unlimited() -> bool {
     // SAFETY: the function asks for a capability of the current task, and has no requirement.

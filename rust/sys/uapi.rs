@@ -37,7 +37,8 @@ pub(crate) const FEATURES: u64 = (ffi::KAIO_FEATURE_RING_REAP
     | ffi::KAIO_FEATURE_SUBMIT_WAIT
     | ffi::KAIO_FEATURE_PEEK
     | ffi::KAIO_FEATURE_POLL
-    | ffi::KAIO_FEATURE_ABSTIME) as u64;
+    | ffi::KAIO_FEATURE_ABSTIME
+    | ffi::KAIO_FEATURE_FADVISE) as u64;
 
 /// KAIO_GETEVENTS leaves the events in the ring.
 pub(crate) const GETEVENTS_PEEK: u32 = ffi::KAIO_GETEVENTS_PEEK;
