@@ -3,8 +3,10 @@
  * Taking events from the ring without a system call, and bad pointers, numbers
  * and contexts.
  */
+#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
@@ -70,6 +72,103 @@ TEST_F(aio, an_empty_ring_needs_no_system_call_with_zero_timeout)
 		stop(io_getevents(self->ctx, 1, 1, self->events, &no_time));
 	}
 	EXPECT_EQ(join(pid), 0);
+}
+
+/* From now on system call @nr has the outcome @action, as of seccomp(2). */
+static int forbid(long nr, unsigned int action)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, action),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog filter = { sizeof(code) / sizeof(*code), code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+	       prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+/*
+ * Submits a request that is over at once and one that is not, and waits for both.
+ * Returns 0, or a number that says what went wrong.
+ */
+static int submit_and_wait(io_context_t ctx, const int *pipes)
+{
+	struct timespec moment = { .tv_nsec = 20000000 };
+	struct iocb iocbs[2], bad = {}, *list = &bad;
+	struct io_event events[2];
+
+	if (submit_ready(ctx, &iocbs[0], 1, pipes[1]) != 1 ||
+	    submit_poll(ctx, &iocbs[1], pipes[0]) != 1)
+		return 1;
+	/* The kernel waits, since there are not so many events. */
+	if (io_getevents(ctx, 2, 2, events, &moment) != 1)
+		return 2;
+	if (write(pipes[1], "x", 1) != 1 || io_getevents(ctx, 1, 1, events, &patience) != 1)
+		return 3;
+	bad.aio_lio_opcode = 99;
+	bad.aio_fildes = pipes[0];
+	return io_submit(ctx, 1, &list) == -EINVAL ? 0 : 4;
+}
+
+/* Submits and waits in a child in which system call @nr has that outcome. */
+static int child_without(FIXTURE_DATA(aio) *self, long nr, unsigned int action)
+{
+	pid_t pid;
+
+	if (io_destroy(self->ctx))
+		return -1;
+	self->ctx = NULL;
+	pid = fork();
+	if (!pid) {
+		io_context_t ctx = NULL;
+		int ret;
+
+		if (io_setup(64, &ctx) || forbid(nr, action))
+			_exit(10);
+		ret = submit_and_wait(ctx, self->pipe);
+		/* Now the pipe can be read at once. */
+		if (!ret && (submit_poll(ctx, &self->iocb, self->pipe[0]) != 1 ||
+			     io_getevents(ctx, 1, 1, self->events, &patience) != 1))
+			ret = 5;
+		_exit(ret);
+	}
+	return join(pid);
+}
+
+/* The library makes frequent calls by fadvise64(2): these work without ioctl(2). */
+TEST_F(aio, frequent_calls_need_no_ioctl)
+{
+	int errors = 0;
+	pid_t pid;
+
+	ASSERT_EQ(io_destroy(self->ctx), 0);
+	self->ctx = NULL;
+	pid = fork();
+	if (!pid) {
+		struct iocb iocb;
+
+		if (io_setup(64, &self->ctx) || forbid(SYS_ioctl, SECCOMP_RET_KILL_PROCESS))
+			_exit(10);
+		errors += submit_ready(self->ctx, &iocb, 1, self->pipe[1]) != 1;
+		errors += submit_poll(self->ctx, &self->iocb, self->pipe[0]) != 1;
+		errors += io_getevents(self->ctx, 1, 1, self->events, &patience) != 1;
+		errors += write(self->pipe[1], "x", 1) != 1;
+		errors += io_getevents(self->ctx, 1, 1, self->events, &patience) != 1;
+		_exit(errors);
+	}
+	EXPECT_EQ(join(pid), 0);
+}
+
+/* A filter of seccomp may not know the quick way. */
+TEST_F(aio, a_filter_refuses_the_quick_way)
+{
+	EXPECT_EQ(child_without(self, SYS_fadvise64, SECCOMP_RET_ERRNO | EPERM), 0);
+	/* The child has left a byte in the pipe. */
+	ASSERT_EQ(read(self->pipe[0], self->buf, 1), 1);
+	ASSERT_EQ(io_setup(64, &self->ctx), 0);
+	EXPECT_EQ(child_without(self, SYS_fadvise64, SECCOMP_RET_ERRNO | ENOSYS), 0);
 }
 
 TEST_F(aio, events_wrap_around_the_ring)
