@@ -73,7 +73,10 @@ impl Submission<'_> {
         if !self.may_copy(bytes) {
             return Err(NotLight::Refused);
         }
-        let attempt = LightAttempt::new(file, transfer, ioprio).ok_or(NotLight::Refused)?;
+        let permitted = self.permitted == (file.look_up(), transfer.write);
+        let attempt =
+            LightAttempt::new(file, transfer, ioprio, permitted).ok_or(NotLight::Refused)?;
+        self.permitted = (file.look_up(), transfer.write);
         self.take_bytes(bytes);
         let free = self.free_request().map_err(|_| NotLight::Refused)?;
         if with_eventfd && self.has_events() {

@@ -65,6 +65,9 @@ pub(super) struct Submission<'a> {
     /// The submitter, once a request has needed it.
     submitter: Option<Submitter>,
     throttle: Throttle,
+    /// The file and direction of the last light request, whose transfer the security modules have
+    /// permitted: the number of the file's look-up, 0 for none, and whether the request is a write.
+    pub(super) permitted: (u32, bool),
 }
 
 impl<'a> Submission<'a> {
@@ -84,6 +87,7 @@ impl<'a> Submission<'a> {
             bytes: COPY_ALL,
             submitter: None,
             throttle: Throttle::new(),
+            permitted: (0, false),
         }
     }
 

@@ -81,9 +81,15 @@ pub(crate) struct LightTransfer {
 
 impl<'a> LightAttempt<'a> {
     /// Checks the transfer, in the submit call. Returns `None` if a check fails; the submitter then
-    /// makes a full request, whose checks find the errno.
+    /// makes a full request, whose checks find the errno. `permitted` says that the call has checked
+    /// another transfer of this file in this direction.
     #[inline]
-    pub(crate) fn new(file: &'a File, transfer: &LightTransfer, ioprio: u16) -> Option<Self> {
+    pub(crate) fn new(
+        file: &'a File,
+        transfer: &LightTransfer,
+        ioprio: u16,
+        permitted: bool,
+    ) -> Option<Self> {
         let file = file.open()?;
         let raw = ffi::kaio_light {
             addr: transfer.addr,
@@ -96,7 +102,7 @@ impl<'a> LightAttempt<'a> {
         };
         // SAFETY: the borrow of the `File` keeps what `File::open` returned open. The callee checks
         // the address and keeps no pointer.
-        let allowed = unsafe { ffi::kaio_light_check(file, &raw) };
+        let allowed = unsafe { ffi::kaio_light_check(file, &raw, permitted) };
         // INVARIANT: the `File` is borrowed for `'a`, and to close it takes a mutable borrow.
         allowed.then_some(Self {
             raw,

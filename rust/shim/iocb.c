@@ -228,14 +228,21 @@ ssize_t kaio_iocb_call(struct kiocb *iocb, struct iov_iter *iter, const struct k
 /*
  * Checks a light request. Returns false if a full request must repeat the checks, and report
  * what is wrong. A permission event must be asked for once, so the full request does that.
+ *
+ * If @permitted is true, this call has checked another transfer of the same file in the same
+ * direction, and so has asked the security modules. They see the file and the direction, and
+ * not the area. So they are asked once, as they are for all segments of preadv2(2).
  */
-bool kaio_light_check(struct file *file, const struct kaio_light *light)
+bool kaio_light_check(struct file *file, const struct kaio_light *light, bool permitted)
 {
 	loff_t pos = light->pos;
 
-	return !FMODE_FSNOTIFY_HSM(file->f_mode) &&
-	       access_ok((void __user *)light->addr, light->len) &&
-	       !rw_verify_area(light->write ? WRITE : READ, file, &pos, light->len);
+	if (FMODE_FSNOTIFY_HSM(file->f_mode) ||
+	    !access_ok((void __user *)light->addr, light->len))
+		return false;
+	if (permitted)
+		return pos >= 0 && pos <= LLONG_MAX - (loff_t)light->len;
+	return !rw_verify_area(light->write ? WRITE : READ, file, &pos, light->len);
 }
 
 /*

@@ -124,7 +124,7 @@ struct kaio_light {
 	u16		ioprio;
 	bool		write;
 };
-bool kaio_light_check(struct file *file, const struct kaio_light *light);
+bool kaio_light_check(struct file *file, const struct kaio_light *light, bool permitted);
 ssize_t kaio_light_call(struct kiocb *iocb, struct file *file, const struct kaio_light *light);
 ssize_t kaio_read_cached(struct file *file, unsigned long addr, size_t len, loff_t pos);
 void kaio_iocb_end(struct kiocb *iocb);

@@ -33,6 +33,8 @@ pub(crate) struct File {
     file: Option<ARef<fs::File>>,
     /// `KAIO_FILE_*`, or 0 if [`Files::look`] was not called for the file.
     pub(super) traits: u32,
+    /// The number of the look-up in its submit call, from 1 on, or 0 if no call looked it up.
+    look_up: u32,
 }
 
 /// The files of the requests of one submit call.
@@ -41,6 +43,8 @@ pub(crate) struct File {
 /// has the effect of looking all of them up at the time of the first one.
 pub(crate) struct Files {
     last: Option<Borrowed>,
+    /// The number of look-ups so far.
+    look_ups: u32,
     // `fdget()` may take no reference, if only the current task could close the descriptor
     // meanwhile.
     _not_send: NotThreadSafe,
@@ -61,7 +65,7 @@ struct Borrowed {
 
 impl Borrowed {
     /// Looks a descriptor up. Returns `EBADF` if there is no such descriptor.
-    fn get(fd: u32) -> Result<Self> {
+    fn get(fd: u32, look_up: u32) -> Result<Self> {
         let mut word = 0;
         // SAFETY: `word` is a local variable. `Drop` gives it back. As `Files` is not `Send` and is
         // a local variable of the submit call, that happens in the same task and the same call, and
@@ -78,6 +82,7 @@ impl Borrowed {
                 // other task's call of `fdget_pos()` took the lock of the position.
                 file: Some(unsafe { ARef::from_raw(raw) }),
                 traits: 0,
+                look_up,
             }),
         })
     }
@@ -96,6 +101,7 @@ impl Files {
     pub(crate) fn new() -> Self {
         Self {
             last: None,
+            look_ups: 0,
             _not_send: NotThreadSafe,
         }
     }
@@ -104,7 +110,8 @@ impl Files {
     #[inline]
     pub(crate) fn get(&mut self, fd: u32) -> Result<&File> {
         if self.last.as_ref().is_none_or(|last| last.fd != fd) {
-            self.last = Some(Borrowed::get(fd)?);
+            self.look_ups = self.look_ups.wrapping_add(1);
+            self.last = Some(Borrowed::get(fd, self.look_ups)?);
         }
         self.last.as_ref().map(|last| &*last.file).ok_or(EBADF)
     }
@@ -133,6 +140,7 @@ impl Clone for File {
         Self {
             file: self.file.clone(),
             traits: self.traits,
+            look_up: self.look_up,
         }
     }
 }
@@ -144,7 +152,15 @@ impl File {
         Self {
             file: None,
             traits: 0,
+            look_up: 0,
         }
+    }
+
+    /// Returns the number of the look-up in the submit call, in which no two files have the same
+    /// one. (A file that is looked up once more has another one.)
+    #[inline]
+    pub(crate) fn look_up(&self) -> u32 {
+        self.look_up
     }
 
     /// Returns the open file, which stays open as long as `self` is borrowed, or `None` if the
