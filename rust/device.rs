@@ -60,7 +60,12 @@ impl Device for Table {
         ioctl(this, cmd, arg, compat)
     }
 
-    fn fadvise(this: ArcBorrow<'_, Self>, offset: i64, len: i64, advice: i32) -> Result<isize> {
+    fn fadvise(
+        this: ArcBorrow<'_, Self>,
+        offset: i64,
+        len: i64,
+        advice: i32,
+    ) -> Option<Result<isize>> {
         quick_call(this, offset, len, advice)
     }
 

@@ -114,22 +114,22 @@ ioctl_table! {
 }
 
 /// Runs the ioctl that an fadvise64(2) stands for: one of those of which a program makes many.
-/// `EINVAL` if it stands for none of them. The setting up of a context stays behind ioctl(2), at
+/// `None` if it is only a piece of advice. The setting up of a context stays behind ioctl(2), at
 /// which security modules look.
 pub(crate) fn quick_call(
     table: ArcBorrow<'_, Table>,
     offset: i64,
     len: i64,
     advice: i32,
-) -> Result<isize> {
+) -> Option<Result<isize>> {
     let cmd = advice as u32;
     let is_frequent = [uapi::SUBMIT, uapi::GETEVENTS, uapi::SUBMIT_WAIT]
         .into_iter()
         .any(|number| without_size(number) == without_size(cmd));
-    if !is_frequent || len != 0 || !task::is_in_own_call() {
-        return Err(EINVAL);
-    }
-    ioctl(table, cmd, offset as usize, false)
+    is_frequent.then(|| match len == 0 && task::is_in_own_call() {
+        true => ioctl(table, cmd, offset as usize, false),
+        false => Err(EINVAL),
+    })
 }
 
 fn io_query(call: Call<'_>) -> Result<isize> {

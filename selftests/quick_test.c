@@ -74,7 +74,7 @@ TEST_F(context, calls)
 TEST_F(context, other_calls)
 {
 	static const unsigned long others[] = {
-		KAIO_QUERY, KAIO_SETUP, KAIO_DESTROY, KAIO_CANCEL, 0, 1, 4, ~0UL, 0x4b00,
+		KAIO_QUERY, KAIO_SETUP, KAIO_DESTROY, KAIO_CANCEL, 6, ~0UL, 0x4b00,
 		_IOC(_IOC_READ | _IOC_WRITE, KAIO_IOC_MAGIC, 0x07, sizeof(struct kaio_submit)),
 		_IOC(_IOC_READ, KAIO_IOC_MAGIC, 0x03, sizeof(struct kaio_submit)),
 	};
@@ -87,6 +87,9 @@ TEST_F(context, other_calls)
 			TH_LOG("number %#lx", others[i]);
 		}
 	}
+	/* What is advice has no effect, as on other devices. */
+	for (i = 0; i <= POSIX_FADV_NOREUSE; i++)
+		EXPECT_EQ(0, kaio_quick(self->fd, i, NULL));
 	/* The context is still there. */
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 }

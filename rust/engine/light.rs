@@ -45,6 +45,10 @@ use crate::{
     },
 };
 
+/// The security modules are asked again after so many requests, as for so many segments of
+/// preadv2(2).
+const PERMITTED_USES: u32 = 1024;
+
 /// The reason for which a transfer is not made by a light request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotLight {
@@ -73,10 +77,15 @@ impl Submission<'_> {
         if !self.may_copy(bytes) {
             return Err(NotLight::Refused);
         }
-        let permitted = self.permitted == (file.look_up(), transfer.write);
+        let target = (file.look_up(), transfer.write);
+        let permitted = self.permitted == target && self.permitted_uses > 0;
         let attempt =
             LightAttempt::new(file, transfer, ioprio, permitted).ok_or(NotLight::Refused)?;
-        self.permitted = (file.look_up(), transfer.write);
+        self.permitted_uses = match permitted {
+            true => self.permitted_uses.saturating_sub(1),
+            false => PERMITTED_USES,
+        };
+        self.permitted = target;
         self.take_bytes(bytes);
         let free = self.free_request().map_err(|_| NotLight::Refused)?;
         if with_eventfd && self.has_events() {

@@ -68,6 +68,8 @@ pub(super) struct Submission<'a> {
     /// The file and direction of the last light request, whose transfer the security modules have
     /// permitted: the number of the file's look-up, 0 for none, and whether the request is a write.
     pub(super) permitted: (u32, bool),
+    /// The number of requests for which that answer still holds.
+    pub(super) permitted_uses: u32,
 }
 
 impl<'a> Submission<'a> {
@@ -88,6 +90,7 @@ impl<'a> Submission<'a> {
             submitter: None,
             throttle: Throttle::new(),
             permitted: (0, false),
+            permitted_uses: 0,
         }
     }
 

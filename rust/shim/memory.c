@@ -7,8 +7,9 @@
  * submit call first looks at what such a transfer mostly waits for, and leaves the transfer
  * to a worker if it would have to wait. Another task can change what was found, in the
  * moment before the method gets there, and a few things cannot be seen from outside:
- * whether ext4 knows the blocks of a page without reading the disk, and whether there is
- * memory for a new page. If the attempt sleeps for one of these, kaio_note_sleep() leaves
+ * whether ext4 knows the blocks of a page without reading the disk or keeps the data in the
+ * inode, whether there is memory for a new page, and whether the file system below an
+ * overlayfs is about to be frozen. If the attempt sleeps for one of these, kaio_note_sleep() leaves
  * the file to workers for a while.
  */
 #include <linux/backing-dev.h>
@@ -99,7 +100,9 @@ u32 kaio_trust_in_memory(const struct file *file)
 		return 0;
 	switch (data->i_sb->s_magic) {
 	case TMPFS_MAGIC:
-		traits = KAIO_FILE_MEMORY_READ | KAIO_FILE_MEMORY_WRITE;
+		traits = KAIO_FILE_MEMORY_READ;
+		if (file->f_mode & FMODE_WRITE)
+			traits |= KAIO_FILE_MEMORY_WRITE;
 		break;
 	case EXT4_SUPER_MAGIC:
 		if ((file->f_mode & FMODE_WRITE) && kaio_allocates_late(data))

@@ -43,8 +43,13 @@ pub(crate) trait Device: Sized + Send + Sync + 'static {
     fn release(&self);
     /// Carries out an ioctl (`compat`: of a 32-bit program). Returns `ENOTTY` for unknown commands.
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize, compat: bool) -> Result<isize>;
-    /// Carries out an fadvise64(2), which may stand for an ioctl. Returns `EINVAL` if it does not.
-    fn fadvise(this: ArcBorrow<'_, Self>, offset: i64, len: i64, advice: i32) -> Result<isize>;
+    /// Carries out an fadvise64(2) that stands for an ioctl. Returns `None` if it does not.
+    fn fadvise(
+        this: ArcBorrow<'_, Self>,
+        offset: i64,
+        len: i64,
+        advice: i32,
+    ) -> Option<Result<isize>>;
     /// Writes what `/proc/PID/fdinfo` shows of the file.
     fn show_fdinfo(&self, m: &SeqFile);
     /// Returns the wait queue, which is woken when [`Self::is_readable`] may have become true.
@@ -232,8 +237,11 @@ impl<D: Device> Ops<D> {
         let device = unsafe { Self::device(file) };
         match D::fadvise(device, offset, len, advice) {
             // The number of requests or events of a context is far below the limit.
-            Ok(ret) => kernel::ffi::c_int::try_from(ret).unwrap_or(kernel::ffi::c_int::MAX),
-            Err(e) => e.to_errno(),
+            Some(Ok(ret)) => kernel::ffi::c_int::try_from(ret).unwrap_or(kernel::ffi::c_int::MAX),
+            Some(Err(e)) => e.to_errno(),
+            // SAFETY: the kernel holds the file, and this is what it does for a file without this
+            // method.
+            None => unsafe { bindings::generic_fadvise(file, offset, len, advice) },
         }
     }
 
