@@ -24,16 +24,15 @@
 //! devices, each number is the mean over them. A line "rate R" says how many ticks a nanosecond
 //! has. After a wrong result the program ends.
 
-use std::fs::File;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::guest::{wait_until_idle, Result};
+use crate::guest::{open_kaio, wait_until_idle, Result};
 use crate::system::{self, ticks};
 use crate::{latency, ops, parked, slow_cases, threads};
 
 fn bench(dir: &Path, virtual_time: bool, what: &str) -> Result<()> {
-    let device = File::options().read(true).write(true).open("/dev/kaio")?;
+    let device = open_kaio()?;
     let words: Vec<&str> = what.split(',').collect();
     let (start, clock) = (ticks(), Instant::now());
     wait_until_idle()?;

@@ -15,13 +15,13 @@
 //! the scheduler decides. Therefore the scheduler prefers the submitter, as if it had a CPU of its
 //! own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::context::EVENTS;
 use crate::engines::{Engine, Kaio, Native, Uring, Way};
-use crate::guest::{wait_until_idle, Result};
+use crate::guest::{open_kaio, wait_until_idle, Result};
 use crate::slow::{Case, Slow, Times, WRITE_DELAY};
 use crate::system;
 
@@ -139,7 +139,7 @@ fn judge(
 
 fn compare(dir: &Path, clock: &str) -> Result<Vec<Verdict>> {
     println!("native AIO, kaio and io_uring on a device that takes 2 ms for each request:");
-    let device = File::options().read(true).write(true).open("/dev/kaio")?;
+    let device = open_kaio()?;
     let mut bench = Slow::new(dir)?;
     let mut engines: [Option<Box<dyn Engine + '_>>; 3] = [None, None, None];
     for (name, engine) in ENGINES.iter().zip(&mut engines) {

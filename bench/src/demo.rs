@@ -20,6 +20,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
+use crate::guest::open_kaio;
 use crate::request::{Buffer, Op, Request};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -261,7 +262,7 @@ fn read_empty_socket(device: &File) -> Result<()> {
 }
 
 fn demo(dir: &Path) -> Result<()> {
-    let device = File::options().read(true).write(true).open("/dev/kaio")?;
+    let device = open_kaio()?;
     println!("/dev/kaio: {}", Context::describe(&device)?);
 
     println!("O_DIRECT reads, buffered writes; events are taken by ioctl:");

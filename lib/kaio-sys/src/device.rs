@@ -9,6 +9,7 @@
 use core::ffi::{c_int, CStr};
 
 use crate::errno::Result;
+use crate::ioctl;
 use crate::syscall::syscall;
 use crate::uapi;
 
@@ -20,8 +21,9 @@ pub const PATH: &CStr = uapi::KAIO_DEVICE;
 /// reuse them.
 const LOWEST_FD: usize = 512;
 
-/// Opens the device. The descriptor is closed on exec and has a high number. This makes up to four
-/// system calls.
+/// Opens the device. The descriptor is closed on exec and has a high number. This makes up to five
+/// system calls, the last of which finds out whether there is a quick way into the module
+/// ([`ioctl::find_quick_way`]).
 ///
 /// # Errors
 ///
@@ -40,6 +42,13 @@ pub fn open() -> Result<c_int> {
 ///
 /// As [`open`].
 pub fn open_from(lowest: usize) -> Result<c_int> {
+    let fd = open_at_least(lowest)?;
+    // SAFETY: `fd` is an open descriptor of the device.
+    unsafe { ioctl::find_quick_way(fd) };
+    Ok(fd)
+}
+
+fn open_at_least(lowest: usize) -> Result<c_int> {
     let flags = (libc::O_RDWR | libc::O_CLOEXEC) as usize;
     let at = libc::AT_FDCWD as usize;
     // SAFETY: PATH ends with a zero.

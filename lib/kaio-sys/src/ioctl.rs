@@ -17,7 +17,7 @@
 
 use core::ffi::c_int;
 use core::ptr::{from_mut, null, null_mut};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use crate::errno::{Errno, Result};
 use crate::syscall::syscall;
@@ -48,51 +48,89 @@ unsafe fn call<T>(fd: c_int, number: u64, arg: &mut T) -> Result<usize> {
     unsafe { syscall(libc::SYS_ioctl, args) }
 }
 
-/// Is `true` once fadvise64(2) is known not to be a way into the module: the module is too old for
-/// it, the kernel lacks the system call, or a seccomp filter forbids it.
-static NO_QUICK_WAY: AtomicBool = AtomicBool::new(false);
+/// What is known of fadvise64(2) as a way into the module.
+static QUICK_WAY: AtomicU8 = AtomicU8::new(UNKNOWN);
 
-/// Makes the ioctl `number` by fadvise64(2), which takes fewer instructions, or by ioctl(2) if that
-/// does not work. `has_begun` returns whether a call that failed has done a part of its work, so
-/// that it must not be made again.
+/// It is not known, or it does not work: the module is too old for it, the kernel lacks the system
+/// call, or a seccomp filter refuses it.
+const UNKNOWN: u8 = 0;
+const WORKS: u8 = 1;
+/// The program does not want it.
+const FORBIDDEN: u8 = 2;
+
+/// Makes all calls by ioctl(2) from now on. A program needs this if a seccomp filter kills it for
+/// fadvise64(2).
+pub fn forbid_quick_way() {
+    QUICK_WAY.store(FORBIDDEN, Relaxed);
+}
+
+/// Makes the most frequent calls by fadvise64(2) from now on if that works for `fd`, because it takes
+/// fewer instructions than ioctl(2). [`crate::device::open`] does this.
+///
+/// # Safety
+///
+/// `fd` is a descriptor as this module's documentation describes.
+pub unsafe fn find_quick_way(fd: c_int) {
+    if QUICK_WAY.load(Relaxed) != FORBIDDEN {
+        // SAFETY: the caller keeps the promise.
+        let works = unsafe { knows_quick_way(fd, KAIO_IOC_SUBMIT) };
+        QUICK_WAY.store(if works { WORKS } else { UNKNOWN }, Relaxed);
+    }
+}
+
+/// Makes the call `number` by fadvise64(2).
+///
+/// # Safety
+///
+/// As for [`call`]. `arg` is the address of the struct.
+#[inline]
+unsafe fn advise(fd: c_int, number: u64, arg: usize) -> Result<usize> {
+    let args = [fd as usize, arg, 0, number as usize, 0, 0];
+    // SAFETY: on a file of kaio the call does what the ioctl does, for which the caller answers. On
+    // any other file it is a piece of advice that no file knows.
+    unsafe { syscall(libc::SYS_fadvise64, args) }
+}
+
+/// Returns whether the file knows the call `number` by fadvise64(2): it then tries to read the
+/// struct, which no program can have at this address. Other files, and filters, answer otherwise.
+///
+/// # Safety
+///
+/// `fd` is a descriptor as this module's documentation describes.
+#[cold]
+unsafe fn knows_quick_way(fd: c_int, number: u64) -> bool {
+    // SAFETY: the kernel cannot read the struct, so it does nothing.
+    unsafe { advise(fd, number, usize::MAX) }.is_err_and(|e| e.get() == libc::EFAULT)
+}
+
+/// Makes the ioctl `number` by fadvise64(2) if that works, and otherwise by ioctl(2).
 ///
 /// # Safety
 ///
 /// As for [`call`].
 #[inline]
-unsafe fn call_quickly<T>(
-    fd: c_int,
-    number: u64,
-    arg: &mut T,
-    has_begun: impl Fn(&T) -> bool,
-) -> Result<usize> {
-    if NO_QUICK_WAY.load(Relaxed) {
+unsafe fn call_quickly<T>(fd: c_int, number: u64, arg: &mut T) -> Result<usize> {
+    if QUICK_WAY.load(Relaxed) != WORKS {
         // SAFETY: the caller keeps the promises.
         return unsafe { call(fd, number, arg) };
     }
-    let args = [
-        fd as usize,
-        from_mut(arg) as usize,
-        0,
-        number as usize,
-        0,
-        0,
-    ];
-    // SAFETY: on a file of kaio the call does what the ioctl does, for which the caller answers. On
-    // any other file it is a piece of advice that no file knows.
-    match unsafe { syscall(libc::SYS_fadvise64, args) } {
-        // These are the answers of a file, a kernel or a seccomp filter that does not know the call.
-        // They can also be those of the call itself, which ioctl(2) then gives once more.
-        Err(e)
-            if [libc::EINVAL, libc::ESPIPE, libc::ENOSYS, libc::EPERM].contains(&e.get())
-                && !has_begun(arg) =>
-        {
-            // SAFETY: the caller keeps the promises.
-            let ret = unsafe { call(fd, number, arg) };
-            if ret.is_ok() {
-                NO_QUICK_WAY.store(true, Relaxed);
+    // SAFETY: the caller keeps the promises.
+    match unsafe { advise(fd, number, from_mut(arg) as usize) } {
+        // The program may have put another file in the place of the device, or set a filter of
+        // seccomp meanwhile. These are their answers, and can be answers of the module, too.
+        Err(e) if [libc::EINVAL, libc::ESPIPE, libc::ENOSYS, libc::EPERM].contains(&e.get()) => {
+            // SAFETY: the caller keeps the promises. If the file does not know the call, nothing has
+            // been done yet.
+            unsafe {
+                if knows_quick_way(fd, number) {
+                    return Err(e);
+                }
+                let ret = call(fd, number, arg);
+                if ret.is_ok() {
+                    let _ = QUICK_WAY.compare_exchange(WORKS, UNKNOWN, Relaxed, Relaxed);
+                }
+                ret
             }
-            ret
         }
         ret => ret,
     }
@@ -187,7 +225,7 @@ pub unsafe fn submit(
         ..Default::default()
     };
     // SAFETY: the caller promises to keep the buffers.
-    let count = unsafe { call_quickly(fd, KAIO_IOC_SUBMIT, &mut arg, |_| false) }?;
+    let count = unsafe { call_quickly(fd, KAIO_IOC_SUBMIT, &mut arg) }?;
     Ok(Submitted {
         count,
         stopped: stop_reason(arg.error),
@@ -262,7 +300,7 @@ pub unsafe fn get_events(fd: c_int, ctx_id: u64, wait: &Wait) -> Result<usize> {
         ..Default::default()
     };
     // SAFETY: the caller promises that the kernel may write to `events`; it only reads the rest.
-    unsafe { call_quickly(fd, KAIO_IOC_GETEVENTS, &mut arg, |_| false) }
+    unsafe { call_quickly(fd, KAIO_IOC_GETEVENTS, &mut arg) }
 }
 
 /// `KAIO_CANCEL`, io_cancel(2): cancels a request. Returns `true` if the request has ended and its
@@ -320,11 +358,7 @@ pub unsafe fn submit_wait(
         ..Default::default()
     };
     // SAFETY: the caller promises to keep the buffers and that the kernel may write to `events`.
-    let ret = unsafe {
-        call_quickly(fd, KAIO_IOC_SUBMIT_WAIT, &mut arg, |arg| {
-            arg.submitted != 0 || arg.error != 0
-        })
-    };
+    let ret = unsafe { call_quickly(fd, KAIO_IOC_SUBMIT_WAIT, &mut arg) };
     let submitted = Submitted {
         count: arg.submitted as usize,
         stopped: stop_reason(arg.error),

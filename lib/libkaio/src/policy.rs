@@ -26,6 +26,10 @@ const EARLY: &CStr = c"KAIO_EARLY";
 /// `fs.aio-max-nr`.
 const NATIVE_LIMIT: &CStr = c"KAIO_NATIVE_LIMIT";
 
+/// If this variable is `1`, the library makes all calls by ioctl(2), and none by fadvise64(2). This
+/// is for programs whose seccomp filter kills them for the latter.
+const IOCTL_ONLY: &CStr = c"KAIO_IOCTL_ONLY";
+
 static EXPLAINED: AtomicBool = AtomicBool::new(false);
 
 /// Device and inode of descriptor 2 when the library was loaded; zeroes if it was not open.
@@ -48,6 +52,11 @@ pub(crate) fn wants_fallback() -> bool {
 /// Returns whether the user wants the device to be opened when the library is loaded.
 pub(crate) fn wants_early_open() -> bool {
     is_set(EARLY)
+}
+
+/// Returns whether the user wants no call to be made by fadvise64(2).
+pub(crate) fn wants_ioctl_only() -> bool {
+    is_set(IOCTL_ONLY)
 }
 
 /// Returns whether the user wants native limits, and native AIO would refuse a context for

@@ -161,6 +161,32 @@ TEST_F(aio, frequent_calls_need_no_ioctl)
 	EXPECT_EQ(join(pid), 0);
 }
 
+/* The library tells the error of the first request as the kernel does. */
+TEST_F(aio, errors_of_the_first_request)
+{
+	pid_t pid;
+
+	ASSERT_EQ(io_destroy(self->ctx), 0);
+	self->ctx = NULL;
+	pid = fork();
+	if (!pid) {
+		struct iocb *iocb = &self->iocb;
+
+		/* This user may not ask for the real-time priority. */
+		if (io_setup(64, &self->ctx) || setuid(65534))
+			_exit(10);
+		io_prep_pread(iocb, self->pipe[0], self->buf, 1, 0);
+		iocb->u.c.flags = 2; /* IOCB_FLAG_IOPRIO */
+		iocb->aio_reqprio = 1 << 13;
+		if (io_submit(self->ctx, 1, &iocb) != -EPERM)
+			_exit(11);
+		iocb->u.c.flags = 0;
+		iocb->aio_fildes = -1;
+		_exit(io_submit(self->ctx, 1, &iocb) == -EBADF ? 0 : 12);
+	}
+	EXPECT_EQ(join(pid), 0);
+}
+
 /* A filter of seccomp may not know the quick way. */
 TEST_F(aio, a_filter_refuses_the_quick_way)
 {

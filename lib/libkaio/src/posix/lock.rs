@@ -40,13 +40,15 @@ static GLOBAL: Global = Global {
 };
 
 /// Blocks all signals that a thread can block, and returns the old mask. (pthread_sigmask() leaves
-/// out the signals that libc needs for itself.)
+/// out the signals that libc needs for itself.) SIGSYS is not blocked: a filter of seccomp raises it
+/// for a system call, and kills the process if it is blocked.
 fn block_signals() -> libc::sigset_t {
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut old = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both sets are written before they are read; this cannot fail.
     unsafe {
         libc::sigfillset(all.as_mut_ptr());
+        libc::sigdelset(all.as_mut_ptr(), libc::SIGSYS);
         libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), old.as_mut_ptr());
         old.assume_init()
     }
