@@ -12,47 +12,10 @@ fi
 set -u
 
 RUN=$1
-TMP=$(mktemp -d)
-trap 'cd /; rm -rf "$TMP"' EXIT
-chmod 755 "$TMP"
-cd "$TMP" || exit 1
+. "${0%/*}/tap.sh"
 busybox mount -t tmpfs -o dev,mode=755 tmpfs /dev
 busybox mknod /dev/null c 1 3
 chmod 666 /dev/null
-
-number=0 failed=0
-
-# result OK NAME [DETAIL...]
-result() {
-	number=$((number + 1))
-	if [ "$1" = ok ]; then
-		echo "ok $number $2"
-		return
-	fi
-	echo "not ok $number $2"
-	failed=1
-	shift 2
-	printf '%s\n' "$@" | sed 's/^/# /'
-}
-
-# case_of NAME STATUS PATTERN COMMAND...: what the command prints matches all lines of PATTERN, each an
-# extended regular expression, and it ends with STATUS.
-case_of() {
-	local name=$1 status=$2 patterns=$3 out rc=0 pattern
-	shift 3
-	out=$("$@" 2>&1 </dev/null) || rc=$?
-	[ "$rc" = "$status" ] || {
-		result bad "$name" "status $rc, expected $status" "$out"
-		return
-	}
-	while read -r pattern; do
-		grep -qE -- "$pattern" <<<"$out" || {
-			result bad "$name" "no line matches: $pattern" "$out"
-			return
-		}
-	done <<<"$patterns"
-	result ok "$name"
-}
 
 # Runs a command as a user without privileges. Its /etc/passwd has nobody.
 as_nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups "$@"; }
