@@ -172,20 +172,24 @@ impl<'a> Submission<'a> {
             None
         });
         if let Ok(Some(event)) | Err(event) = single {
-            ctx.table().stats.submitted(1);
-            ctx.table().stats.inline(1);
-            post(ctx, &[event]);
+            self.post_alone(event);
         }
+    }
+
+    /// Puts the event of an operation that was done without a request into the ring.
+    #[inline]
+    fn post_alone(&self, event: IoEvent) {
+        let stats = &self.ctx.table().stats;
+        stats.submitted(1);
+        stats.inline(1);
+        post(self.ctx, &[event]);
     }
 
     /// Takes the event of an operation that was done without a request, and signals its eventfd. The
     /// event goes into the ring at once, since a task that the eventfd wakes looks for it there.
     pub(super) fn complete_and_signal(&self, event: IoEvent, eventfd: &EventFd) {
-        let ctx = self.ctx;
         self.flush();
-        ctx.table().stats.submitted(1);
-        ctx.table().stats.inline(1);
-        post(ctx, &[event]);
+        self.post_alone(event);
         eventfd.signal();
     }
 
