@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::context::EVENTS;
 use crate::engines::{Engine, Maker, ENGINES};
 use crate::guest::{open, Result, O_DIRECT};
+use crate::parked;
 use crate::report::report_mean;
 use crate::request::{Buffer, Op, Request};
 use crate::system::{self, ticks, IdleCounter};
@@ -305,7 +306,7 @@ extern "C" fn kaio_bench_mark() {
     std::hint::black_box(());
 }
 
-/// Runs one slice under QEMU's log, after slices that warm up.
+/// Runs one slice under QEMU's log, after slices that warm up. The case `parked` is a POLL that waits.
 pub fn profile(dir: &Path, device: &File, words: &[&str]) -> Result<()> {
     let [case, name, batch] = words else {
         return Err("a profile is of one CASE,ENGINE,BATCH".into());
@@ -314,13 +315,16 @@ pub fn profile(dir: &Path, device: &File, words: &[&str]) -> Result<()> {
     if !(1..=SLICE).contains(&batch) || SLICE % batch != 0 {
         return Err(format!("the batch has to divide {SLICE}").into());
     }
-    let ops = Ops::new(dir, device, words)?;
-    let case = ops.cases.iter().find(|c| c.name == *case);
-    let case = case.ok_or("there is no such case")?;
     let make: Maker = *ENGINES
         .iter()
         .find_map(|(known, make)| (known == name).then_some(make))
         .ok_or("there is no such engine")?;
+    if *case == "parked" {
+        return under_log(parked::one_more(device, make, batch, SLICE)?);
+    }
+    let ops = Ops::new(dir, device, words)?;
+    let case = ops.cases.iter().find(|c| c.name == *case);
+    let case = case.ok_or("there is no such case")?;
     if !can(name, case.op) {
         return Err(format!("{name} cannot do that").into());
     }
@@ -334,10 +338,15 @@ pub fn profile(dir: &Path, device: &File, words: &[&str]) -> Result<()> {
         "insn",
         measure(&files, &mut run)?,
     );
+    under_log(|| run(&files[0]))
+}
+
+/// Runs `slice`, which returns its ticks, under QEMU's log.
+fn under_log(slice: impl FnOnce() -> Result<u64>) -> Result<()> {
     let mut monitor = File::options().read(true).write(true).open(MONITOR)?;
     run_in_monitor(&mut monitor, &["one-insn-per-tb on", "log exec,nochain"])?;
     kaio_bench_mark();
-    let took = run(&files[0]);
+    let took = slice();
     kaio_bench_mark();
     run_in_monitor(&mut monitor, &["log none"])?;
     println!(

@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::thread;
 use std::time::Duration;
 
-use crate::engines::ENGINES;
+use crate::engines::{Maker, ENGINES};
 use crate::guest::Result;
 use crate::report::report;
 use crate::request::{Buffer, Op, Request};
@@ -126,4 +126,41 @@ pub fn parked(device: &File) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns a function that parks `count` POLLs, `batch` in a call, and returns the ticks. As many are
+/// parked before.
+pub fn one_more(
+    device: &File,
+    make: Maker,
+    batch: usize,
+    count: usize,
+) -> Result<impl FnOnce() -> Result<u64> + '_> {
+    // The requests borrow the file and the buffer, and the engine keeps them to the end.
+    let never: &'static File = Box::leak(Box::new(eventfd(0)?));
+    let buffer: &'static Buffer = Box::leak(Box::new(Buffer::new(1)));
+    let requests: Vec<Request> = (0..2 * count)
+        .map(|i| Request {
+            op: Op::Poll,
+            file: never,
+            buffer,
+            len: 1,
+            offset: 0,
+            data: i as u64,
+        })
+        .collect();
+    let mut engine = make(device, ENTRIES)?;
+    engine.prepare(&requests);
+    let mut park = move |from: usize| -> Result<()> {
+        for i in (from..from + count).step_by(batch) {
+            engine.submit_part(i..i + batch)?;
+        }
+        Ok(())
+    };
+    park(0)?;
+    Ok(move || {
+        let start = ticks();
+        park(count)?;
+        Ok(ticks() - start)
+    })
 }
