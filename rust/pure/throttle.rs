@@ -13,8 +13,12 @@ pub(crate) struct Throttle {
     target: (usize, bool),
     /// The number of transfers that may still be tried.
     room: u32,
-    /// The number of transfers that drivers had completed when `room` was computed last.
+    /// The number of transfers that drivers had completed when the first transfer to the target came,
+    /// or when `room` was computed anew for those that had completed since.
     done: u64,
+    /// The device was asked for the number of its tags. It has at least one, so the call asks when
+    /// it comes to the second transfer.
+    asked: bool,
     refused: bool,
 }
 
@@ -24,12 +28,14 @@ impl Throttle {
             target: (0, false),
             room: 0,
             done: 0,
+            asked: false,
             refused: false,
         }
     }
 
     /// Returns whether one more transfer to `target` is to be tried. `tags` returns the number of
-    /// transfers that the device of a new target can have in hand; `done` returns the number of
+    /// transfers that the device of the target can have in hand, at least 1; it is called when the
+    /// device has a transfer in hand and is to get a second one. `done` returns the number of
     /// transfers that drivers have completed so far.
     #[inline]
     pub(crate) fn may_start(
@@ -41,10 +47,14 @@ impl Throttle {
         if target != self.target {
             *self = Self {
                 target,
-                room: tags(),
+                room: 1,
                 done: done(),
+                asked: false,
                 refused: false,
             };
+        } else if self.room == 0 && !self.refused && !self.asked {
+            self.asked = true;
+            self.room = tags().saturating_sub(1);
         }
         if self.room == 0 && !self.refused {
             // Every transfer that a driver has completed has released its tag.

@@ -37,13 +37,13 @@ impl File {
     }
 
     /// Returns how many block requests the device of the file can have in flight, or `u32::MAX` if
-    /// that is not known. A request beyond that waits until another one ends. Returns 0 for a
-    /// closed file.
+    /// that is not known. A request beyond that waits until another one ends. Returns 1 for a
+    /// closed file, whose requests have nothing to wait for.
     pub(crate) fn tags(&self) -> u32 {
         match self.open() {
             // SAFETY: the borrow of `self` keeps what `open` returned open during the call.
             Some(file) => unsafe { ffi::kaio_file_tags(file) },
-            None => 0,
+            None => 1,
         }
     }
 

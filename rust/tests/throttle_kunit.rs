@@ -28,7 +28,27 @@ mod suite {
         let mut throttle = Throttle::new();
         assert_eq!(tried(&mut throttle, 10, 4, 0), 4);
         assert_eq!(tried(&mut Throttle::new(), 3, u32::MAX, 0), 3);
-        assert_eq!(tried(&mut Throttle::new(), 3, 0, 0), 0);
+        assert_eq!(tried(&mut Throttle::new(), 3, 1, 0), 1);
+    }
+
+    #[test]
+    fn the_device_is_asked_when_a_second_transfer_comes() {
+        let asked = core::cell::Cell::new(0);
+        let tags = || {
+            asked.set(asked.get() + 1);
+            4
+        };
+        let mut throttle = Throttle::new();
+        assert!(throttle.may_start(READ, tags, || 0));
+        // The first transfer has ended in the call, and the device has none in hand.
+        assert!(throttle.may_start(READ, tags, || 0));
+        assert_eq!(asked.get(), 0);
+        throttle.started(false);
+        assert!(throttle.may_start(READ, tags, || 0));
+        assert_eq!(asked.get(), 1);
+        throttle.started(false);
+        assert!(throttle.may_start(READ, tags, || 0));
+        assert_eq!(asked.get(), 1);
     }
 
     #[test]
