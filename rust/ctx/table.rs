@@ -161,18 +161,17 @@ impl Table {
         while let Some(ctx) = self.find_alive(owner) {
             ctx.kill();
         }
-        let mut index = 0;
-        let mut left = false;
-        while let Some(ctx) = self.find_ending(owner, &mut index) {
+        while let Some(ctx) = self.find_ending(owner) {
             // A program that exits closes all its descriptors in one task, so its waits share one
             // limit.
             let began = self.user.exit_began();
-            ctx.process().note_end(began);
+            self.note_end(owner, began);
             DrainDeadline::since(began).drain(&ctx);
-            left |= !ctx.is_drained();
-        }
-        if left {
-            runners::end_all();
+            if !ctx.is_drained() {
+                // The time is over, for the other contexts, too.
+                runners::end_all();
+                break;
+            }
         }
         self.prune();
     }
@@ -186,15 +185,22 @@ impl Table {
             .cloned()
     }
 
-    fn find_ending(&self, owner: FilesOwner, index: &mut usize) -> Option<Arc<Kioctx>> {
+    /// Notes that the processes of the killed contexts of `owner` have ended at `when`.
+    fn note_end(&self, owner: FilesOwner, when: Instant<Monotonic>) {
         let contexts = self.contexts.lock();
-        while let Some(ctx) = contexts.ending.get(*index) {
-            *index += 1;
-            if ctx.owner() == owner && !ctx.is_drained() {
-                return Some(ctx.clone());
-            }
+        for ctx in contexts.ending.iter().filter(|ctx| ctx.owner() == owner) {
+            ctx.process().note_end(when);
         }
-        None
+    }
+
+    /// Returns a killed context of `owner` that has requests left.
+    fn find_ending(&self, owner: FilesOwner) -> Option<Arc<Kioctx>> {
+        let contexts = self.contexts.lock();
+        contexts
+            .ending
+            .iter()
+            .find(|ctx| ctx.owner() == owner && !ctx.is_drained())
+            .cloned()
     }
 
     /// Returns the context that `id` names for the current task. `EINVAL` if there is none.
