@@ -1025,4 +1025,44 @@ TEST_F(context, events_wake_both)
 	EXPECT_EQ(1, woken(&sleepers[1]));
 }
 
+static long wait_with_timeout(void *arg)
+{
+	const struct timespec timeout = { .tv_sec = PATIENCE_SECONDS };
+	struct waiter *waiter = arg;
+
+	return kaio_getevents(waiter->fd, waiter->ctx, waiter->nr, waiter->nr,
+			      waiter->events, &timeout);
+}
+
+/* A task that waits for eight events sleeps on when fewer have come. */
+static void expect_one_wake_up(struct __test_metadata *const _metadata,
+			       FIXTURE_DATA(context) *self,
+			       long (*call)(void *arg))
+{
+	struct waiter waiter = { self->fd, self->ctx, 8, {} };
+	struct sleeper sleeper;
+	long before;
+
+	ASSERT_TRUE(fall_asleep(&sleeper, call, &waiter));
+	before = sleeps_of(sleeper.tid);
+	ASSERT_GT(LONG_MAX, before);
+	produce(_metadata, self, 7);
+	/* A thread that was woken would be asleep again by then. */
+	usleep(20 * 1000);
+	EXPECT_TRUE(is_asleep(&sleeper));
+	EXPECT_EQ(before, sleeps_of(sleeper.tid));
+	produce(_metadata, self, 1);
+	EXPECT_EQ(8, woken(&sleeper));
+}
+
+TEST_F(context, last_event_wakes)
+{
+	expect_one_wake_up(_metadata, self, wait_for_events);
+}
+
+TEST_F(context, last_event_wakes_before_timeout)
+{
+	expect_one_wake_up(_metadata, self, wait_with_timeout);
+}
+
 TEST_HARNESS_MAIN

@@ -135,8 +135,11 @@ impl Ring {
         self.free.give(count);
     }
 
-    /// Puts events into slots that their requests have reserved. Any context.
-    pub(crate) fn post(&self, events: &[IoEvent]) {
+    /// Puts events into slots that their requests have reserved. Returns whether a task waits for
+    /// as many events as there are now ([`Self::wait_for`]), so that the caller is to wake the tasks
+    /// that wait. Any context.
+    #[must_use]
+    pub(crate) fn post(&self, events: &[IoEvent]) -> bool {
         let mut slots = self.slots.lock();
         if let [_] = events {
             self.pages.write(Geometry::at(slots.post_one()), events);
@@ -144,6 +147,7 @@ impl Ring {
             self.post_several(&mut slots, events);
         }
         self.pages.store_release::<TAIL>(slots.tail());
+        slots.are_enough(|| self.pages.load_acquire::<HEAD>())
     }
 
     fn post_several(&self, slots: &mut Slots, events: &[IoEvent]) {
@@ -164,6 +168,14 @@ impl Ring {
         let slots = self.slots.lock();
         self.geometry
             .used(self.pages.load_acquire::<HEAD>(), slots.tail())
+    }
+
+    /// Returns whether at least `count` events wait to be taken, at most [`Self::capacity`]. If not,
+    /// the call of [`Self::post`] that makes it so returns true. Any context.
+    pub(crate) fn wait_for(&self, count: u32) -> bool {
+        let mut slots = self.slots.lock();
+        let head = self.pages.load_acquire::<HEAD>();
+        slots.wait_for(count, head)
     }
 
     /// Takes up to `want` events, copies them to `events`, and returns how many. `EFAULT` takes

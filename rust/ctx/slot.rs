@@ -118,11 +118,14 @@ impl Slot {
         self.ctx.clone()
     }
 
-    /// Puts the event into the ring. Any context.
-    pub(crate) fn post(&mut self, event: &IoEvent) {
-        if !core::mem::replace(&mut self.posted, true) {
-            self.ctx.ring().post(core::slice::from_ref(event));
-        }
+    /// Puts the event into the ring. Returns whether a task waits for it, as [`Ring::post`] does.
+    /// Any context.
+    ///
+    /// [`Ring::post`]: super::ring::Ring::post
+    #[must_use]
+    pub(crate) fn post(&mut self, event: &IoEvent) -> bool {
+        !core::mem::replace(&mut self.posted, true)
+            && self.ctx.ring().post(core::slice::from_ref(event))
     }
 
     /// Leaves it to the caller to put the event into the ring.

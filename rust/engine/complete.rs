@@ -54,7 +54,7 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
         provider.end();
     }
     let event = event_of(&req, res);
-    req.data().ring_slot.post(&event);
+    let awaited = req.data().ring_slot.post(&event);
     // Leave the order queue after the event was posted, so that events keep the order of
     // submission, and before tasks are woken, so that a task that has this event finds the queue
     // free.
@@ -63,7 +63,7 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
     if let Some(eventfd) = &kiocb.ki_eventfd {
         eventfd.signal();
     }
-    wake_waiters(kiocb.ring_slot.ctx(), 1);
+    wake_waiters(kiocb.ring_slot.ctx(), 1, awaited);
     req.finish();
 }
 
@@ -76,12 +76,12 @@ pub(crate) fn complete_light(light: Light<Kiocb>, res: i64) {
     }
     let event = light.view().event(res);
     let (mut light, memory) = light.finish();
-    light.ring_slot.post(&event);
+    let awaited = light.ring_slot.post(&event);
     if let Some(eventfd) = &light.ki_eventfd {
         eventfd.signal();
     }
     let ctx = light.ring_slot.ctx();
-    wake_waiters(ctx, 1);
+    wake_waiters(ctx, 1, awaited);
     if let Some(free) = memory {
         ctx.pool().put(free);
     }
@@ -106,14 +106,17 @@ pub(crate) fn complete_kept(mut req: Active<Kiocb>) {
 
 /// Puts events into the ring and wakes waiting tasks. The requests of the events have ended.
 pub(crate) fn post(ctx: &Kioctx, events: &[IoEvent]) {
-    ctx.ring().post(events);
-    wake_waiters(ctx, events.len());
+    let awaited = ctx.ring().post(events);
+    wake_waiters(ctx, events.len(), awaited);
 }
 
-fn wake_waiters(ctx: &Kioctx, events: usize) {
+/// Wakes the tasks that poll the device and, if the events are `awaited`, those that wait for events.
+fn wake_waiters(ctx: &Kioctx, events: usize, awaited: bool) {
     let table = ctx.table();
     table.stats.completed(events as u64);
-    ctx.wait().wake();
+    if awaited {
+        ctx.wait().wake();
+    }
     table.readers().wake();
 }
 

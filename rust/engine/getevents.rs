@@ -76,9 +76,14 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
         };
         let mut left = 0;
         if error.is_none() && taken < min && wanted.timeout > 0 && woken == Woken::Ready {
-            let now = task::monotonic();
-            let end = end.get_or_insert_with(|| args::deadline(now, wanted.timeout));
-            left = args::time_left(now, *end);
+            left = match wanted.timeout {
+                args::FOREVER => args::FOREVER,
+                timeout => {
+                    let now = task::monotonic();
+                    let end = end.get_or_insert_with(|| args::deadline(now, timeout));
+                    args::time_left(now, *end)
+                }
+            };
         }
         if left > 0 {
             // Events that were taken are not in the ring any more. The wait is for no more events
@@ -88,7 +93,7 @@ pub(crate) fn get_events(ctx: &Kioctx, wanted: &Wanted) -> Result<isize> {
                 None => min,
             };
             let missing = missing.min(capacity) as u32;
-            let ready = || ctx.is_dead() || ctx.ring().available() >= missing;
+            let ready = || ctx.is_dead() || ctx.ring().wait_for(missing);
             woken = ctx.sleep(runs_kicked, left, ready);
             let end = end.unwrap_or(args::FOREVER);
             let late = || {

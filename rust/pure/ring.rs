@@ -146,7 +146,12 @@ pub(crate) struct Slots {
     tail: u32,
     /// The number of events in the ring, as far as is known; user space may have taken some.
     posted: u32,
+    /// The smallest number of events for which a task waits, or [`NO_TASK`].
+    awaited: u32,
 }
+
+/// No task waits for events.
+const NO_TASK: u32 = u32::MAX;
 
 impl Slots {
     pub(crate) fn new(geometry: Geometry) -> Self {
@@ -154,6 +159,7 @@ impl Slots {
             geometry,
             tail: 0,
             posted: 0,
+            awaited: NO_TASK,
         }
     }
 
@@ -197,5 +203,26 @@ impl Slots {
 
     pub(crate) fn tail(&self) -> u32 {
         self.tail
+    }
+
+    /// Returns whether at least `count` events wait to be taken, when user space has set `head`. If
+    /// not, [`Self::are_enough`] will tell when they do.
+    pub(crate) fn wait_for(&mut self, count: u32, head: u32) -> bool {
+        let enough = self.geometry.used(head, self.tail) >= count;
+        if !enough {
+            self.awaited = self.awaited.min(count);
+        }
+        enough
+    }
+
+    /// Returns whether a task is to be woken, since the events for which it waits have come. A task
+    /// that then finds too few, as another task has taken some, calls [`Self::wait_for`] again.
+    #[inline]
+    pub(crate) fn are_enough(&mut self, head: impl FnOnce() -> u32) -> bool {
+        if self.awaited == NO_TASK || self.geometry.used(head(), self.tail) < self.awaited {
+            return false;
+        }
+        self.awaited = NO_TASK;
+        true
     }
 }

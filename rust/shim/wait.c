@@ -27,13 +27,51 @@ void kaio_wake(struct wait_queue_head *wq)
 		wake_up_all(wq);
 }
 
+/*
+ * Waits as wait_event_interruptible_hrtimeout() does, but a task that was woken does not
+ * look at @ready again. Returns 0, -ETIME or -ERESTARTSYS.
+ */
 long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
 		     s64 timeout_ns)
 {
-	/* The macro looks for signals only if it has to sleep. */
+	const bool timed = timeout_ns != KTIME_MAX;
+	struct hrtimer_sleeper timer;
+	struct wait_queue_entry entry;
+	long ret;
+
+	might_sleep();
+	/* A task that does not have to sleep is to see a signal, too. */
 	if (signal_pending(current))
 		return -ERESTARTSYS;
-	return wait_event_interruptible_hrtimeout(*wq, ready(arg), timeout_ns);
+	if (ready(arg))
+		return 0;
+	init_wait_entry(&entry, 0);
+	if (timed) {
+		hrtimer_setup_sleeper_on_stack(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL);
+		hrtimer_set_expires_range_ns(&timer.timer, timeout_ns, current->timer_slack_ns);
+		hrtimer_sleeper_start_expires(&timer, HRTIMER_MODE_REL);
+	}
+	for (;;) {
+		ret = prepare_to_wait_event(wq, &entry, TASK_INTERRUPTIBLE);
+		if (ready(arg)) {
+			ret = 0;
+			break;
+		}
+		if (!ret && timed && !timer.task)
+			ret = -ETIME;
+		if (ret)
+			break;
+		schedule();
+		/* kaio_wake() took the entry off the queue. */
+		if (list_empty_careful(&entry.entry))
+			break;
+	}
+	finish_wait(wq, &entry);
+	if (timed) {
+		hrtimer_cancel(&timer.timer);
+		destroy_hrtimer_on_stack(&timer.timer);
+	}
+	return ret;
 }
 
 void kaio_wait_event_timeout(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,

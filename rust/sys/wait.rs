@@ -74,8 +74,9 @@ impl WaitQueue {
         unsafe { ffi::kaio_wake(self.head.get()) };
     }
 
-    /// Sleeps until `ready()` returns true, or for `timeout_ns` (`i64::MAX`: without a limit), or
-    /// until a signal or work for the task is pending.
+    /// Sleeps until `ready()` returns true or [`Self::wake`] is called, or for `timeout_ns`
+    /// (`i64::MAX`: without a limit), or until a signal or work for the task is pending. After
+    /// [`Woken::Ready`] the caller looks itself whether what it waits for is there.
     ///
     /// `ready` is called in this task and must not sleep.
     pub(crate) fn wait<F: Fn() -> bool>(&self, timeout_ns: i64, ready: F) -> Woken {
