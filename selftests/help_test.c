@@ -115,14 +115,20 @@ FIXTURE_TEARDOWN(helper)
 	close(self->fd);
 }
 
-static void expect_help(struct __test_metadata *const _metadata,
-			FIXTURE_DATA(helper) *self, __s64 res)
+static void expect_event(struct __test_metadata *const _metadata,
+			 FIXTURE_DATA(helper) *self, __s64 res)
 {
 	ASSERT_EQ(1, woken(&self->sleeper));
 	EXPECT_EQ((uintptr_t)&self->iocb, self->waiter.events[0].obj);
 	EXPECT_EQ((uintptr_t)&self->iocb, self->waiter.events[0].data);
 	EXPECT_EQ(res, self->waiter.events[0].res);
 	EXPECT_EQ(0, self->waiter.events[0].res2);
+}
+
+static void expect_help(struct __test_metadata *const _metadata,
+			FIXTURE_DATA(helper) *self, __s64 res)
+{
+	expect_event(_metadata, self, res);
 	EXPECT_EQ(1, helped(self->fd));
 }
 
@@ -151,7 +157,28 @@ TEST_F(helper, read_of_a_socket)
 	EXPECT_STREQ("hello", self->buf);
 }
 
+/*
+ * A FIFO that is open for reading and writing has two wait queues, so the
+ * wake-up of one does not end the POLL.
+ */
 TEST_F(helper, poll)
+{
+	const char *const path = MEM_DIR "/helped-fifo";
+	int fifo;
+
+	ASSERT_EQ(0, mkfifo(path, 0600));
+	fifo = open(path, O_RDWR | O_CLOEXEC);
+	EXPECT_EQ(0, unlink(path));
+	ASSERT_LE(0, fifo);
+	prep_poll(&self->iocb, fifo, POLLIN);
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
+	ASSERT_EQ(5, write(fifo, "hello", 5));
+	/* As natively, the result has the events that the wake-up reported. */
+	expect_help(_metadata, self, POLLIN | POLLRDNORM);
+}
+
+/* A POLL that waits on one queue ends in the wake-up, without help. */
+TEST_F(helper, poll_needs_none)
 {
 	int ends[2];
 
@@ -159,8 +186,8 @@ TEST_F(helper, poll)
 	prep_poll(&self->iocb, ends[0], POLLIN);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	ASSERT_EQ(5, write(ends[1], "hello", 5));
-	/* As natively, the result has the events that the wake-up reported. */
-	expect_help(_metadata, self, POLLIN | POLLRDNORM);
+	expect_event(_metadata, self, POLLIN | POLLRDNORM);
+	EXPECT_EQ(0, helped(self->fd));
 }
 
 /* The end of a pipe also wakes the request. */

@@ -583,12 +583,10 @@ TEST_F(context, beside_a_read)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &read));
 	ASSERT_EQ(5, write(ends[1], "hello", 5));
 	/*
-	 * The read may be faster than the POLL, which then waits for more data.
+	 * The read may be faster than the POLL, which ends in the wake-up in any
+	 * case.
 	 */
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, events));
-	if (events[0].obj == (uintptr_t)&read)
-		ASSERT_EQ(5, write(ends[1], "world", 5));
-	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, events + 1));
+	ASSERT_EQ(2, kaio_wait(self->fd, self->ctx, 2, events));
 	EXPECT_NE(events[0].obj, events[1].obj);
 	/* As natively, the wake-up reported both events. */
 	EXPECT_EQ(POLLIN | POLLRDNORM,
@@ -611,6 +609,156 @@ TEST_F(context, eventfd_at_maximum)
 	EXPECT_TRUE(wait_until(poll_now(file, 0) == POLLERR));
 	prep_poll(&poll, file, 0);
 	EXPECT_EQ(POLLERR, kaio_do(self->fd, self->ctx, &poll));
+}
+
+/* The argument of polls_once(): poll(2) of a file, for a thread. */
+struct polls {
+	int file;
+};
+
+static long polls_once(void *arg)
+{
+	const struct polls *polls = arg;
+	struct pollfd pollfd = { .fd = polls->file, .events = POLLIN };
+
+	return poll(&pollfd, 1, PATIENCE_SECONDS * 1000);
+}
+
+/*
+ * The event is in the ring when the call returns that makes the file ready: no
+ * thread has to run in between. The program sees it without a system call.
+ */
+static void expect_end_in_wake_up(struct __test_metadata *const _metadata,
+				  FIXTURE_DATA(context) *self, int file,
+				  int other, int res)
+{
+	const __u64 one = 1;
+	struct io_event event;
+	struct iocb iocb;
+
+	prep_poll(&iocb, file, POLLIN);
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+	ASSERT_EQ(0, ring_reap(self->ctx, &event, 1));
+	ASSERT_EQ(sizeof(one), write(other, &one, sizeof(one)));
+	ASSERT_EQ(1, ring_reap(self->ctx, &event, 1));
+	EXPECT_EQ((uintptr_t)&iocb, event.obj);
+	EXPECT_EQ(res, event.res);
+	EXPECT_EQ(1, kaio_stat(self->fd, "kicked"));
+	EXPECT_EQ(1, kaio_stat(self->fd, "completed"));
+	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
+}
+
+TEST_F(context, eventfd_ends_in_wake_up)
+{
+	const int file = eventfd(0, EFD_CLOEXEC);
+
+	expect_end_in_wake_up(_metadata, self, file, file, POLLIN);
+}
+
+TEST_F(context, pipe_ends_in_wake_up)
+{
+	int ends[2];
+
+	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
+	expect_end_in_wake_up(_metadata, self, ends[0], ends[1],
+			      POLLIN | POLLRDNORM);
+}
+
+/* A socket wakes its waiters with the events of urgent data, too. */
+TEST_F(context, socket_ends_in_wake_up)
+{
+	int ends[2];
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+	expect_end_in_wake_up(_metadata, self, ends[0], ends[1],
+			      POLLIN | POLLPRI | POLLRDNORM | POLLRDBAND);
+}
+
+/*
+ * Many POLLs wait on one queue. The wake-up ends some of them, the kick handler
+ * the rest, and each has one event.
+ */
+TEST_F(context, many_end_after_one_wake_up)
+{
+	enum { MANY = 200, IN_WAKE_UP = 64 };
+	const int file = eventfd(0, EFD_CLOEXEC);
+	static struct io_event events[MANY];
+	static struct iocb iocbs[MANY];
+	bool seen[MANY] = {};
+	int i, at_once;
+	__u64 ctx;
+
+	ASSERT_EQ(0, kaio_setup(self->fd, MANY, &ctx));
+	for (i = 0; i < MANY; i++) {
+		prep_poll(&iocbs[i], file, POLLIN);
+		iocbs[i].aio_data = i;
+		ASSERT_EQ(1, kaio_submit_one(self->fd, ctx, &iocbs[i]));
+	}
+	ASSERT_EQ(0, eventfd_write(file, 1));
+	at_once = ring_reap(ctx, events, MANY);
+	EXPECT_LE(IN_WAKE_UP, at_once);
+	ASSERT_EQ(MANY - at_once,
+		  kaio_wait(self->fd, ctx, MANY - at_once, events + at_once));
+	for (i = 0; i < MANY; i++) {
+		ASSERT_GT(MANY, (int)events[i].data);
+		ASSERT_FALSE(seen[events[i].data]);
+		seen[events[i].data] = true;
+		ASSERT_EQ(POLLIN, events[i].res);
+	}
+	EXPECT_EQ(MANY, kaio_stat(self->fd, "kicked"));
+	EXPECT_EQ(0, kaio_destroy(self->fd, ctx));
+}
+
+/*
+ * The polled epoll file watches the device. To wake the tasks that poll the
+ * device within the wake-up would take the locks of the epoll file twice.
+ */
+TEST_F(context, polled_epoll_watches_device)
+{
+	const int watched = eventfd(0, EFD_CLOEXEC);
+	const int file = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event interest = { .events = EPOLLIN }, found[2];
+	struct io_event event;
+	struct iocb iocb;
+	eventfd_t value;
+	int i;
+
+	ASSERT_EQ(0, epoll_ctl(file, EPOLL_CTL_ADD, watched, &interest));
+	ASSERT_EQ(0, epoll_ctl(file, EPOLL_CTL_ADD, self->fd, &interest));
+	prep_poll(&iocb, file, POLLIN);
+	for (i = 0; i < 50; i++) {
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		ASSERT_EQ(0, eventfd_write(watched, 1));
+		/* The device is readable, too, once the event is there. */
+		ASSERT_TRUE(wait_until(epoll_wait(file, found, 2, 0) == 2));
+		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
+		EXPECT_TRUE(event.res & POLLIN);
+		ASSERT_EQ(0, eventfd_read(watched, &value));
+	}
+}
+
+/* A task that polls the device is woken by a POLL that ends in a wake-up. */
+TEST_F(context, end_in_wake_up_wakes_poll_of_device)
+{
+	const int file = eventfd(0, EFD_CLOEXEC);
+	struct iocb iocb;
+	int i;
+
+	prep_poll(&iocb, file, POLLIN);
+	for (i = 0; i < 200; i++) {
+		struct polls polls = { .file = self->fd };
+		struct sleeper sleeper;
+		struct io_event event;
+		eventfd_t value;
+
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
+		ASSERT_TRUE(start_call(&sleeper, polls_once, &polls));
+		dawdle(i);
+		ASSERT_EQ(0, eventfd_write(file, 1));
+		ASSERT_EQ(1, woken(&sleeper));
+		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
+		ASSERT_EQ(0, eventfd_read(file, &value));
+	}
 }
 
 /* Submits a POLL of @file whose completion @counter counts. */

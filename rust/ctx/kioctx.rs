@@ -134,6 +134,8 @@ pub(crate) struct Kioctx {
     run_list: RunList<Kiocb>,
     /// The number of tasks that sleep in getevents and look at the run list when woken.
     inline_runners: Atomic<u32>,
+    /// The number of POLLs that have ended in wake-ups since the last submit call.
+    ended_in_wake_ups: Atomic<u32>,
     #[pin]
     kick_work: Work<Kioctx, KICK>,
     #[pin]
@@ -186,6 +188,7 @@ impl Kioctx {
                 until_killed <- new_irq_lock!(UntilKilled::default(), "kaio_until_killed"),
                 run_list <- RunList::new(),
                 inline_runners: Atomic::new(0),
+                ended_in_wake_ups: Atomic::new(0),
                 kick_work <- new_work!("kaio kick handler"),
                 wake_workers_work <- new_work!("kaio wake workers"),
                 leases: Leases::new(),

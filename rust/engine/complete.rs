@@ -21,6 +21,7 @@ use crate::{
     request::{
         light::Light,
         pool::FreeRequest,
+        queued::QueuedRequest,
         run_list::Next,
         token::Active, //
     },
@@ -64,6 +65,42 @@ pub(crate) fn complete(mut req: Active<Kiocb>, res: i64) {
         eventfd.signal();
     }
     wake_waiters(kiocb.ring_slot.ctx(), 1, awaited);
+    req.finish();
+}
+
+/// Returns whether a wake-up with these poll events, in which the caller runs, ends the request: a
+/// POLL that asked for some of them. The caller holds the lock of the file's wait queue, so the
+/// request must be on no other queue, and no task may watch the device or an eventfd, whose wake-up
+/// may lead back to the queue that is locked. A user chooses how many requests wait on one queue, so
+/// only some of them end in its wake-up, and the kick handler ends the rest with interrupts enabled.
+pub(super) fn ends_in_wake_up(queued: &QueuedRequest<Kiocb>, events: u32) -> bool {
+    let kiocb = queued.view();
+    kiocb.transfer.is_none()
+        && kiocb.events & events != 0
+        && kiocb.ki_eventfd.is_none()
+        && queued.was_on_one_queue()
+        && !kiocb.ring_slot.ctx().table().readers().has_sleeper()
+        && kiocb.ring_slot.ctx().may_end_in_wake_up()
+}
+
+/// Completes a POLL for which [`ends_in_wake_up`] returned `true`. Any context, under any lock of the
+/// kernel.
+///
+/// The counterpart is the end of `aio_poll_wake()` of fs/aio.c.
+pub(super) fn complete_in_wake_up(mut req: Active<Kiocb>, res: i64) {
+    req.unlist();
+    let event = event_of(&req, res);
+    let awaited = req.data().ring_slot.post(&event);
+    let ctx = req.view().ring_slot.ctx();
+    let table = ctx.table();
+    table.stats.completed(1);
+    if awaited {
+        ctx.wait().wake();
+    }
+    if table.readers().has_sleeper() {
+        // A task has begun to poll the device meanwhile.
+        Kioctx::schedule_wake_of_readers(&req.view().ring_slot.lease());
+    }
     req.finish();
 }
 

@@ -8,7 +8,11 @@
 use kernel::workqueue::Queue;
 
 use super::{
-    complete::complete,
+    complete::{
+        complete,
+        complete_in_wake_up,
+        ends_in_wake_up, //
+    },
     light::driver_done,
     run::{
         after_driver,
@@ -41,6 +45,7 @@ use crate::{
     sys::{
         file::File,
         mm,
+        poll,
         queue::Kworker,
         runners, //
     },
@@ -81,6 +86,15 @@ unsafe impl Request for Kiocb {
         let lease = kiocb.ring_slot.lease();
         lease.table().stats.kicked(1);
         Kioctx::enqueue(&lease, queued, Next::Run);
+    }
+
+    fn woken(queued: QueuedRequest<Self>, events: u32) {
+        if !ends_in_wake_up(&queued, events) {
+            Self::kicked(queued);
+        } else if let Some(req) = queued.claim() {
+            req.view().ring_slot.ctx().table().stats.kicked(1);
+            complete_in_wake_up(req, poll::events_told(events).into());
+        }
     }
 
     fn retry(mut active: Active<Self>, mut kworker: Kworker) {

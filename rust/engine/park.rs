@@ -39,9 +39,9 @@ pub(super) enum Parked {
 /// Parks a request until its next kick, unless it must not or cannot wait for one.
 ///
 /// First puts the request on the wait queues of the file, then has it tried once more: what happens
-/// after that attempt kicks, and what happened before is seen by it. A file that cannot be tried
-/// without waiting is asked for its poll events instead. If the file has no wait queues, a worker
-/// does the request.
+/// after that attempt kicks, and what happened before is seen by it. For a POLL, and for a file that
+/// cannot be tried without waiting, the poll events decide that the file returned when the request
+/// was put on the queues. If the file has no wait queues, a worker does the request.
 pub(super) fn park(mut req: Active<Kiocb>, context: IssueContext) -> Parked {
     if req.is_cancelled() {
         // The drop of the token ends the request.
@@ -66,7 +66,9 @@ pub(super) fn park(mut req: Active<Kiocb>, context: IssueContext) -> Parked {
     }
     let kiocb = req.data();
     let events = kiocb.events;
-    let may_try = kiocb.may_try(context);
+    // Only the task that owns the signals gets an answer of a signalfd.
+    let events_decide = kiocb.transfer.is_none() && !kiocb.ki_filp.signals();
+    let may_try = kiocb.may_try(context) && !events_decide;
     let armed = req.arm(events);
 
     let mask = match armed.mask() {
@@ -87,10 +89,12 @@ pub(super) fn park(mut req: Active<Kiocb>, context: IssueContext) -> Parked {
     }
     if mask & events != 0 {
         drop(armed);
-        if let Some(transfer) = req.data().transfer.as_mut() {
-            transfer.strategy = Strategy::Poll(Readiness::Ready);
-            transfer.rounds += 1;
-        }
+        let Some(transfer) = req.data().transfer.as_mut() else {
+            // Some files report an event once (perf, PSI, mounts), so they are not asked again.
+            return Parked::Done(req, poll::events_told(mask & events).into());
+        };
+        transfer.strategy = Strategy::Poll(Readiness::Ready);
+        transfer.rounds += 1;
         return Parked::Again(req);
     }
     leave_to_kick(armed, req);

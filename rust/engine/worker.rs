@@ -49,6 +49,8 @@ impl WorkItem<KICK> for Kioctx {
     type Pointer = Job<Self>;
 
     /// Runs the requests on the run list, with the memory of the context. This is the kick handler.
+    /// Also wakes tasks that poll the device, which a completion below the wake-up of a file must not
+    /// do.
     fn run(job: Job<Self>) {
         let (this, kworker) = job.begin();
         let users = match this.is_dead() {
@@ -71,6 +73,9 @@ impl WorkItem<KICK> for Kioctx {
             }
             // The context or its process has gone: the drop of each token ends its request.
             None => while next_kicked(&this).is_some() {},
+        }
+        if this.ring().available() > 0 {
+            this.table().readers().wake();
         }
     }
 }

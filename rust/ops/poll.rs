@@ -74,6 +74,13 @@ impl Op for Poll {
             // queues.
             return Verdict::Park(req);
         }
+        if context != IssueContext::Submit
+            && kiocb.events & woken != 0
+            && !poll::is_queue_freed(woken)
+        {
+            // As natively: the wake-up is the answer, even if another task has taken what there was.
+            return Verdict::Done(req, poll::events_told(woken).into());
+        }
         let file = &kiocb.ki_filp;
         if file.slow_poll() && file.pollable() && context != IssueContext::Work {
             return Verdict::Punt(req);

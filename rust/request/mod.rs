@@ -18,9 +18,10 @@
 //!
 //! Locks: a thread takes the locks of `request::run_list`, `request::cancel_table`,
 //! `request::order` and `request::pool` one at a time, and holds no other lock of kaio meanwhile
-//! except the mutex of the table. A kick may come under any lock of the kernel. It takes the lock
-//! of the run list, and then that of the workqueue or of the waiters of the context; these nest
-//! inside all other locks. Documentation/locking.rst has the whole order.
+//! except the mutex of the table. A kick, and the end of a POLL in a wake-up, may come under any
+//! lock of the kernel. A kick takes the lock of the run list, and then that of the workqueue or of
+//! the waiters of the context; these nest inside all other locks. Documentation/locking.rst has the
+//! whole order.
 
 pub(crate) mod array_vec;
 mod cancel;
@@ -136,6 +137,10 @@ pub(crate) unsafe trait Request: Send + Sync + Sized + 'static {
     /// Queues a request that was parked and has been kicked. Any context, under any lock of the
     /// kernel.
     fn kicked(queued: QueuedRequest<Self>);
+    /// Takes over a request that was parked, and that a wake-up of its file with these poll events
+    /// has kicked: queues it, or ends it. The caller holds the lock of the wait queue, on which the
+    /// request is not any more. Any context, under any lock of the kernel.
+    fn woken(queued: QueuedRequest<Self>, events: u32);
     /// Runs a request in the worker to which [`Active::punt`] handed it. If the request has been
     /// cancelled, the implementer drops `active` and does not run the request. Process context.
     fn retry(active: Active<Self>, kworker: Kworker);
@@ -250,9 +255,16 @@ impl<R: Request> WorkItem for RequestInner<R> {
 }
 
 impl<R: Request> Polled for RequestInner<R> {
-    fn kick(&self) {
-        if self.state.kick() == Kick::Queue {
-            R::kicked(self.take_parked());
+    type Owner = QueuedRequest<R>;
+
+    fn take_kicked(&self) -> Option<QueuedRequest<R>> {
+        (self.state.kick() == Kick::Queue).then(|| self.take_parked())
+    }
+
+    fn hand_over(owner: QueuedRequest<R>, events: u32) {
+        match events {
+            0 => R::kicked(owner),
+            events => R::woken(owner, events),
         }
     }
 

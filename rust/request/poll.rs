@@ -5,10 +5,10 @@
 //! The counterpart is `struct poll_iocb`, `aio_poll()` and `aio_poll_wake()` of fs/aio.c.
 //!
 //! Invariants and locks: the token holder arms and disarms. A wake-up runs [`wake`] under the lock
-//! of the file's queue, perhaps in interrupt: that kicks the request, which queues work, takes the
-//! entry off the queue, and does no more. A driver that frees its queue early wakes the queue with
-//! POLLFREE; this is a wake-up like any other, as the entry is off the queue before the callback
-//! returns.
+//! of the file's queue, perhaps in interrupt: that kicks the request, takes the entry off the queue,
+//! and hands the request over, which queues work or ends a POLL. A driver that frees its queue early
+//! wakes the queue with POLLFREE; this is a wake-up like any other, as the entry is off the queue
+//! before the callback returns.
 
 use core::cell::UnsafeCell;
 
@@ -32,8 +32,20 @@ use crate::sys::{
 
 /// An object that waits, and so holds [`PollEntries`].
 pub(crate) trait Polled {
+    /// The ownership of an object that waited.
+    type Owner;
+    /// Notes a kick. Returns the ownership of the object if the object waited for the kick; the
+    /// caller then calls [`Self::hand_over`]. Any context, under any lock of the kernel.
+    fn take_kicked(&self) -> Option<Self::Owner>;
+    /// Lets the object look again at what it waited for. `events` are the poll events that woke it;
+    /// 0 stands for unknown ones. Any context, under any lock of the kernel.
+    fn hand_over(owner: Self::Owner, events: u32);
     /// Lets the object look again at what it waits for. Any context, under any lock of the kernel.
-    fn kick(&self);
+    fn kick(&self) {
+        if let Some(owner) = self.take_kicked() {
+            Self::hand_over(owner, 0);
+        }
+    }
     /// Returns the entries of the object.
     fn polls(&self) -> &PollEntries;
 }
@@ -206,6 +218,13 @@ impl PollEntries {
         self.woken.store(0, Relaxed);
     }
 
+    /// Returns whether the entries were armed on one queue, and no more. For the owner.
+    pub(super) fn are_on_one_queue(&self) -> bool {
+        // SAFETY: by the type's invariant only the owner touches `used`, and only the owner calls
+        // this.
+        unsafe { *self.used.get() == 1 }
+    }
+
     /// Returns whether some entries are on queues, or were until a wake-up took them off. For the
     /// owner.
     pub(super) fn are_armed(&self) -> bool {
@@ -281,13 +300,17 @@ unsafe extern "C" fn wake<T: Polled>(
         return 0;
     }
     polls.woken.store(mask, Relaxed);
-    tracked.kick();
+    let owner = tracked.take_kicked();
     // The next run arms again, if it must. An entry that has fired would only cost each later
     // wake-up of this queue time.
-    // SAFETY: the wake-up holds the lock of the queue on which the entry is. This is the last use
-    // of the request: once `head` is null, `disarm` does not take the lock, and the request may
-    // end.
+    // SAFETY: the wake-up holds the lock of the queue on which the entry is. If `owner` is `None`,
+    // this is the last use of the request: once `head` is null, `disarm` does not take the lock, and
+    // the request may end.
     unsafe { ffi::kaio_poll_entry_free(raw, entry.head.get()) };
+    if let Some(owner) = owner {
+        // A driver that frees its queue (POLLFREE) has no events to report.
+        T::hand_over(owner, if pollfree { 0 } else { mask });
+    }
     1
 }
 

@@ -88,6 +88,12 @@ impl<R: Request> QueuedRequest<R> {
         unsafe { (*self.0.marks.get()).in_order }
     }
 
+    /// Returns whether the request was parked on one wait queue. A wake-up that has taken the request
+    /// off that queue has left it on none.
+    pub(crate) fn was_on_one_queue(&self) -> bool {
+        self.0.polls.are_on_one_queue()
+    }
+
     /// Gives up the ownership, for a queue that will give it back by [`Self::from_arc`].
     pub(super) fn into_arc(self) -> Arc<RequestInner<R>> {
         let mut this = ManuallyDrop::new(self);

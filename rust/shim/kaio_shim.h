@@ -44,6 +44,7 @@ enum kaio_const {
 	KAIO_MAP_SHARED	= MAP_SHARED,
 	KAIO_RWF_KNOWN	= RWF_SUPPORTED,
 	KAIO_POLL_HANG_UP = (__force u32)(EPOLLHUP | EPOLLRDHUP),
+	KAIO_POLL_FREED = (__force u32)POLLFREE,
 	KAIO_POLL_READABLE = (__force u32)(EPOLLIN | EPOLLRDNORM),
 	KAIO_POLL_TO_READ = KAIO_POLL_READABLE | KAIO_POLL_HANG_UP | (__force u32)EPOLLERR,
 	KAIO_POLL_TO_WRITE = (__force u32)(EPOLLOUT | EPOLLWRNORM | EPOLLERR | EPOLLHUP),
@@ -199,6 +200,7 @@ void kaio_waitqueue_init(struct wait_queue_head *wq, bool of_device);
 void kaio_wait_event_timeout(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
 			     unsigned int ms);
 void kaio_wake(struct wait_queue_head *wq);
+bool kaio_has_sleeper(struct wait_queue_head *wq);
 long kaio_wait_event(struct wait_queue_head *wq, bool (*ready)(void *), void *arg,
 		     s64 timeout_ns);
 int kaio_wait_event_killable(struct wait_queue_head *wq, bool (*ready)(void *), void *arg);

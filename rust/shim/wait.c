@@ -27,6 +27,11 @@ void kaio_wake(struct wait_queue_head *wq)
 		wake_up_all(wq);
 }
 
+bool kaio_has_sleeper(struct wait_queue_head *wq)
+{
+	return wq_has_sleeper(wq);
+}
+
 /*
  * Waits as wait_event_interruptible_hrtimeout() does, but a task that was woken does not
  * look at @ready again. Returns 0, -ETIME or -ERESTARTSYS.

@@ -45,6 +45,12 @@ pub(crate) fn events_told(events: u32) -> u16 {
     unsafe { ffi::kaio_poll_mangle(events) }
 }
 
+/// Returns whether a wake-up with these events came from a driver that frees its wait queue
+/// (`POLLFREE`). The events say nothing about the file then.
+pub(crate) fn is_queue_freed(woken: u32) -> bool {
+    woken & ffi::kaio_const_KAIO_POLL_FREED != 0
+}
+
 /// Returns whether the events of `mask` mean that no more data will come.
 pub(crate) fn is_hung_up(mask: u32) -> bool {
     mask & ffi::kaio_const_KAIO_POLL_HANG_UP != 0

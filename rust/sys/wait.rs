@@ -74,6 +74,13 @@ impl WaitQueue {
         unsafe { ffi::kaio_wake(self.head.get()) };
     }
 
+    /// Returns whether a task waits. The caller has written before what made the task's condition
+    /// true, so a task that this does not see yet finds its condition true. Any context.
+    pub(crate) fn has_sleeper(&self) -> bool {
+        // SAFETY: `init` has initialised the wait queue, which is pinned, and `self` is borrowed.
+        unsafe { ffi::kaio_has_sleeper(self.head.get()) }
+    }
+
     /// Sleeps until `ready()` returns true or [`Self::wake`] is called, or for `timeout_ns`
     /// (`i64::MAX`: without a limit), or until a signal or work for the task is pending. After
     /// [`Woken::Ready`] the caller looks itself whether what it waits for is there.

@@ -32,6 +32,10 @@ use crate::{
     },
 };
 
+/// The number of POLLs that end in wake-ups between two submit calls. A wake-up runs with interrupts
+/// disabled, and may end all requests that wait for its file.
+const WAKE_UPS: u32 = 64;
+
 impl Kioctx {
     /// Puts a request on the run list and schedules a look at the list. Any context.
     pub(crate) fn enqueue(lease: &Lease<Self>, queued: QueuedRequest<Kiocb>, next: Next) {
@@ -65,6 +69,7 @@ impl Kioctx {
             return self.wait.wait(timeout_ns, ready);
         }
         self.inline_runners.add(1u32, Relaxed);
+        // A kick wakes the task without regard to the number of events.
         let woken = self
             .wait
             .wait(timeout_ns, || ready() || !self.run_list.is_empty(Next::Run));
@@ -85,6 +90,26 @@ impl Kioctx {
             // This does not go to the workqueue of kick handlers, which may wait for page faults.
             Next::WakeWorkers => queue::enqueue::<_, WAKE_WORKERS>(queues.work(), lease.object()),
         };
+    }
+
+    /// Queues the kick handler, which wakes the tasks that poll the device. Any context.
+    #[cold]
+    pub(crate) fn schedule_wake_of_readers(lease: &Lease<Self>) {
+        // A work item that is queued already has yet to wake them. The lease keeps the context, so
+        // the reference that comes back is not the last.
+        let _ = queue::enqueue::<_, KICK>(lease.queues().kick(), lease.object());
+    }
+
+    /// Returns whether one more POLL may end in a wake-up: at most [`WAKE_UPS`] do so between two
+    /// submit calls. Any context.
+    pub(crate) fn may_end_in_wake_up(&self) -> bool {
+        self.ended_in_wake_ups.fetch_add(1u32, Relaxed) < WAKE_UPS
+    }
+
+    /// Lets [`WAKE_UPS`] more POLLs end in wake-ups. For a submit call.
+    #[inline]
+    pub(crate) fn renew_wake_ups(&self) {
+        self.ended_in_wake_ups.store(0, Relaxed);
     }
 
     /// Returns whether workers are to run kicked requests, because the kick handler is stalled.
