@@ -61,25 +61,10 @@ static void wait_for_page(struct __test_metadata *const _metadata,
 /*
  * A task, a kworker or an interrupt unlocks the page.
  */
-FIXTURE(unlocked)
-{
-	struct mock m;
-};
+#define WHEN_NODE	KAIO_MOCK_PAGES
+#include "when_fixture.h"
 
-FIXTURE_VARIANT(unlocked)
-{
-	enum kaio_mock_when when;
-};
-
-/* clang-format off */
-FIXTURE_VARIANT_ADD(unlocked, by_task) { .when = KAIO_MOCK_NOW };
-FIXTURE_VARIANT_ADD(unlocked, by_kworker) { .when = KAIO_MOCK_WORK };
-FIXTURE_VARIANT_ADD(unlocked, by_interrupt) { .when = KAIO_MOCK_IRQ };
-/* clang-format on */
-
-MOCK_FIXTURE_SETUP(unlocked, KAIO_MOCK_PAGES)
-
-TEST_F(unlocked, after_attempt)
+TEST_F(when, after_attempt)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -98,7 +83,7 @@ TEST_F(unlocked, after_attempt)
  * A task unlocks the page before the attempt returns; a kworker or an interrupt
  * does so before or after that.
  */
-TEST_F(unlocked, within_attempt)
+TEST_F(when, within_attempt)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -123,7 +108,7 @@ TEST_F(unlocked, within_attempt)
  * The page is dropped again before its reader runs, so the request waits once
  * more.
  */
-TEST_F(unlocked, page_dropped_again)
+TEST_F(when, page_dropped_again)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -138,7 +123,7 @@ TEST_F(unlocked, page_dropped_again)
 }
 
 /* The request waits for two pages in turn, and keeps the data of the first. */
-TEST_F(unlocked, after_a_part)
+TEST_F(when, after_a_part)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -166,18 +151,18 @@ static void wake_for_another(struct __test_metadata *const _metadata,
 	expect_end(_metadata, m, &iocb, 5);
 }
 
-TEST_F(unlocked, another_page)
+TEST_F(when, another_page)
 {
 	wake_for_another(_metadata, &self->m, variant->when, KAIO_MOCK_OTHER_PAGE);
 }
 
-TEST_F(unlocked, another_bit)
+TEST_F(when, another_bit)
 {
 	wake_for_another(_metadata, &self->m, variant->when, KAIO_MOCK_OTHER_BIT);
 }
 
 /* One unlock wakes all requests that wait for the page. */
-TEST_F(unlocked, many_readers)
+TEST_F(when, many_readers)
 {
 	struct io_event events[NR_EVENTS];
 	struct mock *m = &self->m;

@@ -3,27 +3,14 @@
  * Tests requests that a driver completes: within the attempt, in a kworker
  * or in an interrupt.
  */
-#include "mock_fixture.h"
+/*
+ * The driver completes a request by the task, which is before the attempt
+ * returns, by a kworker or by an interrupt.
+ */
+#define WHEN_NODE	KAIO_MOCK_DISK
+#include "when_fixture.h"
 
-FIXTURE(driver)
-{
-	struct mock m;
-};
-
-FIXTURE_VARIANT(driver)
-{
-	enum kaio_mock_when when;
-};
-
-/* clang-format off */
-FIXTURE_VARIANT_ADD(driver, before_return) { .when = KAIO_MOCK_NOW };
-FIXTURE_VARIANT_ADD(driver, in_kworker) { .when = KAIO_MOCK_WORK };
-FIXTURE_VARIANT_ADD(driver, in_interrupt) { .when = KAIO_MOCK_IRQ };
-/* clang-format on */
-
-MOCK_FIXTURE_SETUP(driver, KAIO_MOCK_DISK)
-
-TEST_F(driver, read)
+TEST_F(when, read)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -35,7 +22,7 @@ TEST_F(driver, read)
 	EXPECT_EQ(1, mock_info(m->file).attempts);
 }
 
-TEST_F(driver, write)
+TEST_F(when, write)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -47,7 +34,7 @@ TEST_F(driver, write)
 	EXPECT_EQ(5, mock_info(m->file).written);
 }
 
-TEST_F(driver, error)
+TEST_F(when, error)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -61,7 +48,7 @@ TEST_F(driver, error)
  * wake-up no eventfd can be signalled, so the signal comes a moment later,
  * after the event.
  */
-TEST_F(driver, driver_woken_by_eventfd)
+TEST_F(when, driver_woken_by_eventfd)
 {
 	const int waker = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -100,7 +87,7 @@ TEST_F(driver, driver_woken_by_eventfd)
 	close(event);
 }
 
-TEST_F(driver, counted_by_eventfd)
+TEST_F(when, counted_by_eventfd)
 {
 	const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct mock *m = &self->m;
@@ -123,7 +110,7 @@ TEST_F(driver, counted_by_eventfd)
  * The device has no free tag. The attempt of the worker, which may wait, gets
  * one.
  */
-TEST_F(driver, no_free_tag)
+TEST_F(when, no_free_tag)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -138,7 +125,7 @@ TEST_F(driver, no_free_tag)
 }
 
 /* If the attempt of the worker gets -EAGAIN too, that is the result. */
-TEST_F(driver, no_free_tag_for_worker)
+TEST_F(when, no_free_tag_for_worker)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -149,7 +136,7 @@ TEST_F(driver, no_free_tag_for_worker)
 }
 
 /* With RWF_NOWAIT the result of the first attempt is final. */
-TEST_F(driver, no_free_tag_with_nowait)
+TEST_F(when, no_free_tag_with_nowait)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -164,7 +151,7 @@ TEST_F(driver, no_free_tag_with_nowait)
 }
 
 /* A driver may also complete a retry that was kicked. */
-TEST_F(driver, after_kick)
+TEST_F(when, after_kick)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;

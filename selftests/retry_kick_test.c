@@ -7,25 +7,10 @@
 /*
  * A kick comes from a task, a kworker or an interrupt.
  */
-FIXTURE(kick)
-{
-	struct mock m;
-};
+#define WHEN_NODE	KAIO_MOCK
+#include "when_fixture.h"
 
-FIXTURE_VARIANT(kick)
-{
-	enum kaio_mock_when when;
-};
-
-/* clang-format off */
-FIXTURE_VARIANT_ADD(kick, by_task) { .when = KAIO_MOCK_NOW };
-FIXTURE_VARIANT_ADD(kick, by_kworker) { .when = KAIO_MOCK_WORK };
-FIXTURE_VARIANT_ADD(kick, by_interrupt) { .when = KAIO_MOCK_IRQ };
-/* clang-format on */
-
-MOCK_FIXTURE_SETUP(kick, KAIO_MOCK)
-
-TEST_F(kick, after_parking)
+TEST_F(when, after_parking)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -43,7 +28,7 @@ TEST_F(kick, after_parking)
 }
 
 /* A wake-up without a key may mean any event. */
-TEST_F(kick, without_key)
+TEST_F(when, without_key)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -58,7 +43,7 @@ TEST_F(kick, without_key)
  * The kernel reports errors and hang-ups to every waiter, whatever events it
  * asked for.
  */
-TEST_F(kick, of_hang_up)
+TEST_F(when, of_hang_up)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -69,7 +54,7 @@ TEST_F(kick, of_hang_up)
 	expect_end(_metadata, m, &iocb, 0);
 }
 
-TEST_F(kick, of_error)
+TEST_F(when, of_error)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -81,7 +66,7 @@ TEST_F(kick, of_error)
 }
 
 /* The file is not ready after the kick, so the request waits again. */
-TEST_F(kick, file_not_ready)
+TEST_F(when, file_not_ready)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -105,7 +90,7 @@ TEST_F(kick, file_not_ready)
  * Poll reports that the file is ready although it is not. The request must not
  * be retried without end.
  */
-TEST_F(kick, poll_reports_ready_wrongly)
+TEST_F(when, poll_reports_ready_wrongly)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -125,7 +110,7 @@ TEST_F(kick, poll_reports_ready_wrongly)
 }
 
 /* The kick comes from within the attempt that then returns -EAGAIN. */
-TEST_F(kick, during_attempt)
+TEST_F(when, during_attempt)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -137,7 +122,7 @@ TEST_F(kick, during_attempt)
 	expect_end(_metadata, m, &iocb, 5);
 }
 
-TEST_F(kick, of_write)
+TEST_F(when, of_write)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -153,7 +138,7 @@ TEST_F(kick, of_write)
 	EXPECT_EQ(0, memcmp("hello", mock_info(m->file).data, 5));
 }
 
-TEST_F(kick, of_poll)
+TEST_F(when, of_poll)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -166,7 +151,7 @@ TEST_F(kick, of_poll)
 }
 
 /* A wake-up without a key reports no events, so kaio calls poll. */
-TEST_F(kick, of_poll_without_key)
+TEST_F(when, of_poll_without_key)
 {
 	struct mock *m = &self->m;
 	struct iocb iocb;
@@ -183,7 +168,7 @@ TEST_F(kick, of_poll_without_key)
  * to a pipe that another process empties. So even such a write does not delay
  * its submitter.
  */
-TEST_F(kick, write_in_small_steps)
+TEST_F(when, write_in_small_steps)
 {
 	enum { LEN = 2000 };
 	struct mock *m = &self->m;
