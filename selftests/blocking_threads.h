@@ -103,6 +103,15 @@ static inline long woken(struct sleeper *sleeper)
 	return sleeper->ret;
 }
 
+/*
+ * Returns the result of the sleeper's call, however long the call takes. Returns
+ * -ESRCH if there is no such thread.
+ */
+static inline long result_of_call(struct sleeper *sleeper)
+{
+	return pthread_join(sleeper->thread, NULL) ? -ESRCH : sleeper->ret;
+}
+
 /* The call of start_closing(). */
 static inline long close_call(void *arg)
 {

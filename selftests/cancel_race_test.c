@@ -6,6 +6,7 @@
  */
 #include "context_fixture.h"
 #include "devices.h"
+#include "opponent.h"
 
 /*
  * MANY requests wait at once. To cancel one of them costs as much as to cancel
@@ -398,69 +399,63 @@ TEST_F_TIMEOUT(many, cost_does_not_grow, 120)
  * In each of the races below there is one event, whichever side wins, and its
  * result agrees with the answer of the cancel.
  */
-struct race {
+#define ROUNDS	1000
+
+FIXTURE(race)
+{
 	int fd;
 	__u64 ctx;
-	pthread_barrier_t start;
-	pthread_t thread;
-	/* The request that the thread cancels in each round: a read of @c. */
+	struct opponent canceller;
+	/* The request that the canceller cancels in each round: a read of @c. */
 	struct iocb iocb;
 	char c;
 	/* An empty pipe. */
 	int ends[2];
-	int rounds;
 	/* The answer in the last round. */
 	long said;
 	bool ended;
 };
 
-static void *cancel_in_rounds(void *arg)
+static void cancel_request(void *arg)
 {
-	struct race *race = arg;
-	int i;
+	FIXTURE_DATA(race) *self = arg;
 
-	for (i = 0; i < race->rounds; i++) {
-		pthread_barrier_wait(&race->start);
-		race->said = kaio_cancel_ended(race->fd, race->ctx, &race->iocb,
-					       &race->ended);
-		pthread_barrier_wait(&race->start);
-	}
-	return NULL;
+	self->said = kaio_cancel_ended(self->fd, self->ctx, &self->iocb,
+				       &self->ended);
 }
 
-static void start_race(struct __test_metadata *const _metadata,
-		       FIXTURE_DATA(context) *self, struct race *race)
+FIXTURE_SETUP(race)
 {
-	*race = (struct race){
-		.fd = self->fd,
-		.ctx = self->ctx,
-		.rounds = 1000,
+	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
+		return;
+	ASSERT_EQ(0, pipe2(self->ends, O_CLOEXEC));
+	prep_pread(&self->iocb, self->ends[0], &self->c, 1, 0);
+	self->canceller = (struct opponent){
+		.act = cancel_request,
+		.arg = self,
+		.rounds = ROUNDS,
 	};
-	ASSERT_EQ(0, pipe2(race->ends, O_CLOEXEC));
-	prep_pread(&race->iocb, race->ends[0], &race->c, 1, 0);
-	ASSERT_EQ(0, pthread_barrier_init(&race->start, NULL, 2));
-	ASSERT_EQ(0, pthread_create(&race->thread, NULL, cancel_in_rounds,
-				    race));
+	start_opponent(_metadata, &self->canceller);
+}
+
+FIXTURE_TEARDOWN(race)
+{
+	kaio_destroy(self->fd, self->ctx);
+	close(self->fd);
 }
 
 /* Lets the thread cancel, and waits for a moment that depends on @round. */
-static void start_round(struct race *race, int round)
+static void start_round(FIXTURE_DATA(race) *self, int round)
 {
-	pthread_barrier_wait(&race->start);
+	begin_round(&self->canceller);
 	dawdle(round);
 }
 
 static void submit_and_start_round(struct __test_metadata *const _metadata,
-				   struct race *race, int round)
+				   FIXTURE_DATA(race) *self, int round)
 {
-	ASSERT_EQ(1, kaio_submit_one(race->fd, race->ctx, &race->iocb));
-	start_round(race, round);
-}
-
-/* Waits until the thread has cancelled. */
-static void end_round(struct race *race)
-{
-	pthread_barrier_wait(&race->start);
+	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
+	start_round(self, round);
 }
 
 /*
@@ -468,38 +463,44 @@ static void end_round(struct race *race)
  * ended, the event is in the ring.
  */
 static void take_event(struct __test_metadata *const _metadata,
-		       struct race *race, struct io_event *event)
+		       FIXTURE_DATA(race) *self, struct io_event *event)
 {
-	ASSERT_EQ(1, kaio_getevents(race->fd, race->ctx, 1, 1, event,
-				    race->ended ? &no_wait : &patience));
+	ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, event,
+				    self->ended ? &no_wait : &patience));
 }
 
-TEST_F_TIMEOUT(context, against_data, 120)
+/* Waits for the end of the thread, and expects that @counter has become @nr. */
+static void end_race(struct __test_metadata *const _metadata,
+		     FIXTURE_DATA(race) *self, const char *counter, int nr)
+{
+	ASSERT_EQ(0, result_of_call(&self->canceller.thread));
+	EXPECT_EQ(nr, kaio_stat(self->fd, counter));
+}
+
+TEST_F_TIMEOUT(race, against_data, 120)
 {
 	struct io_event event;
-	struct race race;
 	int i, cancelled = 0;
 
-	start_race(_metadata, self, &race);
-	ASSERT_EQ(0, fcntl(race.ends[1], F_SETFL, O_NONBLOCK));
-	for (i = 0; i < race.rounds; i++) {
-		race.c = 0;
-		submit_and_start_round(_metadata, &race, i);
-		ASSERT_EQ(1, write(race.ends[1], "x", 1));
-		end_round(&race);
-		take_event(_metadata, &race, &event);
+	ASSERT_EQ(0, fcntl(self->ends[1], F_SETFL, O_NONBLOCK));
+	for (i = 0; i < ROUNDS; i++) {
+		self->c = 0;
+		submit_and_start_round(_metadata, self, i);
+		ASSERT_EQ(1, write(self->ends[1], "x", 1));
+		end_round(&self->canceller);
+		take_event(_metadata, self, &event);
 		/* Only a cancelled request has ended by then. */
-		if (race.ended)
+		if (self->ended)
 			ASSERT_EQ(-ECANCELED, event.res);
 		if (event.res == -ECANCELED) {
 			cancelled++;
-			ASSERT_EQ(-EINPROGRESS, race.said);
+			ASSERT_EQ(-EINPROGRESS, self->said);
 			/* The byte is still in the pipe. */
-			ASSERT_EQ(0, race.c);
-			ASSERT_EQ(1, read(race.ends[0], &race.c, 1));
+			ASSERT_EQ(0, self->c);
+			ASSERT_EQ(1, read(self->ends[0], &self->c, 1));
 		} else {
 			ASSERT_EQ(1, event.res);
-			ASSERT_EQ('x', race.c);
+			ASSERT_EQ('x', self->c);
 		}
 		ASSERT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
 					    &no_wait))
@@ -507,88 +508,79 @@ TEST_F_TIMEOUT(context, against_data, 120)
 			TH_LOG("round %d has a second event", i);
 		}
 	}
-	ASSERT_EQ(0, pthread_join(race.thread, NULL));
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
-	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
-	TH_LOG("%d of %d were cancelled", cancelled, race.rounds);
+	end_race(_metadata, self, "completed", ROUNDS);
+	TH_LOG("%d of %d were cancelled", cancelled, ROUNDS);
 }
 
-TEST_F_TIMEOUT(context, poll_against_data, 120)
+TEST_F_TIMEOUT(race, poll_against_data, 120)
 {
 	struct io_event event;
-	struct race race;
 	int i;
 
-	start_race(_metadata, self, &race);
-	for (i = 0; i < race.rounds; i++) {
-		prep_poll(&race.iocb, race.ends[0], POLLIN);
-		submit_and_start_round(_metadata, &race, i);
-		ASSERT_EQ(1, write(race.ends[1], "x", 1));
-		end_round(&race);
-		take_event(_metadata, &race, &event);
-		ASSERT_TRUE((event.res == 0 && race.said == -EINPROGRESS) ||
-			    (event.res == (POLLIN | POLLRDNORM) && !race.ended))
+	for (i = 0; i < ROUNDS; i++) {
+		prep_poll(&self->iocb, self->ends[0], POLLIN);
+		submit_and_start_round(_metadata, self, i);
+		ASSERT_EQ(1, write(self->ends[1], "x", 1));
+		end_round(&self->canceller);
+		take_event(_metadata, self, &event);
+		ASSERT_TRUE((event.res == 0 && self->said == -EINPROGRESS) ||
+			    (event.res == (POLLIN | POLLRDNORM) && !self->ended))
 		{
 			TH_LOG("round %d: res %lld, cancel %ld", i, event.res,
-			       race.said);
+			       self->said);
 		}
-		ASSERT_EQ(1, read(race.ends[0], &race.c, 1));
+		ASSERT_EQ(1, read(self->ends[0], &self->c, 1));
 		ASSERT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
 					    &no_wait));
 	}
-	ASSERT_EQ(0, pthread_join(race.thread, NULL));
-	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
+	end_race(_metadata, self, "completed", ROUNDS);
 }
 
 /* Two threads cancel the same request, and exactly one of them succeeds. */
-TEST_F_TIMEOUT(context, against_cancel, 120)
+TEST_F_TIMEOUT(race, against_cancel, 120)
 {
 	struct io_event event;
-	struct race race;
 	int i;
 
-	start_race(_metadata, self, &race);
-	for (i = 0; i < race.rounds; i++) {
+	for (i = 0; i < ROUNDS; i++) {
 		long said;
 
-		submit_and_start_round(_metadata, &race, i);
-		said = kaio_cancel(self->fd, self->ctx, &race.iocb);
-		end_round(&race);
-		ASSERT_TRUE((said == -EINPROGRESS && race.said == -EINVAL) ||
-			    (said == -EINVAL && race.said == -EINPROGRESS))
+		submit_and_start_round(_metadata, self, i);
+		said = kaio_cancel(self->fd, self->ctx, &self->iocb);
+		end_round(&self->canceller);
+		ASSERT_TRUE((said == -EINPROGRESS && self->said == -EINVAL) ||
+			    (said == -EINVAL && self->said == -EINPROGRESS))
 		{
-			TH_LOG("round %d: %ld and %ld", i, said, race.said);
+			TH_LOG("round %d: %ld and %ld", i, said, self->said);
 		}
 		ASSERT_EQ(1, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
 					    &no_wait));
 		ASSERT_EQ(-ECANCELED, event.res);
 	}
-	ASSERT_EQ(0, pthread_join(race.thread, NULL));
-	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "cancelled"));
+	end_race(_metadata, self, "cancelled", ROUNDS);
 }
 
 /*
  * A request that queues up while the one before it leaves can be cancelled as
  * soon as it is submitted.
  */
-TEST_F_TIMEOUT(context, behind_cancelled_request, 120)
+TEST_F_TIMEOUT(race, behind_cancelled_request, 120)
 {
 	struct io_event events[2];
 	struct iocb mine;
-	struct race race;
 	int i;
 	char c;
 
-	start_race(_metadata, self, &race);
-	for (i = 0; i < race.rounds; i++) {
+	for (i = 0; i < ROUNDS; i++) {
 		long said;
 
-		prep_pread(&mine, race.ends[0], &c, 1, 0);
-		submit_and_start_round(_metadata, &race, i);
+		prep_pread(&mine, self->ends[0], &c, 1, 0);
+		submit_and_start_round(_metadata, self, i);
 		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &mine));
 		said = kaio_cancel(self->fd, self->ctx, &mine);
-		end_round(&race);
-		ASSERT_EQ(-EINPROGRESS, race.said);
+		end_round(&self->canceller);
+		ASSERT_EQ(-EINPROGRESS, self->said);
 		ASSERT_EQ(-EINPROGRESS, said)
 		{
 			TH_LOG("round %d", i);
@@ -597,51 +589,43 @@ TEST_F_TIMEOUT(context, behind_cancelled_request, 120)
 		ASSERT_EQ(-ECANCELED, events[0].res);
 		ASSERT_EQ(-ECANCELED, events[1].res);
 	}
-	ASSERT_EQ(0, pthread_join(race.thread, NULL));
-	EXPECT_EQ(2 * race.rounds, kaio_stat(self->fd, "cancelled"));
+	end_race(_metadata, self, "cancelled", 2 * ROUNDS);
 }
 
 /* The cancel may come before the request waits, or after that. */
-TEST_F_TIMEOUT(context, against_submit, 120)
+TEST_F_TIMEOUT(race, against_submit, 120)
 {
 	struct io_event event;
-	struct race race;
 	int i;
 
-	start_race(_metadata, self, &race);
-	for (i = 0; i < race.rounds; i++) {
-		start_round(&race, i);
-		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &race.iocb));
-		end_round(&race);
-		if (race.said == -EINVAL)
-			race.said = kaio_cancel(self->fd, self->ctx,
-						&race.iocb);
-		ASSERT_EQ(-EINPROGRESS, race.said);
+	for (i = 0; i < ROUNDS; i++) {
+		start_round(self, i);
+		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
+		end_round(&self->canceller);
+		if (self->said == -EINVAL)
+			self->said = kaio_cancel(self->fd, self->ctx,
+						&self->iocb);
+		ASSERT_EQ(-EINPROGRESS, self->said);
 		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 		ASSERT_EQ(-ECANCELED, event.res);
 	}
-	ASSERT_EQ(0, pthread_join(race.thread, NULL));
-	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
+	end_race(_metadata, self, "completed", ROUNDS);
 }
 
-TEST_F_TIMEOUT(context, against_destroy, 120)
+TEST_F_TIMEOUT(race, against_destroy, 120)
 {
-	struct race race;
 	int i;
 
-	start_race(_metadata, self, &race);
-	for (i = 0; i < race.rounds; i++) {
-		race.ctx = self->ctx;
-		submit_and_start_round(_metadata, &race, i);
+	for (i = 0; i < ROUNDS; i++) {
+		submit_and_start_round(_metadata, self, i);
 		ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
 		ASSERT_EQ(0, kaio_stat(self->fd, "inflight"));
-		end_round(&race);
-		ASSERT_TRUE(race.said == -EINPROGRESS || race.said == -EINVAL);
+		end_round(&self->canceller);
+		ASSERT_TRUE(self->said == -EINPROGRESS || self->said == -EINVAL);
 		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));
 	}
-	ASSERT_EQ(0, pthread_join(race.thread, NULL));
-	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "completed"));
-	EXPECT_EQ(race.rounds, kaio_stat(self->fd, "cancelled"));
+	end_race(_metadata, self, "completed", ROUNDS);
+	EXPECT_EQ(ROUNDS, kaio_stat(self->fd, "cancelled"));
 }
 
 /*

@@ -697,14 +697,15 @@ TEST_F(charge, released)
  */
 struct contender {
 	int fd;
-	int bad;
 	__u64 most;
+	struct sleeper thread;
 };
 
-static void *contend(void *arg)
+/* Returns the number of wrong answers. */
+static long contend(void *arg)
 {
 	struct contender *contender = arg;
-	int done = 0;
+	int bad = 0, done = 0;
 
 	while (done < 100) {
 		struct kaio_query query;
@@ -712,36 +713,34 @@ static void *contend(void *arg)
 		long ret = kaio_setup(contender->fd, 10, &ctx);
 
 		if (kaio_query(contender->fd, &query))
-			contender->bad++;
+			bad++;
 		if (query.user_nr > contender->most)
 			contender->most = query.user_nr;
 		if (!ret) {
 			done++;
-			contender->bad += !!kaio_destroy(contender->fd, ctx);
+			bad += !!kaio_destroy(contender->fd, ctx);
 		} else {
-			contender->bad += ret != -EAGAIN;
+			bad += ret != -EAGAIN;
 			sched_yield();
 		}
 	}
-	return NULL;
+	return bad;
 }
 
 TEST_F_TIMEOUT(limits, contention, 60)
 {
 	struct contender contenders[4] = {};
-	pthread_t threads[4];
 	int i;
 
 	ASSERT_TRUE(write_number(USER_SYSCTL, 25));
 	ASSERT_TRUE(become_user(USER_A));
 	for (i = 0; i < 4; i++) {
 		contenders[i].fd = self->user;
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, contend,
-					    &contenders[i]));
+		ASSERT_TRUE(start_call(&contenders[i].thread, contend,
+				       &contenders[i]));
 	}
 	for (i = 0; i < 4; i++) {
-		ASSERT_EQ(0, pthread_join(threads[i], NULL));
-		EXPECT_EQ(0, contenders[i].bad);
+		EXPECT_EQ(0, result_of_call(&contenders[i].thread));
 		EXPECT_GE(25, contenders[i].most);
 	}
 	EXPECT_EQ(0, user_nr(self->user));

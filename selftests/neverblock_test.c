@@ -570,23 +570,12 @@ TEST_F(disk, cold_read_is_kicked)
 	EXPECT_EQ(1, kaio_stat(self->fd, "kicked"));
 }
 
-/* A thread that zeroes a part of the device, and its result. */
-struct zeroing {
-	int file;
-	pid_t tid;
-	int error;
-};
-
-static void *zero_device(void *arg)
+/* Zeroes a part of the device. */
+static long zero_device(void *file)
 {
-	struct zeroing *zeroing = arg;
+	const int mode = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
 
-	__atomic_store_n(&zeroing->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
-	zeroing->error = 0;
-	if (fallocate(zeroing->file, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-		      NR_EVENTS * PAGE, 4 << 20))
-		zeroing->error = errno;
-	return NULL;
+	return fallocate(*(int *)file, mode, NR_EVENTS * PAGE, 4 << 20) ? -errno : 0;
 }
 
 /*
@@ -597,8 +586,7 @@ static void *zero_device(void *arg)
 TEST_F_TIMEOUT(disk, cached_read_of_a_device_that_is_zeroed, 120)
 {
 	static const struct setting one_tag[] = { { "hw_queue_depth", 1 }, {} };
-	struct zeroing zeroing = { .error = -1 };
-	pthread_t thread;
+	struct sleeper zeroing;
 	long before;
 	int i;
 
@@ -610,8 +598,7 @@ TEST_F_TIMEOUT(disk, cached_read_of_a_device_that_is_zeroed, 120)
 		  pwrite(self->file, self->buf, NR_EVENTS * PAGE, 0));
 	ASSERT_EQ(0, fsync(self->file));
 	memset(self->buf, 0, NR_EVENTS * PAGE);
-	zeroing.file = self->file;
-	ASSERT_EQ(0, pthread_create(&thread, NULL, zero_device, &zeroing));
+	ASSERT_TRUE(start_call(&zeroing, zero_device, &self->file));
 	ASSERT_TRUE(wait_until(zeroing.tid &&
 			       task_state(getpid(), zeroing.tid) == 'D'));
 	prep_pages(self, IOCB_CMD_PREAD);
@@ -623,8 +610,7 @@ TEST_F_TIMEOUT(disk, cached_read_of_a_device_that_is_zeroed, 120)
 	EXPECT_EQ('D', task_state(getpid(), zeroing.tid));
 	expect_pages(_metadata, self);
 	EXPECT_TRUE(is_pattern(self->buf, NR_EVENTS * PAGE, 1, 0));
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	EXPECT_EQ(0, zeroing.error);
+	EXPECT_EQ(0, result_of_call(&zeroing));
 }
 
 /*

@@ -360,42 +360,39 @@ TEST_F(context, mask_is_of_one_thread)
  * The signal comes at any moment before or during the wait, and is unblocked
  * only during the wait. No signal is missed.
  */
+#define SIGNAL_ROUNDS	1000
+
 struct signaller {
 	pid_t target;
-	int rounds;
 	/* The number of signals that have ended a wait. */
 	int seen;
 };
 
-static void *signal_in_rounds(void *arg)
+static long signal_in_rounds(void *arg)
 {
 	struct signaller *signaller = arg;
 	int round;
 
-	for (round = 0; round < signaller->rounds; round++) {
+	for (round = 0; round < SIGNAL_ROUNDS; round++) {
 		dawdle(round);
 		syscall(SYS_tgkill, getpid(), signaller->target, SIGALRM);
 		while (__atomic_load_n(&signaller->seen, __ATOMIC_ACQUIRE) <=
 		       round)
 			sched_yield();
 	}
-	return NULL;
+	return 0;
 }
 
 TEST_F_TIMEOUT(context, no_signal_is_missed, 120)
 {
-	struct signaller signaller = {
-		.target = syscall(SYS_gettid),
-		.rounds = 1000,
-	};
+	struct signaller signaller = { .target = syscall(SYS_gettid) };
 	const sigset_t none = set_of(0);
-	pthread_t thread;
+	struct sleeper thread;
 	int round;
 
 	ASSERT_TRUE(block(SIGALRM));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, signal_in_rounds,
-				    &signaller));
-	for (round = 1; round <= signaller.rounds; round++) {
+	ASSERT_TRUE(start_call(&thread, signal_in_rounds, &signaller));
+	for (round = 1; round <= SIGNAL_ROUNDS; round++) {
 		ASSERT_EQ(-EINTR, take(self, 1, 1, &patience, &none))
 		{
 			TH_LOG("round %d", round);
@@ -403,7 +400,7 @@ TEST_F_TIMEOUT(context, no_signal_is_missed, 120)
 		ASSERT_EQ(1, signals_seen());
 		__atomic_store_n(&signaller.seen, round, __ATOMIC_RELEASE);
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
+	ASSERT_EQ(0, result_of_call(&thread));
 }
 
 /*

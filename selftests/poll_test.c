@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 
 #include "context_fixture.h"
+#include "opponent.h"
 #include "refused.h"
 #include "sleeps.h"
 #include "streams.h"
@@ -826,47 +827,36 @@ TEST_F(context, eventfd_counts_in_polled_epoll)
 	}
 }
 
-struct racer {
-	int file;
-	pthread_barrier_t barrier;
-	int rounds;
-};
-
-static void *writes_each_round(void *arg)
+static void make_readable(void *file)
 {
-	struct racer *racer = arg;
-	int i;
-
-	for (i = 0; i < racer->rounds; i++) {
-		pthread_barrier_wait(&racer->barrier);
-		eventfd_write(racer->file, 1);
-	}
-	return NULL;
+	eventfd_write(*(int *)file, 1);
 }
 
 /* A file that becomes ready during the submit call is not missed. */
 TEST_F_TIMEOUT(context, ready_while_submitted, 60)
 {
-	struct racer racer = { .rounds = 1000 };
+	int i, file = eventfd(0, EFD_CLOEXEC);
+	struct opponent writer = {
+		.act = make_readable,
+		.arg = &file,
+		.rounds = 1000,
+	};
 	struct io_event event;
 	struct iocb iocb;
-	pthread_t thread;
 	eventfd_t value;
-	int i;
 
-	racer.file = eventfd(0, EFD_CLOEXEC);
-	ASSERT_EQ(0, pthread_barrier_init(&racer.barrier, NULL, 2));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, writes_each_round, &racer));
-	for (i = 0; i < racer.rounds; i++) {
-		prep_poll(&iocb, racer.file, POLLIN);
-		pthread_barrier_wait(&racer.barrier);
+	start_opponent(_metadata, &writer);
+	for (i = 0; i < writer.rounds; i++) {
+		prep_poll(&iocb, file, POLLIN);
+		begin_round(&writer);
 		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
+		end_round(&writer);
 		ASSERT_EQ(POLLIN, event.res);
-		ASSERT_EQ(0, eventfd_read(racer.file, &value));
+		ASSERT_EQ(0, eventfd_read(file, &value));
 	}
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	EXPECT_EQ(racer.rounds, kaio_stat(self->fd, "completed"));
+	ASSERT_EQ(0, result_of_call(&writer.thread));
+	EXPECT_EQ(writer.rounds, kaio_stat(self->fd, "completed"));
 }
 
 /*

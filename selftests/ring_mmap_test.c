@@ -242,21 +242,22 @@ struct peeker {
 	int fd;
 	__u64 ctx;
 	bool over;
-	long most;
 };
 
-static void *peek_on(void *arg)
+/* Returns the greatest number of events that a call saw, or LONG_MAX if one failed. */
+static long peek_on(void *arg)
 {
 	struct peeker *peeker = arg;
+	long most = 0;
 
 	while (!__atomic_load_n(&peeker->over, __ATOMIC_RELAXED)) {
 		long ret = kaio_peek(peeker->fd, peeker->ctx, 0, NR_EVENTS,
 				     &no_wait);
 
-		if (ret < 0 || ret > peeker->most)
-			peeker->most = ret < 0 ? LONG_MAX : ret;
+		if (ret < 0 || ret > most)
+			most = ret < 0 ? LONG_MAX : ret;
 	}
-	return NULL;
+	return most;
 }
 
 /*
@@ -269,18 +270,20 @@ TEST_F_TIMEOUT(context, peek_while_the_head_moves, 60)
 	struct peeker peeker = { .fd = self->fd, .ctx = self->ctx };
 	const __s64 end = now_ns() + 5 * NSEC_PER_SEC;
 	struct io_event event;
+	struct sleeper thread;
 	struct iocb iocb;
-	pthread_t thread;
+	long most;
 
 	prep_noop(&iocb, self->fd);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, peek_on, &peeker));
+	ASSERT_TRUE(start_call(&thread, peek_on, &peeker));
 	while (now_ns() < end) {
 		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 		ASSERT_EQ(1, ring_reap(self->ctx, &event, 1));
 	}
 	__atomic_store_n(&peeker.over, true, __ATOMIC_RELAXED);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	EXPECT_GE(1, peeker.most);
+	most = result_of_call(&thread);
+	EXPECT_LE(0, most);
+	EXPECT_GE(1, most);
 }
 
 /*

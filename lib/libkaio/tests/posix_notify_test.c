@@ -229,51 +229,36 @@ TEST_F(notify, no_signal_is_lost)
 /*
  * SIGEV_THREAD_ID
  */
-struct listener {
-	pthread_t thread;
-	pid_t tid;
-	int got;
-	siginfo_t info;
-};
-
-static void *listen_for(void *arg)
+static long wait_for_signal(void *info)
 {
-	struct listener *listener = arg;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGNAL);
-	__atomic_store_n(&listener->tid, syscall(SYS_gettid), __ATOMIC_RELEASE);
-	listener->got = sigtimedwait(&set, &listener->info, &patience);
-	return NULL;
+	return sigtimedwait(&set, info, &patience);
 }
 
 TEST_F(notify, signal_to_thread)
 {
-	struct listener listeners[2] = {};
+	struct sleeper listeners[2];
+	siginfo_t infos[2] = {};
 	int i;
 
 	block_signal(_metadata, SIGNAL);
-	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, pthread_create(&listeners[i].thread, NULL, listen_for,
-					    &listeners[i]));
-		ASSERT_TRUE(wait_until(__atomic_load_n(&listeners[i].tid,
-						       __ATOMIC_ACQUIRE)));
-		ASSERT_TRUE(wait_until(task_sleeps(getpid(), listeners[i].tid)));
-	}
+	for (i = 0; i < 2; i++)
+		ASSERT_TRUE(fall_asleep(&listeners[i], wait_for_signal, &infos[i]));
 	self->cb.aio_sigevent.sigev_notify = SIGEV_THREAD_ID;
 	self->cb.aio_sigevent.sigev_notify_thread_id = listeners[1].tid;
 	self->cb.aio_sigevent.sigev_value.sival_int = 17;
 	ASSERT_EQ(0, aio_write(&self->cb));
-	ASSERT_EQ(0, pthread_join(listeners[1].thread, NULL));
-	EXPECT_EQ(SIGNAL, listeners[1].got);
-	EXPECT_EQ(SI_ASYNCIO, listeners[1].info.si_code);
-	EXPECT_EQ(17, listeners[1].info.si_value.sival_int);
+	EXPECT_EQ(SIGNAL, result_of_call(&listeners[1]));
+	EXPECT_EQ(SI_ASYNCIO, infos[1].si_code);
+	EXPECT_EQ(17, infos[1].si_value.sival_int);
 	/* The other thread still waits. Send it its signal. */
-	EXPECT_TRUE(task_sleeps(getpid(), listeners[0].tid));
+	EXPECT_TRUE(is_asleep(&listeners[0]));
 	ASSERT_EQ(0, pthread_kill(listeners[0].thread, SIGNAL));
-	ASSERT_EQ(0, pthread_join(listeners[0].thread, NULL));
-	EXPECT_NE(SI_ASYNCIO, listeners[0].info.si_code);
+	ASSERT_EQ(SIGNAL, result_of_call(&listeners[0]));
+	EXPECT_NE(SI_ASYNCIO, infos[0].si_code);
 }
 
 /*
