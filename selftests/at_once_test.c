@@ -262,10 +262,9 @@ FIXTURE(cached)
 FIXTURE_SETUP(cached)
 {
 	self->file = -1;
-	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
+	if (!open_both_contexts(_metadata, &self->fd, NR_EVENTS, &self->ctx,
+				&self->native))
 		return;
-	if (native_setup(NR_EVENTS, &self->native))
-		SKIP(return, "this kernel has no native AIO");
 	self->file = open_pattern(DISK_DIR, 1, FILE_SIZE);
 	ASSERT_LE(0, self->file);
 	self->buf = map_guarded(16);

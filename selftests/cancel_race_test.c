@@ -78,60 +78,61 @@ static void submit_and_cancel(struct __test_metadata *const _metadata,
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 }
 
+#define NR_PAGES	16
+
+/*
+ * Reads pages of the pattern, and cancels the reads. Expects the data of each
+ * read that was not cancelled.
+ */
+static void cancel_page_reads(struct __test_metadata *const _metadata,
+			      FIXTURE_DATA(context) *self, int file, char *buf,
+			      struct outcome *outcomes)
+{
+	struct iocb iocbs[NR_PAGES];
+	int i;
+
+	memset(buf, 0, NR_PAGES * PAGE);
+	for (i = 0; i < NR_PAGES; i++)
+		prep_pread(&iocbs[i], file, buf + i * PAGE, PAGE, i * PAGE);
+	submit_and_cancel(_metadata, self, iocbs, NR_PAGES, outcomes);
+	for (i = 0; i < NR_PAGES; i++) {
+		if (outcomes[i].res == -ECANCELED)
+			continue;
+		EXPECT_EQ((long)PAGE, outcomes[i].res);
+		EXPECT_TRUE(is_pattern(buf + i * PAGE, PAGE, 1, i * PAGE));
+	}
+}
+
 TEST_F(context, direct_read_in_flight)
 {
-	const int file = open_pattern(DISK_DIR, 1, 16 * PAGE);
+	const int file = open_pattern(DISK_DIR, 1, NR_PAGES * PAGE);
 	const int direct = reopen(file, O_RDONLY | O_DIRECT);
-	char *buf = map_guarded(16);
-	struct outcome outcomes[16];
-	struct iocb iocbs[16];
-	int i, round;
+	char *buf = map_guarded(NR_PAGES);
+	struct outcome outcomes[NR_PAGES];
+	int round;
 
 	ASSERT_LE(0, direct);
 	ASSERT_NE(NULL, buf);
-	for (round = 0; round < 10; round++) {
-		memset(buf, 0, 16 * PAGE);
-		for (i = 0; i < 16; i++)
-			prep_pread(&iocbs[i], direct, buf + i * PAGE, PAGE,
-				   i * PAGE);
-		submit_and_cancel(_metadata, self, iocbs, 16, outcomes);
-		for (i = 0; i < 16; i++) {
-			if (outcomes[i].res == -ECANCELED)
-				continue;
-			EXPECT_EQ((long)PAGE, outcomes[i].res);
-			EXPECT_TRUE(is_pattern(buf + i * PAGE, PAGE, 1,
-					       i * PAGE));
-		}
-	}
+	for (round = 0; round < 10; round++)
+		cancel_page_reads(_metadata, self, direct, buf, outcomes);
 }
 
 TEST_F(context, cold_read)
 {
-	const int file = open_pattern(DISK_DIR, 1, 16 * PAGE);
-	char *buf = map_guarded(16);
-	struct outcome outcomes[16];
-	struct iocb iocbs[16];
+	const int file = open_pattern(DISK_DIR, 1, NR_PAGES * PAGE);
+	char *buf = map_guarded(NR_PAGES);
+	struct outcome outcomes[NR_PAGES];
 	int i, round;
 
 	ASSERT_LE(0, file);
 	ASSERT_NE(NULL, buf);
 	for (round = 0; round < 10; round++) {
-		memset(buf, 0, 16 * PAGE);
 		ASSERT_EQ(0, posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED));
-		for (i = 0; i < 16; i++)
-			prep_pread(&iocbs[i], file, buf + i * PAGE, PAGE,
-				   i * PAGE);
-		submit_and_cancel(_metadata, self, iocbs, 16, outcomes);
-		for (i = 0; i < 16; i++) {
-			if (outcomes[i].res == -ECANCELED) {
-				/* A cancelled read has transferred nothing. */
+		cancel_page_reads(_metadata, self, file, buf, outcomes);
+		/* A cancelled read has transferred nothing. */
+		for (i = 0; i < NR_PAGES; i++)
+			if (outcomes[i].res == -ECANCELED)
 				EXPECT_EQ(0, buf[i * PAGE + 1]);
-				continue;
-			}
-			EXPECT_EQ((long)PAGE, outcomes[i].res);
-			EXPECT_TRUE(is_pattern(buf + i * PAGE, PAGE, 1,
-					       i * PAGE));
-		}
 	}
 }
 

@@ -123,14 +123,11 @@ TEST_F(context, upper_halves)
 TEST_F(context, read_and_write)
 {
 	const int file = open_temp(MEM_DIR, 0);
-	struct iocb iocb;
 	char buf[16] = {};
 
 	ASSERT_LE(0, file);
-	prep_pwrite(&iocb, file, "hello", 5, 3);
-	EXPECT_EQ(5, kaio_do(self->fd, self->ctx, &iocb));
-	prep_pread(&iocb, file, buf, sizeof(buf), 3);
-	EXPECT_EQ(5, kaio_do(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(5, do_pwrite(self->fd, self->ctx, file, "hello", 5, 3));
+	EXPECT_EQ(5, do_pread(self->fd, self->ctx, file, buf, sizeof(buf), 3));
 	EXPECT_STREQ("hello", buf);
 }
 

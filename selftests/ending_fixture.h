@@ -108,8 +108,7 @@ FIXTURE_SETUP(end)
 	 */
 	ASSERT_TRUE(wait_until(module_refs("kaio") <= 2));
 	if (variant->state == QUEUED) {
-		ASSERT_TRUE(open_saturation(_metadata, &saturation));
-		ASSERT_TRUE(saturate_workers(&saturation));
+		start_saturation(_metadata, &saturation);
 		self->saturation = &saturation;
 	}
 	self->nr = kaio_nr(self->fd);

@@ -5,6 +5,12 @@
  */
 #include "ending_fixture.h"
 
+static void kill_child(struct __test_metadata *const _metadata, pid_t pid)
+{
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	EXPECT_EQ(SIGKILL, status_of(pid));
+}
+
 /*
  * The exit does not wait for ever. A request that has not begun by then never
  * begins, and an attempt of a kernel thread ends by then.
@@ -17,8 +23,7 @@ TEST_F_TIMEOUT(end, kill, 120)
 
 	EXPECT_EQ(self->nr + kaio_capacity(requests(variant->state)), kaio_nr(self->fd));
 	since = now_ns();
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_EQ(SIGKILL, status_of(pid));
+	kill_child(_metadata, pid);
 	waited = now_ns() - since;
 	/* The module counts whole seconds. */
 	EXPECT_TRUE(ends_at_once(variant->state) ||
@@ -66,13 +71,9 @@ TEST_F_TIMEOUT(end, ordered_write_after_kill, 120)
  */
 TEST_F_TIMEOUT(end, kill_without_descriptor, 120)
 {
-	pid_t pid;
-
 	if (is_in_hardware(variant->state))
 		return;
-	pid = start_child(_metadata, self, variant->state, LEAVE_FD);
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_EQ(SIGKILL, status_of(pid));
+	kill_child(_metadata, start_child(_metadata, self, variant->state, LEAVE_FD));
 	EXPECT_TRUE(wait_until(mm_is_gone(self)));
 	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr));
 	close(self->mail[0]);
@@ -103,8 +104,7 @@ static void expect_requests_go_on(struct __test_metadata *const _metadata,
 	EXPECT_EQ(0, mock_info(self->file).interrupted);
 	release(self);
 	EXPECT_TRUE(wait_until(mock_info(self->file).attempts == 2));
-	ASSERT_EQ(0, kill(pid, SIGKILL));
-	EXPECT_EQ(SIGKILL, status_of(pid));
+	kill_child(_metadata, pid);
 	EXPECT_TRUE(context_is_released(self));
 }
 

@@ -807,14 +807,11 @@ TEST_F(context, dev_random)
 TEST_F(context, memfd)
 {
 	const int file = memfd_create("kaio", MFD_CLOEXEC);
-	struct iocb iocb;
 	char buf[16] = {};
 
 	ASSERT_LE(0, file);
-	prep_pwrite(&iocb, file, "hello", 5, 3);
-	EXPECT_EQ(5, kaio_do(self->fd, self->ctx, &iocb));
-	prep_pread(&iocb, file, buf, sizeof(buf), 0);
-	EXPECT_EQ(8, kaio_do(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(5, do_pwrite(self->fd, self->ctx, file, "hello", 5, 3));
+	EXPECT_EQ(8, do_pread(self->fd, self->ctx, file, buf, sizeof(buf), 0));
 	EXPECT_EQ(0, memcmp(buf, "\0\0\0hello", 8));
 }
 
@@ -914,9 +911,9 @@ TEST_F(context, eventfd_write)
 TEST_F(context, eventfd_write_nowait)
 {
 	const int file = eventfd(0, EFD_CLOEXEC);
+	const __u64 one = 1;
 	struct answer answer;
 	struct iocb iocb;
-	__u64 one = 1;
 
 	ASSERT_EQ(0, eventfd_write(file, 0xfffffffffffffffeULL));
 	prep_pwrite(&iocb, file, &one, 8, 0);

@@ -125,10 +125,9 @@ FIXTURE_VARIANT_ADD(kind, proc) { proc_file, 0 };
 FIXTURE_SETUP(kind)
 {
 	self->peer = -1;
-	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
+	if (!open_both_contexts(_metadata, &self->fd, NR_EVENTS, &self->ctx,
+				&self->native))
 		return;
-	if (native_setup(NR_EVENTS, &self->native))
-		SKIP(return, "this kernel has no native AIO");
 	if (!variant->open(self, variant->flags)) {
 		ASSERT_EQ((void *)block_device, (void *)variant->open);
 		SKIP(return, "there is no null_blk");
@@ -769,8 +768,7 @@ FIXTURE_SETUP(ioprio)
 
 FIXTURE_TEARDOWN(ioprio)
 {
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	close(self->fd);
+	close_context(_metadata, self->fd, self->ctx);
 }
 
 TEST_F(ioprio, answer)

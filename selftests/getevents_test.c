@@ -77,8 +77,7 @@ FIXTURE_SETUP(matrix)
 
 FIXTURE_TEARDOWN(matrix)
 {
-	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	close(self->fd);
+	close_context(_metadata, self->fd, self->ctx);
 }
 
 TEST_F(matrix, no_wait)

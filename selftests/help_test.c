@@ -824,20 +824,11 @@ static pid_t start_child(struct __test_metadata *const _metadata, int fd,
 			 int file, bool exits)
 {
 	int ready[2];
-	pid_t pid;
-	char c;
+	const pid_t pid = fork_child(_metadata, ready);
 
-	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
-	pid = fork();
-	ASSERT_LE(0, pid);
 	if (!pid)
 		child_waits(fd, file, ready[1], exits);
-	close(ready[1]);
-	ASSERT_EQ(1, read(ready[0], &c, 1))
-	{
-		TH_LOG("the child gave up");
-	}
-	close(ready[0]);
+	await_child(_metadata, ready);
 	return pid;
 }
 

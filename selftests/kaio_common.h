@@ -193,6 +193,26 @@ static inline __s64 kaio_do(int fd, __u64 ctx, struct iocb *iocb)
 	return event.res;
 }
 
+/* Writes with one request. Returns what kaio_do() returns. */
+static inline __s64 do_pwrite(int fd, __u64 ctx, int file, const void *buf,
+			      size_t nbytes, __s64 offset)
+{
+	struct iocb iocb;
+
+	prep_pwrite(&iocb, file, buf, nbytes, offset);
+	return kaio_do(fd, ctx, &iocb);
+}
+
+/* Reads with one request. Returns what kaio_do() returns. */
+static inline __s64 do_pread(int fd, __u64 ctx, int file, void *buf,
+			     size_t nbytes, __s64 offset)
+{
+	struct iocb iocb;
+
+	prep_pread(&iocb, file, buf, nbytes, offset);
+	return kaio_do(fd, ctx, &iocb);
+}
+
 /*
  * The result of a submit call, and the res of the request if it was submitted.
  */
@@ -399,6 +419,16 @@ static inline int open_pattern(const char *dir, unsigned int file, size_t len)
 	return fd;
 }
 
+/* Opens a file in @dir with one page of pattern, and maps a page beside it. */
+static inline void open_page(struct __test_metadata *const _metadata,
+			     const char *dir, int *file, char **buf)
+{
+	*file = open_pattern(dir, 1, PAGE);
+	ASSERT_LE(0, *file);
+	*buf = map_guarded(1);
+	ASSERT_NE(NULL, *buf);
+}
+
 /* Prepares reads of the first @nr pages of the file, and lists them. */
 static inline void prep_page_reads(struct iocb *iocbs, struct iocb **pointers,
 				   int nr, int file, char *buf)
@@ -436,6 +466,32 @@ static inline int open_kaio(struct __test_metadata *const _metadata)
 	return fd;
 }
 
+/*
+ * Opens /dev/kaio and stores the number of requests that all contexts of the
+ * system hold. Returns -1 if the test is skipped.
+ */
+static inline int open_kaio_and_count(struct __test_metadata *const _metadata,
+				      __s64 *nr)
+{
+	const int fd = open_kaio(_metadata);
+
+	if (fd < 0)
+		return -1;
+	*nr = kaio_nr(fd);
+	ASSERT_LE(0, *nr);
+	return fd;
+}
+
+/* Expects that all contexts of the system hold @nr requests again. */
+static inline void expect_charged(struct __test_metadata *const _metadata,
+				  int fd, __s64 nr)
+{
+	EXPECT_TRUE(wait_until(kaio_nr(fd) == nr))
+	{
+		TH_LOG("%lld are charged, not %lld", kaio_nr(fd), nr);
+	}
+}
+
 /* Returns -1 if the test is skipped because the user is not root. */
 static inline int open_kaio_as_root(struct __test_metadata *const _metadata)
 {
@@ -460,12 +516,52 @@ static inline bool open_context(struct __test_metadata *const _metadata,
 	return true;
 }
 
+/*
+ * Does the same as open_context(), and sets up a native context for comparison.
+ */
+static inline bool open_both_contexts(struct __test_metadata *const _metadata,
+				      int *fd, __u32 nr, __u64 *ctx,
+				      aio_context_t *native)
+{
+	if (!open_context(_metadata, fd, nr, ctx))
+		return false;
+	if (native_setup(nr, native))
+		SKIP(return false, "this kernel has no native AIO");
+	return true;
+}
+
 /* Expects that all requests of @fd have completed. */
 static inline void expect_all_completed(struct __test_metadata *const _metadata,
 					int fd)
 {
 	EXPECT_EQ(0, kaio_stat(fd, "inflight"));
 	EXPECT_EQ(kaio_stat(fd, "submitted"), kaio_stat(fd, "completed"));
+}
+
+/* Forks. The child writes a byte to ready[1] when its parent may go on. */
+static inline pid_t fork_child(struct __test_metadata *const _metadata,
+			       int *ready)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	return pid;
+}
+
+/* Waits for the byte of the child that fork_child() made. */
+static inline void await_child(struct __test_metadata *const _metadata,
+			       int *ready)
+{
+	char c;
+
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &c, 1))
+	{
+		TH_LOG("the child gave up");
+	}
+	close(ready[0]);
 }
 
 /* Returns a new context for @nr requests. Exits if there is none. */

@@ -81,21 +81,13 @@ FIXTURE(system)
 
 FIXTURE_SETUP(system)
 {
-	self->fd = open_kaio(_metadata);
-	if (self->fd < 0)
-		return;
-	self->nr = kaio_nr(self->fd);
-	ASSERT_LE(0, self->nr);
+	self->fd = open_kaio_and_count(_metadata, &self->nr);
 }
 
 FIXTURE_TEARDOWN(system)
 {
 	/* Whatever the test did, nothing is left of it. */
-	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr))
-	{
-		TH_LOG("%lld are charged, not %lld", kaio_nr(self->fd),
-		       self->nr);
-	}
+	expect_charged(_metadata, self->fd, self->nr);
 	close(self->fd);
 }
 
@@ -422,47 +414,51 @@ TEST_F(system, exec_with_fd_closed)
 /*
  * The tests below send the open file to another process.
  */
-static bool send_fd(int to, int fd)
-{
+/* A message of one byte that brings one descriptor. */
+struct fd_message {
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(fd))];
-	} control = {};
-	char c = 'f';
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control;
+	char c;
+	struct iovec iov;
+	struct msghdr msg;
+};
 
+static void prep_message(struct fd_message *message)
+{
+	*message = (struct fd_message){
+		.iov = { &message->c, 1 },
+		.msg.msg_iov = &message->iov,
+		.msg.msg_iovlen = 1,
+		.msg.msg_control = &message->control,
+		.msg.msg_controllen = sizeof(message->control),
+	};
+}
+
+static bool send_fd(int to, int fd)
+{
+	struct fd_message message;
+	struct cmsghdr *cmsg;
+
+	prep_message(&message);
+	cmsg = CMSG_FIRSTHDR(&message.msg);
 	cmsg->cmsg_level = SOL_SOCKET;
 	cmsg->cmsg_type = SCM_RIGHTS;
 	cmsg->cmsg_len = CMSG_LEN(sizeof(fd));
 	memcpy(CMSG_DATA(cmsg), &fd, sizeof(fd));
-	return sendmsg(to, &msg, 0) == 1;
+	return sendmsg(to, &message.msg, 0) == 1;
 }
 
 static int receive_fd(int from)
 {
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = {};
-	char c;
-	struct iovec iov = { &c, 1 };
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
+	struct fd_message message;
 	int fd = -1;
 
-	if (recvmsg(from, &msg, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&msg))
-		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(fd));
+	prep_message(&message);
+	if (recvmsg(from, &message.msg, MSG_CMSG_CLOEXEC) == 1 &&
+	    CMSG_FIRSTHDR(&message.msg))
+		memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message.msg)), sizeof(fd));
 	return fd;
 }
 

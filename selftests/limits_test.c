@@ -72,6 +72,22 @@ static __s64 user_nr(int fd)
 	return ret < 0 ? ret : (__s64)query.user_nr;
 }
 
+/*
+ * Opens the device for root and for USER_A, and stores the number of all
+ * requests. Returns false if the test is skipped.
+ */
+static bool open_twice(struct __test_metadata *const _metadata, int *fd,
+		       int *user, __s64 *nr)
+{
+	*fd = open_kaio_as_root(_metadata);
+	if (*fd < 0)
+		return false;
+	*nr = kaio_nr(*fd);
+	*user = open_as(USER_A);
+	ASSERT_LE(0, *user);
+	return true;
+}
+
 FIXTURE(limits)
 {
 	/* The descriptor of root. */
@@ -86,14 +102,10 @@ FIXTURE(limits)
 
 FIXTURE_SETUP(limits)
 {
-	self->fd = open_kaio_as_root(_metadata);
-	if (self->fd < 0)
+	if (!open_twice(_metadata, &self->fd, &self->user, &self->nr))
 		return;
 	self->max_nr = read_number(MAX_SYSCTL);
 	self->max_user_nr = read_number(USER_SYSCTL);
-	self->nr = kaio_nr(self->fd);
-	self->user = open_as(USER_A);
-	ASSERT_LE(0, self->user);
 	ASSERT_EQ(0, user_nr(self->user));
 }
 
@@ -103,11 +115,7 @@ FIXTURE_TEARDOWN(limits)
 	EXPECT_TRUE(write_number(MAX_SYSCTL, self->max_nr));
 	EXPECT_TRUE(write_number(USER_SYSCTL, self->max_user_nr));
 	close(self->user);
-	EXPECT_TRUE(wait_until(kaio_nr(self->fd) == self->nr))
-	{
-		TH_LOG("%lld are charged, not %lld", kaio_nr(self->fd),
-		       self->nr);
-	}
+	expect_charged(_metadata, self->fd, self->nr);
 	/* Nothing is charged to the user either. */
 	self->user = open_as(USER_A);
 	EXPECT_TRUE(wait_until(user_nr(self->user) == 0));
@@ -647,12 +655,7 @@ FIXTURE_VARIANT_ADD(charge, fail_to_answer) { .end = fail_to_answer };
 
 FIXTURE_SETUP(charge)
 {
-	self->fd = open_kaio_as_root(_metadata);
-	if (self->fd < 0)
-		return;
-	self->nr = kaio_nr(self->fd);
-	self->user = open_as(USER_A);
-	ASSERT_LE(0, self->user);
+	open_twice(_metadata, &self->fd, &self->user, &self->nr);
 }
 
 FIXTURE_TEARDOWN(charge)

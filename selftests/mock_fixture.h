@@ -124,6 +124,8 @@ struct mock {
 	int fd;
 	__u64 ctx;
 	int file;
+	/* The request of the tests that have only one. */
+	struct iocb iocb;
 	char buf[KAIO_MOCK_BYTES];
 };
 
@@ -267,6 +269,14 @@ static inline long mock_submit_call(void *arg)
 	struct mock_submission *s = arg;
 
 	return mock_submit(s->m, s->iocb);
+}
+
+/* Expects that @iocb has ended, and that no request of the file was cancelled. */
+static inline void expect_no_cancel(struct __test_metadata *const _metadata,
+				    struct mock *m, struct iocb *iocb)
+{
+	EXPECT_EQ(-EINVAL, mock_cancel(m, iocb));
+	EXPECT_EQ(0, kaio_stat(m->fd, "cancelled"));
 }
 
 static inline bool no_event(struct mock *m)

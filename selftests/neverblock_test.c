@@ -490,6 +490,15 @@ FIXTURE_TEARDOWN(disk)
 	null_blk_end(&self->dev);
 }
 
+/* Opens a new null_blk device in place of the file. Returns false if there is none. */
+static bool open_null_blk(struct __test_metadata *const _metadata,
+			  FIXTURE_DATA(disk) *self, const char *name,
+			  unsigned long nsec, const struct setting *more)
+{
+	self->file = null_blk_open(_metadata, &self->dev, name, nsec, more);
+	return self->file >= 0;
+}
+
 /* Prepares requests of a page each. */
 static void prep_pages(FIXTURE_DATA(disk) *self, int opcode)
 {
@@ -557,9 +566,7 @@ TEST_F(disk, cold_file)
  */
 TEST_F(disk, cold_read_is_kicked)
 {
-	self->file = null_blk_open(_metadata, &self->dev, "kaio-kicks", SLOW,
-				   NULL);
-	if (self->file < 0)
+	if (!open_null_blk(_metadata, self, "kaio-kicks", SLOW, NULL))
 		return;
 	ASSERT_EQ((ssize_t)PAGE, pwrite(self->file, self->buf, PAGE, 0));
 	ASSERT_TRUE(drop_cache(self->file));
@@ -590,9 +597,7 @@ TEST_F_TIMEOUT(disk, cached_read_of_a_device_that_is_zeroed, 120)
 	long before;
 	int i;
 
-	self->file = null_blk_open(_metadata, &self->dev, "kaio-zeroed", SLOW,
-				   one_tag);
-	if (self->file < 0)
+	if (!open_null_blk(_metadata, self, "kaio-zeroed", SLOW, one_tag))
 		return;
 	ASSERT_EQ((ssize_t)(NR_EVENTS * PAGE),
 		  pwrite(self->file, self->buf, NR_EVENTS * PAGE, 0));
@@ -636,9 +641,7 @@ TEST_F_TIMEOUT(disk, cold_reads_keep_no_worker, 120)
 	int i;
 
 	ASSERT_EQ((ssize_t)PAGE, pwrite(other, self->buf, PAGE, 0));
-	self->file = null_blk_open(_metadata, &self->dev, "kaio-kicks", delay,
-				   many_tags);
-	if (self->file < 0)
+	if (!open_null_blk(_metadata, self, "kaio-kicks", delay, many_tags))
 		return;
 	buf = map_guarded(COLD_READS);
 	ASSERT_NE(NULL, buf);
@@ -685,9 +688,7 @@ TEST_F(disk, direct_beyond_tags)
 	long before;
 	int i;
 
-	self->file = null_blk_open(_metadata, &self->dev, "kaio-tags", delay,
-				   few_tags);
-	if (self->file < 0)
+	if (!open_null_blk(_metadata, self, "kaio-tags", delay, few_tags))
 		return;
 	fill_pattern(data, sizeof(data), 1, 0);
 	ASSERT_EQ((ssize_t)sizeof(data),
@@ -771,9 +772,7 @@ TEST_F_TIMEOUT(disk, throttled_write, 120)
 
 	fd = open("/proc/sys/vm/dirty_ratio", O_RDONLY | O_CLOEXEC);
 	ASSERT_LT(0, read(fd, ratio, sizeof(ratio) - 1));
-	self->file = null_blk_open(_metadata, &self->dev, "kaio-throttled",
-				   5 * NSEC_PER_MSEC, NULL);
-	if (self->file < 0)
+	if (!open_null_blk(_metadata, self, "kaio-throttled", 5 * NSEC_PER_MSEC, NULL))
 		return;
 	self->guard = guard_start(restore_dirty_ratio, ratio);
 	ASSERT_TRUE(write_file("/proc/sys/vm/dirty_bytes", "65536"));

@@ -158,10 +158,7 @@ FIXTURE_SETUP(frozen)
 
 	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	self->file = open_pattern(DISK_DIR, 1, PAGE);
-	ASSERT_LE(0, self->file);
-	self->buf = map_guarded(1);
-	ASSERT_NE(NULL, self->buf);
+	open_page(_metadata, DISK_DIR, &self->file, &self->buf);
 	prep_pwrite(&self->iocbs[0], self->file, self->buf, PAGE, 0);
 	prep_pwrite(&self->iocbs[1], self->file, self->buf, PAGE, PAGE);
 	prep_fdsync(&self->iocbs[2], self->file);
@@ -249,10 +246,7 @@ TEST_F(frozen, other_files_overtake)
 
 FIXTURE(readers)
 {
-	int fd;
-	__u64 ctx;
-	int in;
-	int out;
+	struct stream s;
 	struct iocb iocbs[NR_READERS];
 	struct iocb *pointers[NR_READERS];
 	struct io_event events[NR_READERS];
@@ -273,7 +267,7 @@ FIXTURE_VARIANT(readers)
 
 static bool open_in_and_out(FIXTURE_DATA(readers) *self, int domain, int type)
 {
-	return open_ends(domain, type, &self->in, &self->out);
+	return open_ends(domain, type, &self->s.in, &self->s.out);
 }
 
 static bool open_pipe(FIXTURE_DATA(readers) *self)
@@ -293,8 +287,8 @@ static bool open_datagram(FIXTURE_DATA(readers) *self)
 
 static bool open_fifo(FIXTURE_DATA(readers) *self)
 {
-	self->in = self->out = fifo_open(MEM_DIR "/kaio-order-fifo", 0);
-	return self->in >= 0;
+	self->s.in = self->s.out = fifo_open(MEM_DIR "/kaio-order-fifo", 0);
+	return self->s.in >= 0;
 }
 
 /* The terminal is raw, so that each character can be read on its own. */
@@ -302,24 +296,24 @@ static bool open_terminal(FIXTURE_DATA(readers) *self)
 {
 	struct termios termios;
 
-	if (openpty(&self->out, &self->in, NULL, NULL, NULL) ||
-	    tcgetattr(self->in, &termios))
+	if (openpty(&self->s.out, &self->s.in, NULL, NULL, NULL) ||
+	    tcgetattr(self->s.in, &termios))
 		return false;
 	cfmakeraw(&termios);
-	return !tcsetattr(self->in, TCSANOW, &termios);
+	return !tcsetattr(self->s.in, TCSANOW, &termios);
 }
 
 static bool open_watch(FIXTURE_DATA(readers) *self)
 {
-	self->in = inotify_open();
-	return self->in >= 0;
+	self->s.in = inotify_open();
+	return self->s.in >= 0;
 }
 
 static void write_char(FIXTURE_DATA(readers) *self, int number)
 {
 	const char c = '!' + number;
 
-	if (write(self->out, &c, 1) != 1)
+	if (write(self->s.out, &c, 1) != 1)
 		abort();
 }
 
@@ -359,23 +353,23 @@ FIXTURE_SETUP(readers)
 {
 	int i;
 
-	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
+	if (!open_context(_metadata, &self->s.fd, NR_EVENTS, &self->s.ctx))
 		return;
 	ASSERT_TRUE(variant->open(self));
 	for (i = 0; i < NR_READERS; i++) {
-		prep_pread(&self->iocbs[i], self->in, self->bufs[i],
+		prep_pread(&self->iocbs[i], self->s.in, self->bufs[i],
 			   variant->size, 0);
 		self->iocbs[i].aio_data = i;
 		self->pointers[i] = &self->iocbs[i];
 	}
-	ASSERT_EQ(NR_READERS, kaio_submit(self->fd, self->ctx, NR_READERS,
+	ASSERT_EQ(NR_READERS, kaio_submit(self->s.fd, self->s.ctx, NR_READERS,
 					  self->pointers));
-	EXPECT_EQ(NR_READERS, kaio_stat(self->fd, "inflight"));
+	EXPECT_EQ(NR_READERS, kaio_stat(self->s.fd, "inflight"));
 }
 
 FIXTURE_TEARDOWN(readers)
 {
-	close_context(_metadata, self->fd, self->ctx);
+	close_context(_metadata, self->s.fd, self->s.ctx);
 }
 
 TEST_F_TIMEOUT(readers, one_by_one, 60)
@@ -384,7 +378,7 @@ TEST_F_TIMEOUT(readers, one_by_one, 60)
 
 	for (i = 0; i < NR_READERS; i++) {
 		variant->raise(self, i);
-		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
+		ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, self->events));
 		ASSERT_EQ(i, (int)self->events[0].data);
 		EXPECT_EQ((__s64)variant->size, self->events[0].res);
 		EXPECT_EQ(i, variant->number(self->bufs[i]));
@@ -398,7 +392,7 @@ TEST_F_TIMEOUT(readers, all_at_once, 60)
 	for (i = 0; i < NR_READERS; i++)
 		variant->raise(self, i);
 	ASSERT_EQ(NR_READERS,
-		  kaio_wait(self->fd, self->ctx, NR_READERS, self->events));
+		  kaio_wait(self->s.fd, self->s.ctx, NR_READERS, self->events));
 	for (i = 0; i < NR_READERS; i++) {
 		EXPECT_EQ(i, (int)self->events[i].data);
 		EXPECT_EQ(i, variant->number(self->bufs[i]));
@@ -411,12 +405,12 @@ TEST_F_TIMEOUT(readers, some_cancelled, 60)
 	int i, nr = 0;
 
 	for (i = 0; i < NR_READERS; i += 3) {
-		ASSERT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx,
+		ASSERT_EQ(-EINPROGRESS, kaio_cancel(self->s.fd, self->s.ctx,
 						    self->pointers[i]))
 		{
 			TH_LOG("reader %d", i);
 		}
-		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
+		ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, self->events));
 		EXPECT_EQ(i, (int)self->events[0].data);
 		EXPECT_EQ(-ECANCELED, self->events[0].res);
 	}
@@ -424,7 +418,7 @@ TEST_F_TIMEOUT(readers, some_cancelled, 60)
 		if (i % 3 == 0)
 			continue;
 		variant->raise(self, nr++);
-		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
+		ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, self->events));
 		ASSERT_EQ(i, (int)self->events[0].data);
 		EXPECT_EQ(nr - 1, variant->number(self->bufs[i]));
 	}
@@ -440,14 +434,14 @@ TEST_F_TIMEOUT(readers, another_context, 60)
 	struct iocb iocb;
 	__u64 other;
 
-	ASSERT_EQ(0, kaio_setup(self->fd, 1, &other));
-	prep_pread(&iocb, self->in, buf, variant->size, 0);
-	ASSERT_EQ(1, kaio_submit_one(self->fd, other, &iocb));
+	ASSERT_EQ(0, kaio_setup(self->s.fd, 1, &other));
+	prep_pread(&iocb, self->s.in, buf, variant->size, 0);
+	ASSERT_EQ(1, kaio_submit_one(self->s.fd, other, &iocb));
 	for (i = 0; i <= NR_READERS; i++)
 		variant->raise(self, i);
 	ASSERT_EQ(NR_READERS,
-		  kaio_wait(self->fd, self->ctx, NR_READERS, self->events));
-	ASSERT_EQ(1, kaio_wait(self->fd, other, 1, &event));
+		  kaio_wait(self->s.fd, self->s.ctx, NR_READERS, self->events));
+	ASSERT_EQ(1, kaio_wait(self->s.fd, other, 1, &event));
 	EXPECT_EQ((__s64)variant->size, event.res);
 	for (i = 0; i < NR_READERS; i++) {
 		k = self->events[i].data;
@@ -459,7 +453,7 @@ TEST_F_TIMEOUT(readers, another_context, 60)
 	}
 	nr += variant->number(buf);
 	EXPECT_EQ(NR_READERS * (NR_READERS + 1) / 2, nr);
-	EXPECT_EQ(0, kaio_destroy(self->fd, other));
+	EXPECT_EQ(0, kaio_destroy(self->s.fd, other));
 }
 
 /* A request with RWF_NOWAIT does not wait for its turn. */
@@ -470,9 +464,9 @@ TEST_F(readers, nowait_overtakes)
 
 	if (variant->open != open_pipe && variant->open != open_socket)
 		return;
-	prep_pread(&iocb, self->in, &c, 1, 0);
+	prep_pread(&iocb, self->s.in, &c, 1, 0);
 	iocb.aio_rw_flags = RWF_NOWAIT;
-	EXPECT_EQ(-EAGAIN, kaio_do(self->fd, self->ctx, &iocb));
+	EXPECT_EQ(-EAGAIN, kaio_do(self->s.fd, self->s.ctx, &iocb));
 }
 
 /*

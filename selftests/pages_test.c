@@ -67,12 +67,11 @@ static void wait_for_page(struct __test_metadata *const _metadata,
 TEST_F(when, after_attempt)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	wait_for_page(_metadata, m, &iocb);
+	wait_for_page(_metadata, m, &m->iocb);
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_unlock(m->file, variant->when, KAIO_MOCK_THIS_PAGE));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	expect_efforts(m->file, CACHED, PAGES, CACHED);
 	EXPECT_EQ(1, kaio_stat(m->fd, "kicked"));
@@ -86,7 +85,6 @@ TEST_F(when, after_attempt)
 TEST_F(when, within_attempt)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 	int i;
 
 	for (i = 1; i <= 100; i++) {
@@ -94,9 +92,9 @@ TEST_F(when, within_attempt)
 		ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
 					  WAITS_FOR_PAGE(variant->when),
 					  GIVES(26)));
-		mock_pread(m, &iocb, 26);
-		ASSERT_EQ(1, mock_submit(m, &iocb));
-		expect_end(_metadata, m, &iocb, 26);
+		mock_pread(m, &m->iocb, 26);
+		ASSERT_EQ(1, mock_submit(m, &m->iocb));
+		expect_end(_metadata, m, &m->iocb, 26);
 		ASSERT_STREQ("abcdefghijklmnopqrstuvwxyz", m->buf);
 		ASSERT_EQ(3 * i, (int)mock_info(m->file).attempts);
 	}
@@ -111,11 +109,10 @@ TEST_F(when, within_attempt)
 TEST_F(when, page_dropped_again)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(variant->when),
+	mock_read(_metadata, m, &m->iocb, COLD, WAITS_FOR_PAGE(variant->when),
 		  COLD, WAITS_FOR_PAGE(variant->when), GIVES(5));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	expect_efforts(m->file, CACHED, PAGES, CACHED, PAGES, CACHED);
 	EXPECT_EQ(2, kaio_stat(m->fd, "kicked"));
@@ -126,11 +123,10 @@ TEST_F(when, page_dropped_again)
 TEST_F(when, after_a_part)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(variant->when),
+	mock_read(_metadata, m, &m->iocb, COLD, WAITS_FOR_PAGE(variant->when),
 		  GIVES_ONCE(3), COLD, WAITS_FOR_PAGE(variant->when), GIVES(2));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 }
 
@@ -202,10 +198,9 @@ MOCK_FIXTURE_SETUP(page, KAIO_MOCK_PAGES)
 TEST_F(page, in_memory)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, GIVES(5));
-	expect_end(_metadata, m, &iocb, 5);
+	mock_read(_metadata, m, &m->iocb, GIVES(5));
+	expect_end(_metadata, m, &m->iocb, 5);
 	expect_efforts(m->file, CACHED);
 	EXPECT_EQ(0, mock_info(m->file).kthread);
 	EXPECT_EQ(1, kaio_stat(m->fd, "inline"));
@@ -218,14 +213,13 @@ TEST_F(page, in_memory)
 TEST_F(page, no_page_to_wait_for)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COLD, NOT_NOW_ONCE,
+	mock_read(_metadata, m, &m->iocb, COLD, NOT_NOW_ONCE,
 		  SLEEPS(5, KAIO_MOCK_KILLABLE));
 	ASSERT_TRUE(mock_sleeps(m->file));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	expect_efforts(m->file, CACHED, PAGES, WAITS);
 	EXPECT_EQ(1, mock_info(m->file).kthread);
@@ -236,11 +230,10 @@ TEST_F(page, no_page_to_wait_for)
 TEST_F(page, no_page_to_wait_for_next)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(KAIO_MOCK_NOW),
+	mock_read(_metadata, m, &m->iocb, COLD, WAITS_FOR_PAGE(KAIO_MOCK_NOW),
 		  COLD, NOT_NOW_ONCE, GIVES(5));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	expect_efforts(m->file, CACHED, PAGES, CACHED, PAGES, WAITS);
 }
 
@@ -248,11 +241,10 @@ TEST_F(page, no_page_to_wait_for_next)
 TEST_F(page, worker_reads_part_first)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COLD, GIVES_ONCE(3),
+	mock_read(_metadata, m, &m->iocb, COLD, GIVES_ONCE(3),
 		  WAITS_FOR_PAGE(KAIO_MOCK_NOW), GIVES(2));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	expect_efforts(m->file, CACHED, PAGES, PAGES, CACHED);
 }
@@ -260,25 +252,23 @@ TEST_F(page, worker_reads_part_first)
 TEST_F(page, error_after_wait)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COLD, WAITS_FOR_PAGE(KAIO_MOCK_NOW),
+	mock_read(_metadata, m, &m->iocb, COLD, WAITS_FOR_PAGE(KAIO_MOCK_NOW),
 		  GIVES(-EIO));
-	expect_end(_metadata, m, &iocb, -EIO);
+	expect_end(_metadata, m, &m->iocb, -EIO);
 }
 
 /* With RWF_NOWAIT the result of the first attempt is final. */
 TEST_F(page, not_for_nowait)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
 				  WAITS_FOR_PAGE(KAIO_MOCK_TOLD), GIVES(5)));
-	mock_pread(m, &iocb, 5);
-	iocb.aio_rw_flags = RWF_NOWAIT;
-	ASSERT_EQ(1, mock_submit(m, &iocb));
-	expect_end(_metadata, m, &iocb, -EAGAIN);
+	mock_pread(m, &m->iocb, 5);
+	m->iocb.aio_rw_flags = RWF_NOWAIT;
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, -EAGAIN);
 	expect_efforts(m->file, IOCB_NOWAIT);
 }
 
@@ -286,13 +276,12 @@ TEST_F(page, not_for_nowait)
 TEST_F(page, not_for_write)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD,
 				  { .result = 5, .page = KAIO_MOCK_TOLD }));
-	prep_pwrite(&iocb, m->file, "hello", 5, 0);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
-	expect_end(_metadata, m, &iocb, 5);
+	prep_pwrite(&m->iocb, m->file, "hello", 5, 0);
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, 5);
 	expect_efforts(m->file, IOCB_NOWAIT, WAITS);
 }
 
@@ -319,17 +308,15 @@ TEST_F(page, other_requests_overtake)
 TEST_F(page, cancel)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	wait_for_page(_metadata, m, &iocb);
-	EXPECT_EQ(-EINVAL, mock_cancel(m, &iocb));
-	EXPECT_EQ(-EINVAL, mock_cancel(m, &iocb));
+	wait_for_page(_metadata, m, &m->iocb);
+	EXPECT_EQ(-EINVAL, mock_cancel(m, &m->iocb));
+	EXPECT_EQ(-EINVAL, mock_cancel(m, &m->iocb));
 	EXPECT_TRUE(no_event(m));
 	EXPECT_TRUE(waits_for_page(m->file));
 	ASSERT_EQ(0, mock_unlock(m->file, KAIO_MOCK_NOW, KAIO_MOCK_THIS_PAGE));
-	expect_end(_metadata, m, &iocb, 5);
-	EXPECT_EQ(-EINVAL, mock_cancel(m, &iocb));
-	EXPECT_EQ(0, kaio_stat(m->fd, "cancelled"));
+	expect_end(_metadata, m, &m->iocb, 5);
+	expect_no_cancel(_metadata, m, &m->iocb);
 }
 
 /*
@@ -339,16 +326,15 @@ TEST_F(page, cancel)
 TEST_F(page, cancel_after_wait)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	wait_for_page(_metadata, m, &iocb);
+	wait_for_page(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
 				  SLEEPS(5, KAIO_MOCK_KILLABLE)));
 	ASSERT_EQ(0, mock_unlock(m->file, KAIO_MOCK_NOW, KAIO_MOCK_THIS_PAGE));
 	ASSERT_TRUE(mock_sleeps(m->file));
-	EXPECT_EQ(-EINVAL, mock_cancel(m, &iocb));
+	EXPECT_EQ(-EINVAL, mock_cancel(m, &m->iocb));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 /* Submits a read of a file that has the data, and returns whether a worker did it. */
@@ -389,7 +375,6 @@ TEST_F(page, attempt_that_sleeps)
 		.result = 5,
 	};
 	struct mock *m = &self->m;
-	struct iocb iocb;
 	int nr;
 
 	/*
@@ -397,8 +382,8 @@ TEST_F(page, attempt_that_sleeps)
 	 * hash of this one.
 	 */
 	ASSERT_LT(reads_by_workers(_metadata, m), 200);
-	mock_read(_metadata, m, &iocb, sleeps);
-	expect_end(_metadata, m, &iocb, 5);
+	mock_read(_metadata, m, &m->iocb, sleeps);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(0, mock_info(m->file).kthread);
 	EXPECT_TRUE(worker_reads(_metadata, m));
 	EXPECT_TRUE(worker_reads(_metadata, m));

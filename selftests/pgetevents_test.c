@@ -886,15 +886,11 @@ TEST_F(context, peek_and_destroy)
 TEST_F(context, peek_and_signal)
 {
 	static const sigset_t none;
-	struct kaio_getevents arg = {
-		.ctx_id = self->ctx,
-		.min_nr = 1,
-		.nr = 2,
-		.sigmask = (uintptr_t)&none,
-		.sigsetsize = SIGSET_SIZE,
-		.flags = KAIO_GETEVENTS_PEEK,
-	};
+	struct kaio_getevents arg = getevents_arg(self->ctx, 1, 2, NULL, NULL);
 
+	arg.sigmask = (uintptr_t)&none;
+	arg.sigsetsize = SIGSET_SIZE;
+	arg.flags = KAIO_GETEVENTS_PEEK;
 	ASSERT_TRUE(block(SIGALRM));
 	ASSERT_EQ(0, raise(SIGALRM));
 	EXPECT_EQ(-EINTR, kaio_ioctl(self->fd, KAIO_GETEVENTS, &arg));

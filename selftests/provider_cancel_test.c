@@ -15,6 +15,9 @@ static void expect_cancelled(struct __test_metadata *const _metadata, FIXTURE_DA
 	EXPECT_TRUE(ended);
 	expect_end(_metadata, self, iocb, -ECANCELED, 0);
 	EXPECT_EQ(1, ticker_info(self->file).cancels);
+	EXPECT_EQ(0, ticker_info(self->file).waiting);
+	EXPECT_EQ(0, ticker_info(self->file).queued);
+	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 }
 
 TEST_F(ticker, waiting_read)
@@ -23,8 +26,6 @@ TEST_F(ticker, waiting_read)
 
 	ASSERT_EQ(1, submit_read(self, &iocb, 10));
 	expect_cancelled(_metadata, self, &iocb);
-	EXPECT_EQ(0, ticker_info(self->file).waiting);
-	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
 }
 
@@ -47,8 +48,6 @@ TEST_F(ticker, queued_write)
 	ASSERT_EQ(1, submit_write(self, &iocb, 5));
 	/* The provider took the request, but did not do it. */
 	expect_cancelled(_metadata, self, &iocb);
-	EXPECT_EQ(0, ticker_info(self->file).queued);
-	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 }
 
 /*
@@ -217,30 +216,44 @@ static bool context_is_gone(FIXTURE_DATA(ticker) *self)
 	return wait_until(kaio_getevents(self->fd, self->ctx, 0, 1, &event, &no_wait) == -EINVAL);
 }
 
+/* A request, a thread that submits it, and one that destroys the context meanwhile. */
+struct destruction {
+	struct call call;
+	struct sleeper submitter;
+	struct sleeper destroyer;
+};
+
 /* Destroys the context while the first attempt of a request stalls. */
 static void destroy_during_retry(struct __test_metadata *const _metadata,
-				 FIXTURE_DATA(ticker) *self, struct call *call,
-				 struct sleeper *submitter, struct sleeper *destroyer)
+				 FIXTURE_DATA(ticker) *self, struct destruction *d,
+				 struct iocb *iocb)
 {
+	d->call = (struct call){ .fd = self->fd, .ctx = self->ctx, .iocb = iocb };
 	ASSERT_EQ(0, ticker_set(self->file, KAIO_TICKER_STALL));
-	ASSERT_TRUE(start_call(submitter, call_submit, call));
+	ASSERT_TRUE(start_call(&d->submitter, call_submit, &d->call));
 	ASSERT_TRUE(wait_for(self->file, stalled, 1));
-	ASSERT_TRUE(start_call(destroyer, call_destroy, call));
+	ASSERT_TRUE(start_call(&d->destroyer, call_destroy, &d->call));
 	ASSERT_TRUE(context_is_gone(self));
+}
+
+/* Lets the attempt go on, and waits for both threads. */
+static void end_retry(struct __test_metadata *const _metadata,
+		      FIXTURE_DATA(ticker) *self, struct destruction *d)
+{
+	ASSERT_EQ(0, ticker_set(self->file, 0));
+	EXPECT_EQ(1, woken(&d->submitter));
+	EXPECT_EQ(0, woken(&d->destroyer));
 }
 
 TEST_F(ticker, destroy_during_retry_that_queues)
 {
+	struct destruction d;
 	struct iocb iocb;
-	struct call call = { .fd = self->fd, .ctx = self->ctx, .iocb = &iocb };
-	struct sleeper submitter, destroyer;
 
 	prep_pwrite(&iocb, self->file, self->buf, 5, 0);
-	destroy_during_retry(_metadata, self, &call, &submitter, &destroyer);
+	destroy_during_retry(_metadata, self, &d, &iocb);
 	EXPECT_EQ(0, ticker_info(self->file).cancels);
-	ASSERT_EQ(0, ticker_set(self->file, 0));
-	EXPECT_EQ(1, woken(&submitter));
-	EXPECT_EQ(0, woken(&destroyer));
+	end_retry(_metadata, self, &d);
 	EXPECT_EQ(1, ticker_info(self->file).cancels);
 	EXPECT_EQ(0, ticker_info(self->file).queued);
 	EXPECT_TRUE(wait_for(self->file, dtors, 1));
@@ -248,15 +261,12 @@ TEST_F(ticker, destroy_during_retry_that_queues)
 
 TEST_F(ticker, destroy_during_retry_that_waits)
 {
+	struct destruction d;
 	struct iocb iocb;
-	struct call call = { .fd = self->fd, .ctx = self->ctx, .iocb = &iocb };
-	struct sleeper submitter, destroyer;
 
 	prep_pread(&iocb, self->file, self->buf, 5, 0);
-	destroy_during_retry(_metadata, self, &call, &submitter, &destroyer);
-	ASSERT_EQ(0, ticker_set(self->file, 0));
-	EXPECT_EQ(1, woken(&submitter));
-	EXPECT_EQ(0, woken(&destroyer));
+	destroy_during_retry(_metadata, self, &d, &iocb);
+	end_retry(_metadata, self, &d);
 	EXPECT_EQ(0, ticker_info(self->file).waiting);
 	EXPECT_TRUE(wait_for(self->file, dtors, 1));
 	EXPECT_EQ(1, ticker_info(self->file).retries);

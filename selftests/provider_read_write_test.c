@@ -277,28 +277,35 @@ static long call_native_submit(void *arg)
 	return native_submit(call->ctx, 1, &iocb);
 }
 
-TEST_F(ticker, native_aio_sleeps_in_submit)
+/*
+ * Expects that the submit call sleeps until the file ticks: a read waits, and a
+ * write is queued. Returns the result of the request.
+ */
+static __s64 result_after_tick(struct __test_metadata *const _metadata, int file,
+			       struct native_call *call)
 {
-	struct native_call call = {};
+	const bool writes = call->iocb.aio_lio_opcode == IOCB_CMD_PWRITE;
 	struct sleeper submitter;
 	struct io_event event;
 
+	ASSERT_TRUE(fall_asleep(&submitter, call_native_submit, call));
+	ASSERT_TRUE(writes ? wait_for(file, queued, 1) : wait_for(file, waiting, 1));
+	ASSERT_TRUE(tick(file));
+	EXPECT_EQ(1, woken(&submitter));
+	EXPECT_EQ(1, native_getevents(call->ctx, 1, 1, &event, &patience));
+	return event.res;
+}
+
+TEST_F(ticker, native_aio_sleeps_in_submit)
+{
+	struct native_call call = {};
+
 	ASSERT_EQ(0, native_setup(8, &call.ctx));
 	prep_pread(&call.iocb, self->file, self->buf, 4, 0);
-	ASSERT_TRUE(fall_asleep(&submitter, call_native_submit, &call));
-	ASSERT_TRUE(wait_for(self->file, waiting, 1));
-	ASSERT_TRUE(tick(self->file));
-	EXPECT_EQ(1, woken(&submitter));
-	EXPECT_EQ(1, native_getevents(call.ctx, 1, 1, &event, &patience));
-	EXPECT_EQ(4, event.res);
+	EXPECT_EQ(4, result_after_tick(_metadata, self->file, &call));
 	EXPECT_EQ(0, memcmp(self->buf, "abcd", 4));
 	prep_pwrite(&call.iocb, self->file, self->buf, 5, 0);
-	ASSERT_TRUE(fall_asleep(&submitter, call_native_submit, &call));
-	ASSERT_TRUE(wait_for(self->file, queued, 1));
-	ASSERT_TRUE(tick(self->file));
-	EXPECT_EQ(1, woken(&submitter));
-	EXPECT_EQ(1, native_getevents(call.ctx, 1, 1, &event, &patience));
-	EXPECT_EQ(5, event.res);
+	EXPECT_EQ(5, result_after_tick(_metadata, self->file, &call));
 	EXPECT_EQ(0, native_destroy(call.ctx));
 }
 

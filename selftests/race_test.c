@@ -269,30 +269,38 @@ static void *cancel_for_ever(void *arg)
 
 /* Prepares a read that a driver completes, and starts a thread that cancels. */
 static void start_cancels_in_driver(struct __test_metadata *const _metadata,
-				    struct rival *rival)
+				    struct mock *m, struct rival *rival)
 {
-	use_node(_metadata, rival->m, KAIO_MOCK_DISK);
-	mock_pread(rival->m, rival->iocb, 5);
+	*rival = (struct rival){ .m = m, .iocb = &m->iocb, .last = -EINVAL };
+	use_node(_metadata, m, KAIO_MOCK_DISK);
+	mock_pread(m, &m->iocb, 5);
 	start_rival(_metadata, rival, cancel_for_ever);
+}
+
+/* Submits the read while the thread cancels, and returns its result. */
+static __s64 result_in_driver(struct __test_metadata *const _metadata,
+			      struct mock *m)
+{
+	struct io_event event;
+
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
+	expect_one(_metadata, m, &m->iocb, &event);
+	return event.res;
 }
 
 /* A request that a driver has ends once, whatever cancels come. */
 TEST_F_TIMEOUT(race, cancel_in_driver, 120)
 {
 	struct mock *m = &self->m;
-	struct io_event event;
-	struct iocb iocb;
-	struct rival rival = { .m = m, .iocb = &iocb, .last = -EINVAL };
+	struct rival rival;
 	int i;
 
-	start_cancels_in_driver(_metadata, &rival);
+	start_cancels_in_driver(_metadata, m, &rival);
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, mock_program(m->file, 1, 0,
 					  { .result = 5, .delay_ns = i * 1000,
 					    .complete = KAIO_MOCK_IRQ }));
-		ASSERT_EQ(1, mock_submit(m, &iocb));
-		expect_one(_metadata, m, &iocb, &event);
-		ASSERT_EQ(5, event.res);
+		ASSERT_EQ(5, result_in_driver(_metadata, m));
 	}
 	stop_rival(_metadata, &rival);
 	/* A request in the hardware is not cancelled. */
@@ -307,23 +315,21 @@ TEST_F_TIMEOUT(race, cancel_in_driver, 120)
 TEST_F_TIMEOUT(race, cancel_against_deferral, 120)
 {
 	struct mock *m = &self->m;
-	struct io_event event;
-	struct iocb iocb;
-	struct rival rival = { .m = m, .iocb = &iocb, .last = -EINVAL };
+	struct rival rival;
+	__s64 res;
 	int i;
 
-	start_cancels_in_driver(_metadata, &rival);
+	start_cancels_in_driver(_metadata, m, &rival);
 	for (i = 0; i < ROUNDS; i++) {
 		ASSERT_EQ(0, mock_program(m->file, 1, 0,
 					  { .attempts = 1, .result = -EAGAIN,
 					    .complete = KAIO_MOCK_IRQ,
 					    .delay_ns = i * 1000 },
 					  GIVES(5)));
-		ASSERT_EQ(1, mock_submit(m, &iocb));
-		expect_one(_metadata, m, &iocb, &event);
-		ASSERT_TRUE(event.res == 5 || event.res == -ECANCELED)
+		res = result_in_driver(_metadata, m);
+		ASSERT_TRUE(res == 5 || res == -ECANCELED)
 		{
-			TH_LOG("round %d: res %lld", i, event.res);
+			TH_LOG("round %d: res %lld", i, res);
 		}
 	}
 	stop_rival(_metadata, &rival);
@@ -494,11 +500,7 @@ TEST_F_TIMEOUT(race, cancel_in_queue, 120)
 	__u64 attempts;
 	int last;
 
-	ASSERT_TRUE(open_saturation(_metadata, &saturation));
-	ASSERT_TRUE(saturate_workers(&saturation))
-	{
-		TH_LOG("%d workers and no end", saturation.nr);
-	}
+	start_saturation(_metadata, &saturation);
 	attempts = mock_info(saturation.file).attempts;
 	last = saturation.nr - 1;
 	EXPECT_EQ(-EINPROGRESS,
@@ -529,8 +531,7 @@ TEST_F_TIMEOUT(race, saturation_does_not_stop_kicks, 120)
 	int ends[2];
 	char c;
 
-	ASSERT_TRUE(open_saturation(_metadata, &saturation));
-	ASSERT_TRUE(saturate_workers(&saturation));
+	start_saturation(_metadata, &saturation);
 	ASSERT_EQ(0, pipe2(ends, O_CLOEXEC));
 	/* The first request belongs to another context, ... */
 	park(_metadata, m, &iocb);
@@ -581,8 +582,7 @@ TEST_F_TIMEOUT(race, saturation_does_not_stop_other_users, 120)
 	int status;
 	pid_t pid;
 
-	ASSERT_TRUE(open_saturation(_metadata, &saturation));
-	ASSERT_TRUE(saturate_workers(&saturation));
+	start_saturation(_metadata, &saturation);
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid)

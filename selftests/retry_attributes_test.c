@@ -46,15 +46,11 @@ static void expect_uid_of_submission(struct __test_metadata *const _metadata,
 	struct kaio_mock_info info;
 	int ready[2], status;
 	pid_t pid;
-	char c;
 
-	ASSERT_EQ(0, pipe2(ready, O_CLOEXEC));
-	pid = fork();
-	ASSERT_LE(0, pid);
+	pid = fork_child(_metadata, ready);
 	if (!pid)
 		_exit(submit_and_change(m->fd, m->file, ready[1]));
-	close(ready[1]);
-	ASSERT_EQ(1, read(ready[0], &c, 1));
+	await_child(_metadata, ready);
 	/* The request waits either for the driver or for a wake-up. */
 	if (mock_complete(m->file, -EAGAIN)) {
 		ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
@@ -94,15 +90,14 @@ TEST_F(mock, credentials_in_worker)
 TEST_F(mock, priority_of_request)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
-	mock_pread(m, &iocb, 5);
-	iocb.aio_flags = IOCB_FLAG_IOPRIO;
-	iocb.aio_reqprio = IOPRIO(IOPRIO_BE, 3);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	mock_pread(m, &m->iocb, 5);
+	m->iocb.aio_flags = IOCB_FLAG_IOPRIO;
+	m->iocb.aio_reqprio = IOPRIO(IOPRIO_BE, 3);
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
 	EXPECT_EQ(IOPRIO(IOPRIO_BE, 3), mock_info(m->file).ki_ioprio);
-	mock_finish_read(_metadata, m, &iocb, KAIO_MOCK_NOW);
+	mock_finish_read(_metadata, m, &m->iocb, KAIO_MOCK_NOW);
 	EXPECT_EQ(1, mock_info(m->file).kthread);
 	EXPECT_EQ(IOPRIO(IOPRIO_BE, 3), mock_info(m->file).ki_ioprio);
 }
@@ -114,14 +109,13 @@ TEST_F(mock, priority_of_request)
 TEST_F(mock, priority_of_submitter)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
 			     IOPRIO(IOPRIO_BE, 6)));
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
 			     IOPRIO(IOPRIO_BE, 1)));
-	mock_finish_read(_metadata, m, &iocb, KAIO_MOCK_NOW);
+	mock_finish_read(_metadata, m, &m->iocb, KAIO_MOCK_NOW);
 	EXPECT_EQ(1, mock_info(m->file).kthread);
 	EXPECT_EQ(IOPRIO(IOPRIO_BE, 6), mock_info(m->file).ki_ioprio);
 }

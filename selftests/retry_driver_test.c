@@ -13,10 +13,9 @@
 TEST_F(when, read)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COMPLETES(5, variant->when));
-	expect_end(_metadata, m, &iocb, 5);
+	mock_read(_metadata, m, &m->iocb, COMPLETES(5, variant->when));
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	EXPECT_EQ(1, kaio_stat(m->fd, "irq"));
 	EXPECT_EQ(1, mock_info(m->file).attempts);
@@ -25,22 +24,20 @@ TEST_F(when, read)
 TEST_F(when, write)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, COMPLETES(5, variant->when)));
-	prep_pwrite(&iocb, m->file, "hello", 5, 0);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
-	expect_end(_metadata, m, &iocb, 5);
+	prep_pwrite(&m->iocb, m->file, "hello", 5, 0);
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(5, mock_info(m->file).written);
 }
 
 TEST_F(when, error)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COMPLETES(-EIO, variant->when));
-	expect_end(_metadata, m, &iocb, -EIO);
+	mock_read(_metadata, m, &m->iocb, COMPLETES(-EIO, variant->when));
+	expect_end(_metadata, m, &m->iocb, -EIO);
 }
 
 /*
@@ -91,16 +88,15 @@ TEST_F(when, counted_by_eventfd)
 {
 	const int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct mock *m = &self->m;
-	struct iocb iocb;
 	__u64 count;
 
 	ASSERT_LE(0, event);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, COMPLETES(5, variant->when)));
-	mock_pread(m, &iocb, 5);
-	iocb.aio_flags = IOCB_FLAG_RESFD;
-	iocb.aio_resfd = event;
-	ASSERT_EQ(1, mock_submit(m, &iocb));
-	expect_end(_metadata, m, &iocb, 5);
+	mock_pread(m, &m->iocb, 5);
+	m->iocb.aio_flags = IOCB_FLAG_RESFD;
+	m->iocb.aio_resfd = event;
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_TRUE(wait_until(read(event, &count, sizeof(count)) == 8));
 	EXPECT_EQ(1, count);
 	close(event);
@@ -113,13 +109,12 @@ TEST_F(when, counted_by_eventfd)
 TEST_F(when, no_free_tag)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb,
+	mock_read(_metadata, m, &m->iocb,
 		  { .result = -EAGAIN, .only = KAIO_MOCK_IF_NOWAIT,
 		    .complete = variant->when },
 		  COMPLETES(5, variant->when));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	expect_end_in_worker(_metadata, m->file);
 	EXPECT_EQ(1, kaio_stat(m->fd, "queued"));
 }
@@ -128,10 +123,9 @@ TEST_F(when, no_free_tag)
 TEST_F(when, no_free_tag_for_worker)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, COMPLETES(-EAGAIN, variant->when));
-	expect_end(_metadata, m, &iocb, -EAGAIN);
+	mock_read(_metadata, m, &m->iocb, COMPLETES(-EAGAIN, variant->when));
+	expect_end(_metadata, m, &m->iocb, -EAGAIN);
 	EXPECT_EQ(2, mock_info(m->file).attempts);
 }
 
@@ -139,14 +133,13 @@ TEST_F(when, no_free_tag_for_worker)
 TEST_F(when, no_free_tag_with_nowait)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
 				  COMPLETES(-EAGAIN, variant->when)));
-	mock_pread(m, &iocb, 5);
-	iocb.aio_rw_flags = RWF_NOWAIT;
-	ASSERT_EQ(1, mock_submit(m, &iocb));
-	expect_end(_metadata, m, &iocb, -EAGAIN);
+	mock_pread(m, &m->iocb, 5);
+	m->iocb.aio_rw_flags = RWF_NOWAIT;
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, -EAGAIN);
 	EXPECT_EQ(1, mock_info(m->file).attempts);
 }
 
@@ -154,13 +147,12 @@ TEST_F(when, no_free_tag_with_nowait)
 TEST_F(when, after_kick)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK);
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, COMPLETES(5, variant->when)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(1, kaio_stat(m->fd, "irq"));
 }
 

@@ -8,14 +8,13 @@
 TEST_F(mock, slow_file_is_read_when_ready)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK_SLOW);
-	mock_read(_metadata, m, &iocb, GIVES(5));
+	mock_read(_metadata, m, &m->iocb, GIVES(5));
 	EXPECT_TRUE(no_event(m));
 	EXPECT_EQ(0, mock_info(m->file).attempts);
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(1, mock_info(m->file).attempts);
 	EXPECT_EQ(1, mock_info(m->file).kthread);
 	EXPECT_EQ(0, mock_info(m->file).ki_flags & RWF_NOWAIT);
@@ -29,19 +28,18 @@ TEST_F(mock, slow_file_sleeps_although_ready)
 {
 	struct mock *m = &self->m;
 	struct kaio_mock_info info;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK_SLOW);
 	ASSERT_EQ(0, mock_program(m->file, 1, IN,
 				  SLEEPS_ONCE(-EIO, KAIO_MOCK_INTERRUPTIBLE),
 				  GIVES(5)));
-	mock_submit_read(_metadata, m, &iocb);
+	mock_submit_read(_metadata, m, &m->iocb);
 	ASSERT_TRUE(wait_until((info = mock_info(m->file)).interrupted == 1 &&
 			       info.waiters[0] == 1));
 	EXPECT_TRUE(no_event(m));
 	EXPECT_EQ(1, mock_info(m->file).attempts);
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(2, mock_info(m->file).attempts);
 }
 
@@ -49,14 +47,13 @@ TEST_F(mock, slow_file_sleeps_although_ready)
 TEST_F(mock, slow_file_sleeps_briefly)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK_SLOW);
 	ASSERT_EQ(0, mock_program(m->file, 1, IN,
 				  { .result = 5, .sleep_ms = 1,
 				    .sleep = KAIO_MOCK_INTERRUPTIBLE }));
-	mock_submit_read(_metadata, m, &iocb);
-	expect_end(_metadata, m, &iocb, 5);
+	mock_submit_read(_metadata, m, &m->iocb);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(0, mock_info(m->file).interrupted);
 }
 
@@ -67,18 +64,17 @@ TEST_F(mock, slow_file_sleeps_briefly)
 TEST_F(mock, plain_device_is_refused)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK_PLAIN);
 	ASSERT_EQ(0, mock_program(m->file, 1, IN | OUT, GIVES(5)));
-	mock_pread(m, &iocb, 5);
-	EXPECT_EQ(-EINVAL, mock_submit(m, &iocb));
-	prep_pwrite(&iocb, m->file, "hello", 5, 0);
-	EXPECT_EQ(-EINVAL, mock_submit(m, &iocb));
+	mock_pread(m, &m->iocb, 5);
+	EXPECT_EQ(-EINVAL, mock_submit(m, &m->iocb));
+	prep_pwrite(&m->iocb, m->file, "hello", 5, 0);
+	EXPECT_EQ(-EINVAL, mock_submit(m, &m->iocb));
 	EXPECT_EQ(0, mock_info(m->file).attempts);
 	/* The device can be polled. */
-	mock_submit_poll(_metadata, m, &iocb);
-	expect_end(_metadata, m, &iocb, EPOLLIN);
+	mock_submit_poll(_metadata, m, &m->iocb);
+	expect_end(_metadata, m, &m->iocb, EPOLLIN);
 }
 
 /*
@@ -88,14 +84,13 @@ TEST_F(mock, plain_device_is_refused)
 TEST_F(mock, device_without_poll)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK_SLOW_DISK);
-	mock_read(_metadata, m, &iocb, SLEEPS(5, KAIO_MOCK_INTERRUPTIBLE));
+	mock_read(_metadata, m, &m->iocb, SLEEPS(5, KAIO_MOCK_INTERRUPTIBLE));
 	ASSERT_TRUE(wait_until(mock_info(m->file).interrupted >= 2));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	EXPECT_EQ(1, mock_info(m->file).most_running);
 }
@@ -103,30 +98,28 @@ TEST_F(mock, device_without_poll)
 TEST_F(mock, disk_that_would_block)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK_DISK);
-	mock_read(_metadata, m, &iocb, COLD, GIVES(5));
-	expect_end(_metadata, m, &iocb, 5);
+	mock_read(_metadata, m, &m->iocb, COLD, GIVES(5));
+	expect_end(_metadata, m, &m->iocb, 5);
 	expect_end_in_worker(_metadata, m->file);
 }
 
 TEST_F(mock, fsync)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	use_node(_metadata, m, KAIO_MOCK_DISK);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
 				  SLEEPS(-EDQUOT, KAIO_MOCK_KILLABLE)));
-	prep_fsync(&iocb, m->file);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	prep_fsync(&m->iocb, m->file);
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
 	ASSERT_TRUE(mock_sleeps(m->file));
 	EXPECT_EQ(1, mock_info(m->file).kthread);
-	EXPECT_EQ(-EINVAL, mock_cancel(m, &iocb));
+	EXPECT_EQ(-EINVAL, mock_cancel(m, &m->iocb));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
-	expect_end(_metadata, m, &iocb, -EDQUOT);
+	expect_end(_metadata, m, &m->iocb, -EDQUOT);
 }
 
 TEST_HARNESS_MAIN

@@ -31,6 +31,22 @@ static inline void wait_without_helping(struct __test_metadata *_metadata, struc
 	ASSERT_EQ(1, poll(&device, 1, 10000));
 }
 
+/*
+ * Kicks the parked request, and waits until its attempt sleeps in the file. The
+ * attempt will return -EAGAIN, and attempts after that one take the step @then.
+ */
+static inline void kick_into_sleep(struct __test_metadata *_metadata, struct mock *m,
+				   struct kaio_mock_step then)
+{
+	ASSERT_EQ(0, mock_program(m->file, 1, 0,
+				  NOT_NOW_ONCE,
+				  SLEEPS_ONCE(-EAGAIN, KAIO_MOCK_KILLABLE),
+				  then));
+	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, 0, IN));
+	ASSERT_TRUE(mock_sleeps(m->file));
+	ASSERT_EQ(1, mock_waiters(m->file));
+}
+
 FIXTURE(mock)
 {
 	struct mock m;

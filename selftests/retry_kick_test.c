@@ -13,14 +13,13 @@
 TEST_F(when, after_parking)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, IN, IN));
 	wait_without_helping(_metadata, m);
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	EXPECT_EQ(1, mock_info(m->file).kthread);
 	EXPECT_EQ(1, kaio_stat(m->fd, "kicked"));
@@ -31,12 +30,11 @@ TEST_F(when, after_parking)
 TEST_F(when, without_key)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, IN, 0));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 /*
@@ -46,34 +44,31 @@ TEST_F(when, without_key)
 TEST_F(when, of_hang_up)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(0)));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, EPOLLHUP, EPOLLHUP));
-	expect_end(_metadata, m, &iocb, 0);
+	expect_end(_metadata, m, &m->iocb, 0);
 }
 
 TEST_F(when, of_error)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(-EIO)));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, EPOLLERR, EPOLLERR));
-	expect_end(_metadata, m, &iocb, -EIO);
+	expect_end(_metadata, m, &m->iocb, -EIO);
 }
 
 /* The file is not ready after the kick, so the request waits again. */
 TEST_F(when, file_not_ready)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 	__u64 attempts;
 	int i;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	for (i = 0; i < 10; i++) {
 		attempts = mock_info(m->file).attempts;
 		ASSERT_EQ(0, mock_wake(m->file, variant->when, 0, IN));
@@ -83,7 +78,7 @@ TEST_F(when, file_not_ready)
 		}
 	}
 	EXPECT_TRUE(no_event(m));
-	mock_finish_read(_metadata, m, &iocb, variant->when);
+	mock_finish_read(_metadata, m, &m->iocb, variant->when);
 }
 
 /*
@@ -93,12 +88,11 @@ TEST_F(when, file_not_ready)
 TEST_F(when, poll_reports_ready_wrongly)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 	__u64 attempts;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, IN,
 				  { .result = -EAGAIN, .ready = IN }));
-	mock_submit_read(_metadata, m, &iocb);
+	mock_submit_read(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, IN, IN));
 	EXPECT_TRUE(no_event(m));
 	attempts = mock_info(m->file).attempts;
@@ -106,34 +100,32 @@ TEST_F(when, poll_reports_ready_wrongly)
 	EXPECT_GT(attempts + 10, mock_info(m->file).attempts);
 	ASSERT_EQ(0, mock_program(m->file, 1, IN, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, IN, IN));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 /* The kick comes from within the attempt that then returns -EAGAIN. */
 TEST_F(when, during_attempt)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	mock_read(_metadata, m, &iocb, NOT_NOW_ONCE,
+	mock_read(_metadata, m, &m->iocb, NOT_NOW_ONCE,
 		  { .attempts = 1, .result = -EAGAIN,
 		    .wake = { .when = variant->when, .ready = IN, .key = IN } },
 		  GIVES(5));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 TEST_F(when, of_write)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
-	prep_pwrite(&iocb, m->file, "hello", 5, 0);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	prep_pwrite(&m->iocb, m->file, "hello", 5, 0);
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
 	ASSERT_EQ(1, mock_waiters(m->file));
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, OUT, OUT));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(5, mock_info(m->file).written);
 	EXPECT_EQ(0, memcmp("hello", mock_info(m->file).data, 5));
 }
@@ -141,12 +133,11 @@ TEST_F(when, of_write)
 TEST_F(when, of_poll)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park_poll(_metadata, m, &iocb);
+	park_poll(_metadata, m, &m->iocb);
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, IN, IN));
-	expect_end(_metadata, m, &iocb, IN);
+	expect_end(_metadata, m, &m->iocb, IN);
 	EXPECT_EQ(0, mock_info(m->file).attempts);
 }
 
@@ -154,13 +145,12 @@ TEST_F(when, of_poll)
 TEST_F(when, of_poll_without_key)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park_poll(_metadata, m, &iocb);
+	park_poll(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, OUT, 0));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_wake(m->file, variant->when, IN, 0));
-	expect_end(_metadata, m, &iocb, EPOLLIN);
+	expect_end(_metadata, m, &m->iocb, EPOLLIN);
 }
 
 /*
@@ -173,14 +163,13 @@ TEST_F(when, write_in_small_steps)
 	enum { LEN = 2000 };
 	struct mock *m = &self->m;
 	static char buf[LEN];
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, OUT, GIVES(5)));
-	prep_pwrite(&iocb, m->file, buf, LEN, 0);
-	ASSERT_EQ(1, mock_submit(m, &iocb));
+	prep_pwrite(&m->iocb, m->file, buf, LEN, 0);
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
 	EXPECT_EQ(1, kaio_stat(m->fd, "queued"));
 	EXPECT_EQ(0, kaio_stat(m->fd, "inline"));
-	expect_end(_metadata, m, &iocb, LEN);
+	expect_end(_metadata, m, &m->iocb, LEN);
 	EXPECT_EQ(LEN / 5, mock_info(m->file).attempts);
 	EXPECT_EQ(LEN, mock_info(m->file).written);
 	EXPECT_EQ(1, mock_info(m->file).kthread);
@@ -189,11 +178,10 @@ TEST_F(when, write_in_small_steps)
 TEST_F(mock, ready_in_submit)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, IN, GIVES(5)));
-	mock_submit_read(_metadata, m, &iocb);
-	expect_end(_metadata, m, &iocb, 5);
+	mock_submit_read(_metadata, m, &m->iocb);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(1, mock_info(m->file).attempts);
 	EXPECT_EQ(1, mock_info(m->file).nowait);
 	EXPECT_EQ(0, mock_info(m->file).kthread);
@@ -216,8 +204,7 @@ static void submit_in_thread(struct __test_metadata *const _metadata,
 TEST_F(mock, ready_before_queue_entry)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
-	struct mock_submission s = { m, &iocb };
+	struct mock_submission s = { m, &m->iocb };
 	struct sleeper sleeper;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
@@ -227,7 +214,7 @@ TEST_F(mock, ready_before_queue_entry)
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
 	ASSERT_EQ(1, woken(&sleeper));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 /*
@@ -237,8 +224,7 @@ TEST_F(mock, ready_before_queue_entry)
 TEST_F(mock, kick_during_run)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
-	struct mock_submission s = { m, &iocb };
+	struct mock_submission s = { m, &m->iocb };
 	struct sleeper sleeper;
 
 	ASSERT_EQ(0, mock_program(m->file, 1, 0,
@@ -251,7 +237,7 @@ TEST_F(mock, kick_during_run)
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
 	ASSERT_EQ(1, woken(&sleeper));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(1, mock_info(m->file).most_running);
 }
 
@@ -259,48 +245,39 @@ TEST_F(mock, kick_during_run)
 TEST_F(mock, kick_during_retry)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
-	ASSERT_EQ(0, mock_program(m->file, 1, 0,
-				  NOT_NOW_ONCE,
-				  SLEEPS_ONCE(-EAGAIN, KAIO_MOCK_KILLABLE),
-				  GIVES(5)));
-	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, 0, IN));
-	ASSERT_TRUE(mock_sleeps(m->file));
-	ASSERT_EQ(1, mock_waiters(m->file));
+	park(_metadata, m, &m->iocb);
+	kick_into_sleep(_metadata, m, (struct kaio_mock_step)GIVES(5));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(1, mock_info(m->file).most_running);
 }
 
 TEST_F(mock, other_key)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 	__u64 attempts;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	attempts = mock_info(m->file).attempts;
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, OUT, OUT));
 	EXPECT_TRUE(no_event(m));
 	EXPECT_EQ(attempts, mock_info(m->file).attempts);
 	EXPECT_EQ(0, kaio_stat(m->fd, "kicked"));
-	mock_finish_read(_metadata, m, &iocb, KAIO_MOCK_NOW);
+	mock_finish_read(_metadata, m, &m->iocb, KAIO_MOCK_NOW);
 }
 
 TEST_F(mock, other_key_for_poll)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park_poll(_metadata, m, &iocb);
+	park_poll(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, OUT, OUT));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN | OUT, IN | OUT));
 	/* The result has all the events that the wake-up reported. */
-	expect_end(_metadata, m, &iocb, IN | OUT);
+	expect_end(_metadata, m, &m->iocb, IN | OUT);
 }
 
 /* Submits a write of 30 bytes that waits after the first ten bytes. */
@@ -320,9 +297,8 @@ TEST_F(mock, write_continues)
 {
 	struct mock *m = &self->m;
 	char text[31] = "What is this, if full of care?";
-	struct iocb iocb;
 
-	submit_partial_write(_metadata, m, &iocb, text);
+	submit_partial_write(_metadata, m, &m->iocb, text);
 	ASSERT_EQ(1, mock_waiters(m->file));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES_ONCE(7), NOT_NOW));
@@ -331,7 +307,7 @@ TEST_F(mock, write_continues)
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(30)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, OUT, OUT));
-	expect_end(_metadata, m, &iocb, 30);
+	expect_end(_metadata, m, &m->iocb, 30);
 	EXPECT_EQ(30, mock_info(m->file).written);
 	EXPECT_EQ(0, memcmp(text, mock_info(m->file).data, 30));
 }
@@ -340,12 +316,11 @@ TEST_F(mock, cancelled_write_returns_bytes_written)
 {
 	struct mock *m = &self->m;
 	char text[30] = {};
-	struct iocb iocb;
 
-	submit_partial_write(_metadata, m, &iocb, text);
+	submit_partial_write(_metadata, m, &m->iocb, text);
 	ASSERT_EQ(1, mock_waiters(m->file));
-	EXPECT_EQ(-EINPROGRESS, mock_cancel(m, &iocb));
-	expect_end(_metadata, m, &iocb, 10);
+	EXPECT_EQ(-EINPROGRESS, mock_cancel(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, 10);
 	EXPECT_EQ(10, mock_info(m->file).written);
 }
 
@@ -353,24 +328,22 @@ TEST_F(mock, failed_write_returns_bytes_written)
 {
 	struct mock *m = &self->m;
 	char text[30] = {};
-	struct iocb iocb;
 
-	submit_partial_write(_metadata, m, &iocb, text);
+	submit_partial_write(_metadata, m, &m->iocb, text);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(-EIO)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, OUT, OUT));
-	expect_end(_metadata, m, &iocb, 10);
+	expect_end(_metadata, m, &m->iocb, 10);
 }
 
 /* A read completes with the bytes that are available. */
 TEST_F(mock, short_read)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES_ONCE(3), NOT_NOW));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
-	expect_end(_metadata, m, &iocb, 3);
+	expect_end(_metadata, m, &m->iocb, 3);
 	EXPECT_STREQ("abc", m->buf);
 }
 

@@ -50,12 +50,11 @@ static void park_on_queues(struct __test_metadata *const _metadata,
 TEST_F(mock, two_queues_at_once)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park_on_queues(_metadata, m, &iocb, 2);
+	park_on_queues(_metadata, m, &m->iocb, 2);
 	ASSERT_EQ(0, mock_program(m->file, 2, 0, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 /* A request can wait on at most eight queues. */
@@ -65,13 +64,12 @@ TEST_F(mock, eight_queues)
 		.when = KAIO_MOCK_NOW, .ready = IN, .key = IN, .queues = 1 << 7,
 	};
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park_on_queues(_metadata, m, &iocb, 8);
+	park_on_queues(_metadata, m, &m->iocb, 8);
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_program(m->file, 8, 0, GIVES(5)));
 	ASSERT_EQ(0, kaio_ioctl(m->file, KAIO_MOCK_WAKE, &last));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(0, mock_waiters(m->file));
 	EXPECT_EQ(mock_info(m->file).attempts, mock_info(m->file).nowait);
 }
@@ -83,17 +81,16 @@ TEST_F(mock, eight_queues)
 TEST_F(mock, nine_queues)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 9, 0,
 				  COLD, SLEEPS(5, KAIO_MOCK_INTERRUPTIBLE)));
-	mock_submit_read(_metadata, m, &iocb);
+	mock_submit_read(_metadata, m, &m->iocb);
 	EXPECT_EQ(0, mock_waiters(m->file));
 	ASSERT_TRUE(mock_sleeps(m->file));
 	EXPECT_EQ(1, mock_info(m->file).kthread);
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_STREQ("abcde", m->buf);
 	EXPECT_EQ(0, mock_waiters(m->file));
 }
@@ -102,27 +99,25 @@ TEST_F(mock, nine_queues)
 TEST_F(mock, nine_queues_of_poll)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 9, 0, NOT_NOW));
-	mock_submit_poll(_metadata, m, &iocb);
-	expect_end(_metadata, m, &iocb, -EINVAL);
+	mock_submit_poll(_metadata, m, &m->iocb);
+	expect_end(_metadata, m, &m->iocb, -EINVAL);
 	EXPECT_EQ(0, mock_waiters(m->file));
 	/* A POLL of a file that is ready need not wait. */
 	ASSERT_EQ(0, mock_program(m->file, 9, IN, NOT_NOW));
-	ASSERT_EQ(1, mock_submit(m, &iocb));
-	expect_end(_metadata, m, &iocb, EPOLLIN);
+	ASSERT_EQ(1, mock_submit(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, EPOLLIN);
 }
 
 /* The file has a poll method, but no wait queue. */
 TEST_F(mock, no_queue)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
 	ASSERT_EQ(0, mock_program(m->file, 0, 0, COLD, GIVES(5)));
-	mock_submit_read(_metadata, m, &iocb);
-	expect_end(_metadata, m, &iocb, 5);
+	mock_submit_read(_metadata, m, &m->iocb);
+	expect_end(_metadata, m, &m->iocb, 5);
 	EXPECT_EQ(1, mock_info(m->file).kthread);
 }
 
@@ -132,70 +127,59 @@ TEST_F(mock, no_queue)
 TEST_F(mock, pollfree_with_new_queue)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_free(m->file, true));
 	ASSERT_TRUE(parks_again(m->file, 1));
 	EXPECT_TRUE(no_event(m));
-	mock_finish_read(_metadata, m, &iocb, KAIO_MOCK_NOW);
+	mock_finish_read(_metadata, m, &m->iocb, KAIO_MOCK_NOW);
 }
 
 TEST_F(mock, pollfree_without_new_queue)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, COLD, GIVES(5)));
 	ASSERT_EQ(0, mock_free(m->file, false));
 	/* Nothing can kick the request any more, so a worker reads. */
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 TEST_F(mock, pollfree_of_one_of_two)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park_on_queues(_metadata, m, &iocb, 2);
+	park_on_queues(_metadata, m, &m->iocb, 2);
 	ASSERT_EQ(0, mock_free(m->file, false));
 	ASSERT_TRUE(wait_until(mock_info(m->file).waiters[1] == 1));
 	EXPECT_TRUE(no_event(m));
 	ASSERT_EQ(0, mock_program(m->file, 2, 0, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
-	expect_end(_metadata, m, &iocb, 5);
+	expect_end(_metadata, m, &m->iocb, 5);
 }
 
 TEST_F(mock, pollfree_during_retry)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
-	ASSERT_EQ(0, mock_program(m->file, 1, 0,
-				  NOT_NOW_ONCE,
-				  SLEEPS_ONCE(-EAGAIN, KAIO_MOCK_KILLABLE),
-				  NOT_NOW));
-	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, 0, IN));
-	ASSERT_TRUE(mock_sleeps(m->file));
-	ASSERT_EQ(1, mock_waiters(m->file));
+	park(_metadata, m, &m->iocb);
+	kick_into_sleep(_metadata, m, (struct kaio_mock_step)NOT_NOW);
 	ASSERT_EQ(0, mock_free(m->file, true));
 	EXPECT_EQ(0, mock_waiters(m->file));
 	ASSERT_EQ(0, mock_let_go(m->file, 1));
 	ASSERT_TRUE(parks_again(m->file, 1));
-	mock_finish_read(_metadata, m, &iocb, KAIO_MOCK_NOW);
+	mock_finish_read(_metadata, m, &m->iocb, KAIO_MOCK_NOW);
 }
 
 TEST_F(mock, pollfree_then_cancel)
 {
 	struct mock *m = &self->m;
-	struct iocb iocb;
 
-	park(_metadata, m, &iocb);
+	park(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_free(m->file, true));
-	EXPECT_EQ(-EINPROGRESS, mock_cancel(m, &iocb));
-	expect_end(_metadata, m, &iocb, -ECANCELED);
+	EXPECT_EQ(-EINPROGRESS, mock_cancel(m, &m->iocb));
+	expect_end(_metadata, m, &m->iocb, -ECANCELED);
 }
 
 /* A POLL completes when its queue is freed, or waits on another one. */
@@ -203,9 +187,8 @@ TEST_F(mock, pollfree_of_poll)
 {
 	struct mock *m = &self->m;
 	struct io_event event;
-	struct iocb iocb;
 
-	park_poll(_metadata, m, &iocb);
+	park_poll(_metadata, m, &m->iocb);
 	ASSERT_EQ(0, mock_free(m->file, true));
 	ASSERT_TRUE(wait_until(kaio_stat(m->fd, "inflight") == 0 ||
 			       mock_waiters(m->file) == 1));

@@ -4,40 +4,29 @@
  * RLIMIT_FSIZE. The submitter gets them, whatever task does the write, and the
  * limit is the one at submission.
  */
+#include "blocking_threads.h"
 #include "devices.h"
 #include "streams.h"
 
-static int nr_signals;
-
-static void count_signal(int signal)
+/* Returns the number of signals since the last call of count_from_zero(). */
+static int signals_so_far(void)
 {
-	(void)signal;
-	__atomic_fetch_add(&nr_signals, 1, __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&signals, __ATOMIC_RELAXED);
 }
 
-static int signals(void)
+static void count_from_zero(int signal)
 {
-	return __atomic_load_n(&nr_signals, __ATOMIC_SEQ_CST);
-}
-
-static void count_signals(int signal)
-{
-	const struct sigaction action = {
-		.sa_handler = count_signal,
-		.sa_flags = SA_RESTART,
-	};
-
-	__atomic_store_n(&nr_signals, 0, __ATOMIC_SEQ_CST);
-	sigaction(signal, &action, NULL);
+	signals_seen();
+	catch_signal(signal, SA_RESTART);
 }
 
 /* Returns true if @nr signals come and no more follow. */
 static bool signals_are(int nr)
 {
-	bool ok = wait_until(signals() == nr);
+	bool ok = wait_until(signals_so_far() == nr);
 
 	usleep(20000);
-	return ok && signals() == nr;
+	return ok && signals_so_far() == nr;
 }
 
 static void limit_size(rlim_t size)
@@ -138,7 +127,7 @@ FIXTURE_SETUP(fsize)
 	self->buf = map_guarded(4);
 	ASSERT_NE(NULL, self->buf);
 	fill_pattern(self->buf, 4 * PAGE, 1, 0);
-	count_signals(SIGXFSZ);
+	count_from_zero(SIGXFSZ);
 	limit_size(LIMIT);
 }
 
@@ -170,7 +159,7 @@ TEST_F(fsize, beyond_limit)
 	EXPECT_EQ(-EFBIG, do_request(self->fd, self->ctx, &self->iocb));
 	EXPECT_TRUE(signals_are(1))
 	{
-		TH_LOG("signals: %d", signals());
+		TH_LOG("signals: %d", signals_so_far());
 	}
 	EXPECT_EQ(variant->size, size_of(self->plain));
 }
@@ -362,7 +351,7 @@ TEST_F(fsize, appends_up_to_limit)
 	EXPECT_EQ(-EFBIG, res[3]);
 	EXPECT_EQ((loff_t)LIMIT, size_of(self->plain));
 	/* Two pending signals of the same number count as one. */
-	EXPECT_TRUE(wait_until(signals() > 0));
+	EXPECT_TRUE(wait_until(signals_so_far() > 0));
 }
 
 TEST_F(fsize, last_append_is_short)
@@ -416,7 +405,7 @@ FIXTURE_SETUP(sigpipe)
 	if (!stream_set_up(_metadata, &self->s, variant->domain, SOCK_STREAM))
 		return;
 	prep_pwrite(&self->iocb, self->s.out, "x", 1, 0);
-	count_signals(SIGPIPE);
+	count_from_zero(SIGPIPE);
 }
 
 FIXTURE_TEARDOWN(sigpipe)
@@ -462,7 +451,7 @@ TEST_F(sigpipe, parked)
 	EXPECT_EQ(-EPIPE, self->event.res);
 	EXPECT_TRUE(signals_are(1))
 	{
-		TH_LOG("signals: %d", signals());
+		TH_LOG("signals: %d", signals_so_far());
 	}
 }
 
@@ -508,7 +497,7 @@ TEST_F(sigpipe, parked_kills)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
 	EXPECT_EQ(SIGPIPE, WTERMSIG(status));
-	EXPECT_EQ(0, signals());
+	EXPECT_EQ(0, signals_so_far());
 }
 
 /* A cancelled write raises no signal. */
@@ -548,7 +537,7 @@ TEST_F(sigpipe, after_part)
 	EXPECT_GT((__s64)sizeof(long_message), self->event.res);
 	EXPECT_TRUE(signals_are(variant->after_part))
 	{
-		TH_LOG("signals: %d", signals());
+		TH_LOG("signals: %d", signals_so_far());
 	}
 }
 

@@ -54,6 +54,15 @@ static struct stat_numbers grown(const struct stat_numbers *before)
 		EXPECT_EQ(_cancelled, _now.cancelled);			\
 	} while (0)
 
+/* Submits two reads from an empty pipe. */
+static void park_two_reads(struct __test_metadata *const _metadata,
+			   FIXTURE_DATA(context) *self, int *ends)
+{
+	static struct iocb iocbs[2];
+
+	park_reads(_metadata, self, iocbs, 2, ends);
+}
+
 TEST(is_read_only)
 {
 	struct stat st;
@@ -74,10 +83,9 @@ TEST_F(context, open_files_count)
 TEST_F(context, requests_in_flight_are_submitted_only)
 {
 	const struct stat_numbers before = read_stat();
-	struct iocb iocbs[2];
 	int ends[2];
 
-	park_reads(_metadata, self, iocbs, 2, ends);
+	park_two_reads(_metadata, self, ends);
 	EXPECT_GROWN(&before, 2, 0, 0);
 	EXPECT_EQ(1, write(ends[1], "x", 1));
 	EXPECT_TRUE(wait_until(grown(&before).completed == 1));
@@ -100,10 +108,9 @@ TEST_F(context, closed_files_count)
 TEST_F(context, requests_cancelled_by_close_count)
 {
 	const struct stat_numbers before = read_stat();
-	struct iocb iocbs[2];
 	int ends[2];
 
-	park_reads(_metadata, self, iocbs, 2, ends);
+	park_two_reads(_metadata, self, ends);
 	ASSERT_EQ(0, close(self->fd));
 	EXPECT_TRUE(wait_until(grown(&before).completed == 2));
 	EXPECT_GROWN(&before, 2, 2, 2);

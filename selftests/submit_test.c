@@ -337,10 +337,7 @@ FIXTURE_SETUP(reject)
 
 	if (!open_context(_metadata, &self->fd, NR_EVENTS, &self->ctx))
 		return;
-	self->file = open_pattern(MEM_DIR, 1, PAGE);
-	ASSERT_LE(0, self->file);
-	self->buf = map_guarded(1);
-	ASSERT_NE(NULL, self->buf);
+	open_page(_metadata, MEM_DIR, &self->file, &self->buf);
 	self->iocb = (void *)map_guarded(1);
 	ASSERT_NE(NULL, self->iocb);
 	self->iov = calloc(IOV_LIMIT + 1, sizeof(*self->iov));

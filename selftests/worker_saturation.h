@@ -75,6 +75,17 @@ static inline bool saturate_workers(struct saturation *saturation)
 	return false;
 }
 
+/* Opens the files, and saturates the workers. */
+static inline void start_saturation(struct __test_metadata *const _metadata,
+				    struct saturation *saturation)
+{
+	ASSERT_TRUE(open_saturation(_metadata, saturation));
+	ASSERT_TRUE(saturate_workers(saturation))
+	{
+		TH_LOG("%d workers and no end", saturation->nr);
+	}
+}
+
 /*
  * Releases all reads and takes their events. Returns true if each read but
  * @cancelled has read its bytes.
