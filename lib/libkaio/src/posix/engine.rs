@@ -26,7 +26,7 @@ use super::file::File;
 use super::group::Group;
 use super::list::{Index, List};
 use super::notification::{Kind, Notification, Outbox};
-use super::requests::{Location, Request, Requests};
+use super::requests::{Location, Operation, Request, Requests};
 use super::streams::{StreamId, Streams};
 use super::thread::{self, Mains};
 use super::tickets::Ticket;
@@ -63,7 +63,6 @@ pub(super) struct NewRequest {
 
 /// The state of one call of `aio_cancel()`.
 struct CancelSession {
-    /// Never 0.
     number: u64,
     /// The stream that the call looks at next; the call goes from the request `next` towards older
     /// ones.
@@ -375,16 +374,13 @@ impl Engine {
         let request = Request {
             control: new.control,
             stream,
-            is_sync: matches!(new.command, uapi::IOCB_CMD_FSYNC | uapi::IOCB_CMD_FDSYNC),
-            is_read: new.command == uapi::IOCB_CMD_PREAD,
+            operation: Operation::of(new.command),
             notification: new.notification,
             group: new.group,
             location: Location::Held,
             was_held: false,
             number: 0,
-            session: 0,
-            cancelling: false,
-            cancel: false,
+            cancellation: None,
         };
         self.requests.insert(&mut self.streams, index, request);
         let mut iocb = new.control.iocb(new.command);
@@ -412,7 +408,7 @@ impl Engine {
         // An fsync covers all requests that the program made on this descriptor before it. The
         // module makes it wait only for writes that the module has deferred; the library makes it
         // wait for requests that are in hardware.
-        let waits = match request.is_sync {
+        let waits = match request.is_sync() {
             true => stream.requests.first() != Some(index),
             false => stream.held.is_some() || stream.releasing,
         };
@@ -433,7 +429,7 @@ impl Engine {
         let Some(stream) = self.streams.get(request.stream) else {
             return Ok(None);
         };
-        if !request.is_sync && stream.submitted > 0 {
+        if !request.is_sync() && stream.submitted > 0 {
             let context = stream.context.filter(|_| stream.lost == 0);
             match context {
                 Some(number) if self.contexts.room_left(number) > 0 => return Ok(Some(number)),
@@ -473,7 +469,7 @@ impl Engine {
         let context = context.id;
         let request = self.requests.get_mut(index)?;
         request.location = Location::Kernel(number);
-        let (id, is_sync) = (request.stream, request.is_sync);
+        let (id, is_sync) = (request.stream, request.is_sync());
         let held = self.streams.get(id).and_then(|stream| stream.held);
         // Search only if this request was the first held one: the search may look at all requests
         // after an fsync.
@@ -505,7 +501,7 @@ impl Engine {
         };
         request.location = Location::Held;
         request.was_held = true;
-        let (id, number, is_sync) = (request.stream, request.number, request.is_sync);
+        let (id, number, is_sync) = (request.stream, request.number, request.is_sync());
         let held = self.streams.get(id).and_then(|stream| stream.held);
         let is_first = held
             .and_then(|held| self.requests.get(held))
@@ -525,8 +521,11 @@ impl Engine {
         let Some(request) = self.requests.get_mut(ticket.index) else {
             return;
         };
-        let (wanted, number) = (request.cancel, request.session);
-        request.cancel = false;
+        let Some(cancellation) = &mut request.cancellation else {
+            return;
+        };
+        let (wanted, number) = (cancellation.wanted, cancellation.session);
+        cancellation.wanted = false;
         // The `aio_cancel()` that asked for this may have given up waiting; then the request is
         // left alone.
         if wanted && self.session(number).is_some() && self.cancel_one(ticket.index).is_err() {
@@ -587,13 +586,13 @@ impl Engine {
         let Some(request) = self.requests.get_mut(index) else {
             return;
         };
-        let (location, id, is_sync) = (request.location, request.stream, request.is_sync);
+        let (location, id, is_sync) = (request.location, request.stream, request.is_sync());
         request.location = Location::Held;
         self.leave_location(location, id, is_sync);
         // An `aio_cancel()` has asked for the request meanwhile: now it can be cancelled.
-        let wanted = self.requests.get(index).filter(|request| request.cancel);
-        if let Some(number) = wanted.map(|request| request.session) {
-            if self.session(number).is_some() {
+        let cancellation = self.requests.get(index).and_then(|r| r.cancellation);
+        if let Some(wanted) = cancellation.filter(|c| c.wanted) {
+            if self.session(wanted.session).is_some() {
                 self.end(index, -i64::from(libc::ECANCELED));
             }
         }
@@ -625,7 +624,7 @@ impl Engine {
             let stream = self.streams.get(request.stream);
             // read(2) of a directory fails with `EISDIR`.
             if error == libc::EINVAL
-                && request.is_read
+                && request.operation == Operation::Read
                 && stream.is_some_and(|stream| stream.file.directory)
             {
                 error = libc::EISDIR;
@@ -654,9 +653,10 @@ impl Engine {
             if session.next == Some(index) && session.stream == Some(request.stream) {
                 session.next = previous;
             }
-            if session.number == request.session {
+            let cancellation = request.cancellation;
+            if let Some(counted) = cancellation.filter(|c| c.session == session.number) {
                 session.remaining -= 1;
-                session.pending -= usize::from(request.cancelling);
+                session.pending -= usize::from(counted.waits);
                 session.cancelled += usize::from(res == -i64::from(libc::ECANCELED));
             }
         }
@@ -675,7 +675,7 @@ impl Engine {
         }
         self.requests
             .release_slot(index, [request.notification, of_list]);
-        self.leave_location(request.location, request.stream, request.is_sync);
+        self.leave_location(request.location, request.stream, request.is_sync());
         self.update_queues(request.stream);
     }
 

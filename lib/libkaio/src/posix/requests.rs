@@ -11,7 +11,7 @@
 use core::array;
 use core::ptr::NonNull;
 
-use kaio_sys::{Errno, Result};
+use kaio_sys::{uapi, Errno, Result};
 
 use super::control::Control;
 use super::group::Group;
@@ -39,12 +39,42 @@ pub(super) enum Location {
     },
 }
 
+/// What a request does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operation {
+    Read,
+    /// A write, or a command that the kernel refuses.
+    Write,
+    /// An fsync or fdatasync.
+    Sync,
+}
+
+impl Operation {
+    /// Returns the operation of an `IOCB_CMD_*`.
+    pub(super) fn of(command: u32) -> Self {
+        match command {
+            uapi::IOCB_CMD_PREAD => Self::Read,
+            uapi::IOCB_CMD_FSYNC | uapi::IOCB_CMD_FDSYNC => Self::Sync,
+            _ => Self::Write,
+        }
+    }
+}
+
+/// The cancellation that looked at a request last.
+#[derive(Clone, Copy)]
+pub(super) struct Cancellation {
+    /// The number of its session.
+    pub(super) session: u64,
+    /// Set while the session waits for the end of the request.
+    pub(super) waits: bool,
+    /// Set if the thread that is submitting the request must cancel it afterwards.
+    pub(super) wanted: bool,
+}
+
 pub(super) struct Request {
     pub(super) control: Control,
     pub(super) stream: StreamId,
-    /// Set for an fsync or fdatasync.
-    pub(super) is_sync: bool,
-    pub(super) is_read: bool,
+    pub(super) operation: Operation,
     pub(super) notification: Notification,
     pub(super) group: Option<Group>,
     pub(super) location: Location,
@@ -53,15 +83,14 @@ pub(super) struct Request {
     pub(super) was_held: bool,
     /// The position in time: later requests have greater numbers.
     pub(super) number: u64,
-    /// The number of the cancellation that looked at the request last; 0 if there was none.
-    pub(super) session: u64,
-    /// Set while that cancellation waits for the end of the request.
-    pub(super) cancelling: bool,
-    /// Set if the thread that is submitting the request must cancel it afterwards.
-    pub(super) cancel: bool,
+    pub(super) cancellation: Option<Cancellation>,
 }
 
 impl Request {
+    pub(super) fn is_sync(&self) -> bool {
+        self.operation == Operation::Sync
+    }
+
     pub(super) fn is_held(&self) -> bool {
         self.location == Location::Held
     }
@@ -292,7 +321,7 @@ impl Requests {
     /// Returns the first request from `at` on that is held and not an fsync.
     fn held_from(&self, mut at: Option<Index>) -> Option<Index> {
         while let Some(index) = at {
-            if self.get(index).is_some_and(|r| r.is_held() && !r.is_sync) {
+            if self.get(index).is_some_and(|r| r.is_held() && !r.is_sync()) {
                 break;
             }
             at = self.chunks.slot(index).and_then(|slot| slot.link.next());

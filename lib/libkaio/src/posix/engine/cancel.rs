@@ -9,7 +9,7 @@ use kaio_sys::{ioctl, Errno, Result};
 use super::{CancelSession, Cancelled, Engine, NO_ROOM};
 use crate::posix::control::Control;
 use crate::posix::list::Index;
-use crate::posix::requests::Location;
+use crate::posix::requests::{Cancellation, Location};
 
 impl Engine {
     /// Begins `aio_cancel()` of one request, or of all requests of a descriptor. Returns the
@@ -88,13 +88,13 @@ impl Engine {
     }
 
     fn cancel_in_session(&mut self, index: Index, number: u64) {
-        let other = self.requests.get(index).map_or(0, |r| r.session);
-        let cancelling = self.requests.get(index).is_some_and(|r| r.cancelling);
+        let earlier = self.requests.get(index).and_then(|r| r.cancellation);
+        let waits = earlier.is_some_and(|c| c.waits);
         // Another `aio_cancel()` has counted this request. From now on this session counts it, and
         // the other one treats it as gone.
-        if let Some(other) = self.session(other) {
+        if let Some(other) = earlier.and_then(|c| self.session(c.session)) {
             other.remaining -= 1;
-            other.pending -= usize::from(cancelling);
+            other.pending -= usize::from(waits);
         }
         if let Some(session) = self.session(number) {
             session.found = true;
@@ -102,21 +102,26 @@ impl Engine {
             session.pending += 1;
         }
         if let Some(request) = self.requests.get_mut(index) {
-            request.session = number;
-            request.cancelling = true;
+            request.cancellation = Some(Cancellation {
+                session: number,
+                waits: true,
+                wanted: earlier.is_some_and(|c| c.wanted),
+            });
         }
-        if self.cancel_one(index).is_err() && !cancelling {
+        if self.cancel_one(index).is_err() && !waits {
             self.stop_waiting_for(index);
         }
     }
 
     /// Makes the session of a request that cannot be cancelled stop waiting for its end.
     pub(super) fn stop_waiting_for(&mut self, index: Index) {
-        let Some(request) = self.requests.get_mut(index).filter(|r| r.cancelling) else {
+        let request = self.requests.get_mut(index);
+        let cancellation = request.and_then(|r| r.cancellation.as_mut());
+        let Some(cancellation) = cancellation.filter(|c| c.waits) else {
             return;
         };
-        request.cancelling = false;
-        let number = request.session;
+        cancellation.waits = false;
+        let number = cancellation.session;
         if let Some(session) = self.session(number) {
             session.pending -= 1;
         }
@@ -168,8 +173,9 @@ impl Engine {
         let cancelled = unsafe { ioctl::cancel(fd, context, submission.iocb()) };
         if cancelled.is_err() && submission.request_attention() {
             // Another thread is submitting the request at this moment and cancels it afterwards.
-            if let Some(request) = self.requests.get_mut(index) {
-                request.cancel = true;
+            let request = self.requests.get_mut(index);
+            if let Some(cancellation) = request.and_then(|r| r.cancellation.as_mut()) {
+                cancellation.wanted = true;
             }
             return Ok(());
         }

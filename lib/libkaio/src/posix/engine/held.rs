@@ -21,7 +21,7 @@ impl Engine {
             .requests
             .first()
             .and_then(|index| self.requests.get(index));
-        let sync = first.is_some_and(|first| first.is_sync && first.is_held());
+        let sync = first.is_some_and(|first| first.is_sync() && first.is_held());
         let release = match (stream.held, stream.context) {
             (Some(_), _) if stream.releasing || stream.listed > 0 => None,
             (Some(_), _) if stream.file.ordered && stream.lost > 0 => None,

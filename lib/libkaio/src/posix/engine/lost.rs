@@ -35,7 +35,7 @@ impl Engine {
             let Location::Kernel(number) = request.location else {
                 continue;
             };
-            let (id, is_sync) = (request.stream, request.is_sync);
+            let (id, is_sync) = (request.stream, request.is_sync());
             let ring = self.contexts.get(number).map_or(0, |context| context.id);
             if let Some(request) = self.requests.get_mut(index) {
                 request.location = Location::Lost {
