@@ -27,6 +27,31 @@ use crate::{
     },
 };
 
+/// The names that an operation needs.
+pub(crate) mod prelude {
+    pub(crate) use super::{
+        FastPath,
+        IssueContext,
+        Kind,
+        Op,
+        Verdict, //
+    };
+    pub(crate) use crate::{
+        ctx::kiocb::Kiocb,
+        request::token::{
+            Active,
+            Prepared, //
+        },
+        sys::{
+            file::File,
+            uapi::{
+                self,
+                Iocb, //
+            },
+        },
+    };
+}
+
 /// Where an operation runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IssueContext {

@@ -8,25 +8,7 @@
 
 use kernel::prelude::*;
 
-use crate::{
-    ctx::{
-        kiocb::Kiocb,
-        op::{
-            IssueContext,
-            Kind,
-            Op,
-            Verdict, //
-        },
-    },
-    request::token::{
-        Active,
-        Prepared, //
-    },
-    sys::uapi::{
-        self,
-        Iocb, //
-    },
-};
+use crate::ctx::op::prelude::*;
 
 macro_rules! fsync_ops {
     ($($name:ident: $opcode:expr, data_only: $data_only:expr;)*) => {$(

@@ -7,28 +7,9 @@
 
 use kernel::prelude::*;
 
-use crate::{
-    ctx::{
-        kiocb::Kiocb,
-        kioctx::Kioctx,
-        op::{
-            FastPath,
-            IssueContext,
-            Op,
-            Verdict, //
-        },
-    },
-    request::token::{
-        Active,
-        Prepared, //
-    },
-    sys::{
-        file::File,
-        uapi::{
-            self,
-            Iocb, //
-        },
-    },
+use crate::ctx::{
+    kioctx::Kioctx,
+    op::prelude::*, //
 };
 
 pub(super) struct Nop;

@@ -46,33 +46,15 @@ use self::{
 };
 use crate::{
     ctx::{
-        kiocb::Kiocb,
         kioctx::Kioctx,
-        op::{
-            FastPath,
-            IssueContext,
-            Kind,
-            Op,
-            Verdict, //
-        },
+        op::prelude::*,
         transfer::Transfer, //
     },
     request::{
         issue::Called,
-        light::LightTransfer,
-        token::{
-            Active,
-            Prepared, //
-        },
+        light::LightTransfer, //
     },
-    sys::{
-        errno,
-        file::File,
-        uapi::{
-            self,
-            Iocb, //
-        },
-    },
+    sys::errno, //
 };
 
 /// How often in a row a request may be about to wait and not do so, before other requests get their
