@@ -10,14 +10,9 @@ use kernel::prelude::*;
 
 use super::rw::prep;
 use crate::{
-    ctx::{
-        kiocb::Kiocb,
-        op::{
-            IssueContext,
-            Op,
-            OpDef,
-            Verdict, //
-        },
+    ctx::op::{
+        prelude::*,
+        OpDef, //
     },
     provider::{
         self,
@@ -27,18 +22,9 @@ use crate::{
             ProviderRef, //
         },
     },
-    request::token::{
-        Active,
-        Prepared, //
-    },
     sys::{
         errno,
-        file::File,
-        iov::Buffers,
-        uapi::{
-            self,
-            Iocb, //
-        },
+        iov::Buffers, //
     },
 };
 
@@ -94,11 +80,9 @@ fn prep(iocb: &Iocb, req: &mut Prepared<Kiocb>, write: bool, vector: bool) -> Re
         .ki_filp
         .verify_area(write, iocb.aio_offset, buffers.len())?;
     let args = ProviderArgs {
+        iocb,
         buffers,
         write,
-        opcode: iocb.aio_lio_opcode,
-        user_data: iocb.aio_data,
-        pos: iocb.aio_offset,
         flags: asked.flags,
         ioprio: kiocb.submitter.ioprio(),
     };

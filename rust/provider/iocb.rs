@@ -34,6 +34,7 @@ use crate::{
         ffi,
         file::File,
         iov::Buffers,
+        uapi::Iocb,
         word::AtomicWord, //
     },
 };
@@ -142,14 +143,11 @@ pub(crate) trait Kind {
 }
 
 /// What a request of the device brings with it.
-pub(crate) struct ProviderArgs {
+pub(crate) struct ProviderArgs<'a> {
+    /// The iocb as the submitter wrote it.
+    pub(crate) iocb: &'a Iocb,
     pub(crate) buffers: Buffers,
     pub(crate) write: bool,
-    /// `IOCB_CMD_*`.
-    pub(crate) opcode: u16,
-    /// `aio_data`.
-    pub(crate) user_data: u64,
-    pub(crate) pos: i64,
     /// `IOCB_*`.
     pub(crate) flags: i32,
     pub(crate) ioprio: u16,
@@ -161,19 +159,19 @@ impl<K: Kind> ProviderRef<K> {
     ///
     /// Returns `EINVAL` if the file has no provider any more, `EBADF` if the file was closed, and
     /// `ENOMEM` if there is no memory.
-    pub(crate) fn new(file: &File, args: ProviderArgs) -> Result<Self> {
+    pub(crate) fn new(file: &File, args: ProviderArgs<'_>) -> Result<Self> {
         let mut iter = args.buffers.rest(0);
         // SAFETY: `iter` is a valid iterator, of which this is a copy. The buffers into which it
         // points go into the same `ProviderIocb`.
         let iter = unsafe { ptr::read(iter.as_raw()) };
         let iocb = ffi::kaio_iocb {
             ki_filp: file.open().ok_or(EBADF)?,
-            ki_user_data: args.user_data,
+            ki_user_data: args.iocb.aio_data,
             ki_nbytes: args.buffers.len(),
-            ki_opcode: args.opcode,
+            ki_opcode: args.iocb.aio_lio_opcode,
             ki_ioprio: args.ioprio,
             ki_flags: args.flags,
-            ki_pos: args.pos,
+            ki_pos: args.iocb.aio_offset,
             ki_iter: iter,
             private: ptr::null_mut(),
         };
