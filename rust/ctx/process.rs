@@ -11,11 +11,8 @@
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
+        Arc,
+        SetOnce, //
     },
     time::{
         Instant,
@@ -24,6 +21,7 @@ use kernel::{
 };
 
 use crate::sys::{
+    count::Count,
     mm::Mm,
     module,
     runners::Bounded,
@@ -43,11 +41,11 @@ pub(crate) struct Process {
     comm: Comm,
     /// The time when this struct was made.
     created: Instant<Monotonic>,
-    /// The number of milliseconds between `created` and the end of the process; 0 if the process
-    /// lives, as far as is known.
-    ended_after: Atomic<u64>,
+    /// The number of milliseconds between `created` and the end of the process. Not set if the
+    /// process lives, as far as is known.
+    ended_after: SetOnce<u64>,
     /// The number of requests that were given up.
-    given_up: Atomic<u32>,
+    given_up: Count,
 }
 
 impl Process {
@@ -60,8 +58,8 @@ impl Process {
             mm: Mm::current()?,
             comm: Comm::current(),
             created: Instant::now(),
-            ended_after: Atomic::new(0),
-            given_up: Atomic::new(0),
+            ended_after: SetOnce::new(),
+            given_up: Count::new(),
         };
         Ok(Arc::new(new, GFP_KERNEL_ACCOUNT)?)
     }
@@ -81,30 +79,31 @@ impl Process {
             return;
         }
         let after = (when - self.created).as_millis();
-        let after = u64::try_from(after).unwrap_or(0).max(1);
+        let after = u64::try_from(after).unwrap_or(0);
         // The first caller that sees the end sets its time.
-        let _ = self.ended_after.cmpxchg(0, after, Relaxed);
+        self.ended_after.populate(after);
     }
 
     /// Returns whether the process has ended so long ago that its requests are given up. Any
     /// context.
     pub(crate) fn is_expired(&self) -> bool {
-        if self.ended_after.load(Relaxed) == 0 {
+        let ended_after = self.ended_after.copy().or_else(|| {
             // The process did not note its own end if it had closed the descriptor before, or if it
             // executes another program.
             self.note_end(Instant::now());
-            if self.ended_after.load(Relaxed) == 0 {
-                return false;
-            }
-        }
+            self.ended_after.copy()
+        });
+        let Some(ended_after) = ended_after else {
+            return false;
+        };
         let now = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(0);
-        let since = now.saturating_sub(self.ended_after.load(Relaxed));
+        let since = now.saturating_sub(ended_after);
         since >= u64::from(module::end_seconds()) * 1000
     }
 
     /// Counts a request that is given up.
     pub(crate) fn count_given_up(&self) {
-        self.given_up.add(1u32, Relaxed);
+        self.given_up.increment();
     }
 }
 
@@ -117,7 +116,7 @@ impl Bounded for Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // All contexts have gone, so all requests of the process have ended.
-        match self.given_up.load(Relaxed) {
+        match self.given_up.get() {
             0 => {}
             nr => task::warn_given_up(&self.comm, self.owner, nr),
         }

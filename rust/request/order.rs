@@ -19,10 +19,6 @@ use kernel::{
     bindings,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         ArcBorrow, //
     },
@@ -35,6 +31,7 @@ use super::{
     RequestInner, //
 };
 use crate::sys::{
+    count::Count,
     ffi,
     lock::{
         new_irq_lock,
@@ -66,7 +63,7 @@ pub(crate) struct OrderQueues<R: Request> {
     #[pin]
     queues: IrqLock<Queues<R>>,
     /// The number of requests in all queues. It changes only under the lock.
-    len: Atomic<u32>,
+    len: Count,
 }
 
 impl<R: Request> OrderQueues<R> {
@@ -81,13 +78,13 @@ impl<R: Request> OrderQueues<R> {
         };
         pin_init!(Self {
             queues <- new_irq_lock!(queues, "kaio_order"),
-            len: Atomic::new(0),
+            len: Count::new(),
         })
     }
 
     /// Returns whether a request is in the queue of `key`.
     pub(crate) fn is_busy(&self, key: usize) -> bool {
-        if self.len.load(Relaxed) == 0 {
+        if self.len.get() == 0 {
             return false;
         }
         let queues = self.queues.lock();
@@ -107,7 +104,7 @@ impl<R: Request> OrderQueues<R> {
         // The queues own this reference; `leave` drops it.
         let raw = Arc::into_raw(request.clone());
         let mut queues = self.queues.lock();
-        self.len.add(1u32, Relaxed);
+        self.len.increment();
         // INVARIANT: the entry is that of a request, and the queues own `raw`, a reference to it.
         // SAFETY: this function holds the lock, so no other thread changes the tree or an entry.
         // The reference in `raw` keeps the request in memory until `leave`, and the caller ensures
@@ -147,7 +144,7 @@ impl<R: Request> OrderQueues<R> {
                 ArcBorrow::from_raw(kernel::container_of!(next, RequestInner<R>, order_links))
             })
         });
-        self.len.fetch_sub(1u32, Relaxed);
+        self.len.decrement();
         drop(queues);
         // SAFETY: `join` gave this reference, which `Arc::into_raw` made, to the queues. The entry
         // has just left them under the lock, so no other call takes the reference.

@@ -22,6 +22,7 @@ pub(crate) mod ffi {
     include!(concat!(env!("KAIO_OBJ"), "/rust/kaio_bindings.rs"));
 }
 
+pub(crate) mod count;
 pub(crate) mod device;
 pub(crate) mod errno;
 pub(crate) mod eventfd;
