@@ -30,6 +30,7 @@ pub(super) mod suite {
             Request, //
         },
         sys::{
+            count::Count,
             errno,
             file::File,
             queue::{
@@ -40,14 +41,8 @@ pub(super) mod suite {
     };
     use kernel::{
         prelude::*,
-        sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            Arc, //
-        },
-        workqueue::Queue,
+        sync::Arc,
+        workqueue::Queue, //
     };
 
     /// How often each event happened.
@@ -57,6 +52,13 @@ pub(super) mod suite {
         pub(in crate::tests) retried: u32,
         pub(in crate::tests) completed: u32,
         pub(in crate::tests) cancelled: u32,
+    }
+
+    impl Seen {
+        /// Returns these events with so many kicks besides.
+        pub(in crate::tests) const fn with_kicks(self, kicked: u32) -> Self {
+            Self { kicked, ..self }
+        }
     }
 
     /// One request was completed.
@@ -72,6 +74,11 @@ pub(super) mod suite {
         cancelled: 1,
         ..COMPLETED
     };
+    /// One request was completed by a worker.
+    const RETRIED: Seen = Seen {
+        retried: 1,
+        ..COMPLETED
+    };
 
     #[pin_data]
     pub(in crate::tests) struct Fixture {
@@ -84,10 +91,10 @@ pub(super) mod suite {
         #[pin]
         pool: Pool<Mock>,
         workers: Owned,
-        kicked: Atomic<u32>,
-        retried: Atomic<u32>,
-        completed: Atomic<u32>,
-        cancelled: Atomic<u32>,
+        kicked: Count,
+        retried: Count,
+        completed: Count,
+        cancelled: Count,
     }
 
     impl Fixture {
@@ -102,10 +109,10 @@ pub(super) mod suite {
                     run_list <- RunList::new(),
                     pool <- pool,
                     workers,
-                    kicked: Atomic::new(0),
-                    retried: Atomic::new(0),
-                    completed: Atomic::new(0),
-                    cancelled: Atomic::new(0),
+                    kicked: Count::new(),
+                    retried: Count::new(),
+                    completed: Count::new(),
+                    cancelled: Count::new(),
                 }),
                 GFP_KERNEL,
             )
@@ -123,17 +130,37 @@ pub(super) mod suite {
             Ok((this, active, driver))
         }
 
+        /// Returns a fixture with a parked request, and a driver that refers to the request.
+        fn with_parked(key: u64) -> Result<(Arc<Self>, TestDriver<Mock>)> {
+            let (this, active, driver) = Self::with_request(key)?;
+            active.park().map_err(|_| EAGAIN)?;
+            Ok((this, driver))
+        }
+
+        /// Returns a fixture with a request that a cancel finds while it runs, and a driver that
+        /// refers to the request.
+        fn with_listed(key: u64) -> Result<(Arc<Self>, Active<Mock>, TestDriver<Mock>)> {
+            let (this, mut active, driver) = Self::with_request(key)?;
+            match active.list() {
+                true => Ok((this, active, driver)),
+                false => Err(EAGAIN),
+            }
+        }
+
+        /// Returns a fixture with a full request that was a light one before.
+        fn with_upgraded(key: u64) -> Result<(Arc<Self>, Active<Mock>)> {
+            let this = Self::new()?;
+            let light = Self::light(&this)?;
+            let active = light.upgrade(key, |fixture| Self::parts(&fixture, None));
+            Ok((this, active))
+        }
+
         fn light(this: &Arc<Self>) -> Result<Light<Mock>> {
             Ok(Light::tried(
                 FreeRequest::new()?,
                 &File::none(),
                 this.clone(),
             ))
-        }
-
-        /// Returns a full request that was a light one before.
-        fn upgraded(this: &Arc<Self>, key: u64) -> Result<Active<Mock>> {
-            Ok(Self::light(this)?.upgrade(key, |fixture| Self::parts(&fixture, None)))
         }
 
         fn parts(
@@ -169,10 +196,10 @@ pub(super) mod suite {
         pub(in crate::tests) fn seen(&self) -> Seen {
             self.workers.flush();
             Seen {
-                kicked: self.kicked.load(Relaxed),
-                retried: self.retried.load(Relaxed),
-                completed: self.completed.load(Relaxed),
-                cancelled: self.cancelled.load(Relaxed),
+                kicked: self.kicked.get(),
+                retried: self.retried.get(),
+                completed: self.completed.get(),
+                cancelled: self.cancelled.get(),
             }
         }
 
@@ -193,7 +220,7 @@ pub(super) mod suite {
     }
 
     pub(in crate::tests) fn complete(active: Active<Mock>) {
-        active.view().fixture.completed.add(1u32, Relaxed);
+        active.view().fixture.completed.increment();
         finish(active);
     }
 
@@ -210,7 +237,7 @@ pub(super) mod suite {
         type Shared = Shared;
 
         fn cancelled(active: Active<Self>) {
-            active.view().fixture.cancelled.add(1u32, Relaxed);
+            active.view().fixture.cancelled.increment();
             finish(active);
         }
 
@@ -223,13 +250,13 @@ pub(super) mod suite {
         fn light_done(light: Light<Self>, ret: isize) {
             let (fixture, _memory) = light.finish();
             match ret as i64 {
-                errno::ECANCELED => fixture.cancelled.add(1u32, Relaxed),
-                _ => fixture.completed.add(1u32, Relaxed),
+                errno::ECANCELED => fixture.cancelled.increment(),
+                _ => fixture.completed.increment(),
             };
         }
 
         fn kicked(queued: QueuedRequest<Self>) {
-            queued.view().fixture.kicked.add(1u32, Relaxed);
+            queued.view().fixture.kicked.increment();
             if queued.in_order() {
                 queued.enqueue();
                 return;
@@ -239,7 +266,7 @@ pub(super) mod suite {
         }
 
         fn retry(active: Active<Self>, _kworker: Kworker) {
-            active.view().fixture.retried.add(1u32, Relaxed);
+            active.view().fixture.retried.increment();
             if !active.is_cancelled() {
                 complete(active);
             }
@@ -291,9 +318,8 @@ pub(super) mod suite {
 
     #[test]
     fn a_kick_before_the_request_parks_is_not_lost() -> Result {
-        let fixture = Fixture::new()?;
-        let active = Fixture::request(&fixture, 1)?;
-        TestDriver::of(&active).kick();
+        let (fixture, active, driver) = Fixture::with_request(1)?;
+        driver.kick();
         let back = active.park().err();
         assert!(back.is_some());
         assert_eq!(fixture.seen().kicked, 0);
@@ -304,8 +330,7 @@ pub(super) mod suite {
 
     #[test]
     fn a_kick_of_a_parked_request_runs_it_once() -> Result {
-        let (fixture, active, driver) = Fixture::with_request(1)?;
-        assert!(active.park().is_ok());
+        let (fixture, driver) = Fixture::with_parked(1)?;
         driver.kick();
         driver.kick();
         assert_eq!(fixture.seen().kicked, 1);
@@ -323,23 +348,16 @@ pub(super) mod suite {
         // A kick after the end does nothing.
         driver.kick();
         assert!(fixture.next_kicked().is_none());
-        assert_eq!(
-            fixture.seen(),
-            Seen {
-                kicked: 2,
-                ..COMPLETED
-            }
-        );
+        assert_eq!(fixture.seen(), COMPLETED.with_kicks(2));
         Ok(())
     }
 
     #[test]
     fn cancel_ends_a_parked_request_at_once() -> Result {
-        let (fixture, active, driver) = Fixture::with_request(7)?;
-        assert!(active.park().is_ok());
+        let (fixture, driver) = Fixture::with_parked(7)?;
         assert_eq!(fixture.cancel_table.cancel(8), Err(EINVAL));
         assert_eq!(fixture.cancel_table.cancel(7), Ok(true));
-        assert_eq!(fixture.cancelled.load(Relaxed), 1);
+        assert_eq!(fixture.cancelled.get(), 1);
         assert_eq!(fixture.cancel_table.cancel(7), Err(EINVAL));
         driver.kick();
         assert!(fixture.next_kicked().is_none());
@@ -349,22 +367,19 @@ pub(super) mod suite {
 
     #[test]
     fn cancel_ends_a_kicked_request_at_once() -> Result {
-        let (fixture, active, driver) = Fixture::with_request(7)?;
-        assert!(active.park().is_ok());
+        let (fixture, driver) = Fixture::with_parked(7)?;
         driver.kick();
         assert_eq!(fixture.cancel_table.cancel(7), Ok(true));
-        assert_eq!(fixture.cancelled.load(Relaxed), 1);
+        assert_eq!(fixture.cancelled.get(), 1);
         assert!(fixture.next_kicked().is_none());
         Ok(())
     }
 
     #[test]
     fn cancel_during_a_run_is_remembered() -> Result {
-        let fixture = Fixture::new()?;
-        let mut active = Fixture::request(&fixture, 7)?;
-        assert!(active.list());
+        let (fixture, active, _) = Fixture::with_listed(7)?;
         assert_eq!(fixture.cancel_table.cancel(7), Ok(false));
-        assert_eq!(fixture.cancelled.load(Relaxed), 0);
+        assert_eq!(fixture.cancelled.get(), 0);
         assert!(active.is_cancelled());
         let back = active.park().err();
         assert!(back.is_some());
@@ -375,9 +390,7 @@ pub(super) mod suite {
 
     #[test]
     fn a_withdrawn_request_cannot_be_cancelled() -> Result {
-        let fixture = Fixture::new()?;
-        let mut active = Fixture::request(&fixture, 7)?;
-        assert!(active.list());
+        let (fixture, mut active, _) = Fixture::with_listed(7)?;
         // A request is withdrawn before its event is posted.
         active.withdraw();
         assert_eq!(fixture.cancel_table.cancel(7), Err(EINVAL));
@@ -388,8 +401,7 @@ pub(super) mod suite {
 
     #[test]
     fn a_driver_completes_a_request_that_is_cancelled_meanwhile() -> Result {
-        let (fixture, mut active, driver) = Fixture::with_request(7)?;
-        assert!(active.list());
+        let (fixture, active, driver) = Fixture::with_listed(7)?;
         driver.give(active);
         assert_eq!(fixture.cancel_table.cancel(7), Ok(false));
         assert_eq!(fixture.seen(), Seen::default());
@@ -404,13 +416,7 @@ pub(super) mod suite {
         let (fixture, active, driver) = Fixture::with_request(1)?;
         active.punt();
         driver.kick();
-        assert_eq!(
-            fixture.seen(),
-            Seen {
-                retried: 1,
-                ..COMPLETED
-            }
-        );
+        assert_eq!(fixture.seen(), RETRIED);
         Ok(())
     }
 
@@ -434,8 +440,7 @@ pub(super) mod suite {
 
     #[test]
     fn a_light_request_becomes_a_full_one_that_can_be_cancelled() -> Result {
-        let fixture = Fixture::new()?;
-        let active = Fixture::upgraded(&fixture, 7)?;
+        let (fixture, active) = Fixture::with_upgraded(7)?;
         assert_eq!(active.key(), 7);
         assert!(active.park().is_ok());
         assert_eq!(fixture.cancel_table.cancel(7), Ok(true));
@@ -445,16 +450,9 @@ pub(super) mod suite {
 
     #[test]
     fn a_light_request_becomes_a_full_one_that_a_worker_runs() -> Result {
-        let fixture = Fixture::new()?;
-        let active = Fixture::upgraded(&fixture, 7)?;
+        let (fixture, active) = Fixture::with_upgraded(7)?;
         active.punt();
-        assert_eq!(
-            fixture.seen(),
-            Seen {
-                retried: 1,
-                ..COMPLETED
-            }
-        );
+        assert_eq!(fixture.seen(), RETRIED);
         Ok(())
     }
 
@@ -462,13 +460,11 @@ pub(super) mod suite {
     fn a_queued_request_that_is_dropped_is_cancelled() -> Result {
         let fixture = Fixture::new()?;
         drop(Fixture::request(&fixture, 1)?.queue());
-        assert_eq!(
-            fixture.seen(),
-            Seen {
-                retried: 1,
-                ..CANCELLED
-            }
-        );
+        let want = Seen {
+            retried: 1,
+            ..CANCELLED
+        };
+        assert_eq!(fixture.seen(), want);
         // A parked request is kicked under the lock of a wait queue, so its drop must not take it
         // off there.
         let active = Fixture::request(&fixture, 2)?;
@@ -489,21 +485,19 @@ pub(super) mod suite {
         assert!(must_run.park().is_ok());
         assert!(Fixture::request(&fixture, 2)?.park().is_ok());
         fixture.cancel_table.close();
-        assert_eq!(fixture.cancelled.load(Relaxed), 1);
+        assert_eq!(fixture.cancelled.get(), 1);
         // No request parks any more.
         let late = Fixture::request(&fixture, 3)?.park().err();
         assert!(late.as_ref().is_some_and(|late| late.is_cancelled()));
         drop(late);
         driver.kick();
         fixture.next_kicked().into_iter().for_each(complete);
-        assert_eq!(
-            fixture.seen(),
-            Seen {
-                kicked: 1,
-                cancelled: 2,
-                ..COMPLETED
-            }
-        );
+        let want = Seen {
+            kicked: 1,
+            cancelled: 2,
+            ..COMPLETED
+        };
+        assert_eq!(fixture.seen(), want);
         Ok(())
     }
 

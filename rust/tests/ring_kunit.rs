@@ -16,7 +16,10 @@ mod suite {
         },
         sys::word::AtomicWord, //
     };
-    use kernel::page::PAGE_SIZE;
+    use kernel::{
+        page::PAGE_SIZE,
+        prelude::*, //
+    };
 
     /// The counter of free slots and the slots of a ring, used as `ctx::ring` uses them.
     struct Slots {
@@ -64,6 +67,12 @@ mod suite {
     ];
 
     const PER_PAGE: u32 = (PAGE_SIZE / EVENT_SIZE) as u32;
+
+    /// Returns the geometry of a ring for so many requests, and its free slots.
+    fn new_ring(requests: u32) -> Result<(Geometry, Slots)> {
+        let geometry = geometry(requests).ok_or(EINVAL)?;
+        Ok((geometry, Slots::new(geometry)))
+    }
 
     fn geometry(requests: u32) -> Option<Geometry> {
         Geometry::for_requests(requests, PAGE_SIZE)
@@ -171,12 +180,8 @@ mod suite {
     }
 
     #[test]
-    fn slots_run_out_and_come_back() {
-        let Some(g) = geometry(5) else {
-            assert!(false);
-            return;
-        };
-        let mut slots = Slots::new(g);
+    fn slots_run_out_and_come_back() -> Result {
+        let (g, mut slots) = new_ring(5)?;
         for _ in 0..g.capacity() {
             assert_eq!(slots.reserve(1, || 0), 1);
         }
@@ -191,15 +196,12 @@ mod suite {
         assert_eq!(slots.reserve(1, || 1), 1);
         assert_eq!(slots.reserve(1, || 1), 0);
         assert_eq!(slots.reserve(1, || slots_tail(g)), 1);
+        Ok(())
     }
 
     #[test]
-    fn reserve_returns_as_many_slots_as_there_are() {
-        let Some(g) = geometry(5) else {
-            assert!(false);
-            return;
-        };
-        let mut slots = Slots::new(g);
+    fn reserve_returns_as_many_slots_as_there_are() -> Result {
+        let (g, mut slots) = new_ring(5)?;
         assert_eq!(slots.reserve(3, || 0), 3);
         assert_eq!(slots.reserve(u32::MAX, || 0), g.capacity() - 3);
         assert_eq!(slots.reserve(2, || 0), 0);
@@ -208,6 +210,7 @@ mod suite {
         post_in_pieces(&mut slots, g.capacity());
         // User space took two events.
         assert_eq!(slots.reserve(5, || 2), 2);
+        Ok(())
     }
 
     fn slots_tail(g: Geometry) -> u32 {
@@ -222,11 +225,8 @@ mod suite {
     }
 
     #[test]
-    fn events_that_are_posted_together_get_pieces_of_the_ring() {
-        let Some(g) = geometry(300) else {
-            assert!(false);
-            return;
-        };
+    fn events_that_are_posted_together_get_pieces_of_the_ring() -> Result {
+        let (g, _) = new_ring(300)?;
         for together in [1, 2, 7, 100, g.capacity()] {
             let (mut slots, mut next) = (Slots::new(g), 0);
             for _ in 0..3 * g.nr() {
@@ -246,14 +246,12 @@ mod suite {
             }
         }
         assert_eq!(Slots::new(g).post(0, PAGE_SIZE), (0, 0));
+        Ok(())
     }
 
     #[test]
-    fn hostile_heads_free_at_most_what_was_posted() {
-        let Some(g) = geometry(100) else {
-            assert!(false);
-            return;
-        };
+    fn hostile_heads_free_at_most_what_was_posted() -> Result {
+        let (g, _) = new_ring(100)?;
         for head in HOSTILE {
             let mut slots = Slots::new(g);
             let half = g.capacity() / 2;
@@ -272,5 +270,6 @@ mod suite {
                 assert!(slots.post(1, PAGE_SIZE).0 < g.nr());
             }
         }
+        Ok(())
     }
 }

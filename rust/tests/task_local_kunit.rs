@@ -14,25 +14,22 @@ mod suite {
     use kernel::{
         prelude::*,
         sync::{
-            atomic::{
-                Atomic,
-                Relaxed, //
-            },
-            Arc, //
+            Arc,
+            SetOnce, //
         },
     };
 
     struct Fixture {
         cell: TaskLocal<u32>,
-        /// What another task has found: 0 if the task did not run.
-        seen: Atomic<u32>,
+        /// Tells of another task that has run: it has reached the value, and has entered the cell.
+        seen: SetOnce<(bool, bool)>,
     }
 
     impl Fixture {
         fn new() -> Result<Arc<Self>> {
             let fixture = Self {
                 cell: TaskLocal::new(1),
-                seen: Atomic::new(0),
+                seen: SetOnce::new(),
             };
             Ok(Arc::new(fixture, GFP_KERNEL)?)
         }
@@ -102,16 +99,14 @@ mod suite {
         let look = move || {
             let reached = add(&theirs.cell, 1).is_some();
             let entered = theirs.cell.enter(|_| ()).is_ok();
-            theirs
-                .seen
-                .store(1 + 2 * u32::from(reached) + 4 * u32::from(entered), Relaxed);
+            theirs.seen.populate((reached, entered));
         };
         let looked = fixture.cell.enter(|_| {
             workers.queue().try_spawn(GFP_KERNEL, look)?;
             workers.flush();
-            Ok::<u32, Error>(fixture.seen.load(Relaxed))
+            Ok::<_, Error>(fixture.seen.copy())
         });
-        assert_eq!(looked.ok().transpose()?, Some(1));
+        assert_eq!(looked.ok().transpose()?, Some(Some((false, false))));
         Ok(())
     }
 }
