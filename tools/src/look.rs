@@ -209,12 +209,18 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn first_report() {
+    /// Returns a system in which one process has one descriptor of the device.
+    fn with_one_process() -> Fixture {
         let fixture = Fixture::make();
         fixture.write("sys/fs/kaio-stat", "100 90 1");
         fixture.process(5, "a", 1);
         fixture.descriptor("5", 3, "/dev/kaio", &info(10, 8));
+        fixture
+    }
+
+    #[test]
+    fn first_report() {
+        let fixture = with_one_process();
         fixture.descriptor("5", 4, "/dev/kaio", &info(5, 5));
         fixture.descriptor("5", 5, "/home/user/kaio", "pos:\t0\n");
         fixture.process(6, "b", 1);
@@ -232,10 +238,7 @@ mod tests {
 
     #[test]
     fn rates() {
-        let fixture = Fixture::make();
-        fixture.write("sys/fs/kaio-stat", "100 90 1");
-        fixture.process(5, "a", 1);
-        fixture.descriptor("5", 3, "/dev/kaio", &info(10, 8));
+        let fixture = with_one_process();
         let before = look(&fixture, &[]);
         fixture.write("sys/fs/kaio-stat", "150 150 2");
         fixture.write("5/fdinfo/3", info(40, 40));

@@ -369,17 +369,7 @@ mod tests {
                     info: Info {
                         contexts: Some(0),
                         inflight: None,
-                        counters: [
-                            Some(7),
-                            Some(7),
-                            None,
-                            None,
-                            None,
-                            None,
-                            None,
-                            None,
-                            Some(0),
-                        ],
+                        counters: few_counters(7),
                     },
                     change: None,
                 },
@@ -387,6 +377,15 @@ mod tests {
             unseen: 4,
             sharing_known: true,
         }
+    }
+
+    /// Returns the counters of a module that has only some of them: so many requests were
+    /// submitted, and are complete.
+    fn few_counters(requests: u64) -> [Option<u64>; 9] {
+        let mut counters = [None; 9];
+        counters[..2].fill(Some(requests));
+        counters[8] = Some(0);
+        counters
     }
 
     fn later() -> Report {
@@ -398,17 +397,7 @@ mod tests {
             cancelled: 0,
         });
         report.processes[0].change = Some([150, 140, 1, 0, 0, 0, 0, 0, 0].map(Some));
-        report.processes[1].change = Some([
-            Some(0),
-            Some(0),
-            None,
-            None,
-            None,
-            None,
-            None,
-            None,
-            Some(0),
-        ]);
+        report.processes[1].change = Some(few_counters(0));
         report
     }
 

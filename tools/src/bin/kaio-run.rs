@@ -9,6 +9,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use kaio_sys::uapi::kaio_query;
 use kaio_tools::machine::Module;
 use kaio_tools::stat::Stat;
 use kaio_tools::{device, libraries, machine, program, read, Problem};
@@ -209,6 +210,26 @@ fn report(start: Option<Stat>, end: Option<Stat>) {
     );
 }
 
+fn version_of(query: &kaio_query) -> String {
+    format!(
+        "ABI {}, {} features, {} operations",
+        query.version,
+        query.features.count_ones(),
+        query.opcodes.count_ones()
+    )
+}
+
+fn limits_of(query: &kaio_query) -> String {
+    format!(
+        "{} of {} requests in use, {} of {} of this user; {} open files for each process",
+        query.nr,
+        query.max_nr,
+        query.user_nr,
+        query.max_user_nr,
+        machine::limit("Max open files")
+    )
+}
+
 /// Prints what matters for kaio on this machine, one line for each point, and the verdict.
 fn check() -> ExitCode {
     let line = |name: &str, text: String| println!("{name:<11}{text}");
@@ -249,32 +270,12 @@ fn check() -> ExitCode {
             if answer.is_ok() { "may" } else { "cannot" }
         ),
     );
-    line(
-        "version",
-        answer.as_ref().map_or_else(
-            |_| "unknown".to_owned(),
-            |q| {
-                format!(
-                    "ABI {}, {} features, {} operations",
-                    q.version,
-                    q.features.count_ones(),
-                    q.opcodes.count_ones()
-                )
-            },
-        ),
+    let (version, limits) = answer.as_ref().map_or_else(
+        |_| ("unknown".to_owned(), "unknown".to_owned()),
+        |q| (version_of(q), limits_of(q)),
     );
-    line(
-        "limits",
-        answer.as_ref().map_or_else(
-            |_| "unknown".to_owned(),
-            |q| {
-                format!(
-                    "{} of {} requests in use, {} of {} of this user; {} open files for each process",
-                    q.nr, q.max_nr, q.user_nr, q.max_user_nr, machine::limit("Max open files")
-                )
-            },
-        ),
-    );
+    line("version", version);
+    line("limits", limits);
     let found = libraries::preload();
     line(
         "libraries",
