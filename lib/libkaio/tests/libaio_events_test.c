@@ -27,6 +27,14 @@ static void __attribute__((noreturn)) stop(int status)
 		syscall(SYS_exit, status);
 }
 
+/* Destroys the context and forks, so that only the child has a context. */
+static pid_t fork_without_context(struct __test_metadata *const _metadata, FIXTURE_DATA(aio) *self)
+{
+	ASSERT_EQ(io_destroy(self->ctx), 0);
+	self->ctx = NULL;
+	return fork();
+}
+
 TEST_F(aio, present_events_need_no_system_call)
 {
 	/*
@@ -35,11 +43,8 @@ TEST_F(aio, present_events_need_no_system_call)
 	 */
 	static struct io_event events[8] __attribute__((aligned(PAGE)));
 	struct iocb iocbs[8];
-	pid_t pid;
+	const pid_t pid = fork_without_context(_metadata, self);
 
-	ASSERT_EQ(io_destroy(self->ctx), 0);
-	self->ctx = NULL;
-	pid = fork();
 	if (!pid) {
 		int ret;
 
@@ -59,11 +64,8 @@ TEST_F(aio, present_events_need_no_system_call)
 
 TEST_F(aio, an_empty_ring_needs_no_system_call_with_zero_timeout)
 {
-	pid_t pid;
+	const pid_t pid = fork_without_context(_metadata, self);
 
-	ASSERT_EQ(io_destroy(self->ctx), 0);
-	self->ctx = NULL;
-	pid = fork();
 	if (!pid) {
 		if (io_setup(64, &self->ctx) ||
 		    io_getevents(self->ctx, 0, 1, self->events, &no_time))
@@ -141,11 +143,8 @@ static int child_without(FIXTURE_DATA(aio) *self, long nr, unsigned int action)
 TEST_F(aio, frequent_calls_need_no_ioctl)
 {
 	int errors = 0;
-	pid_t pid;
+	const pid_t pid = fork_without_context(_metadata, self);
 
-	ASSERT_EQ(io_destroy(self->ctx), 0);
-	self->ctx = NULL;
-	pid = fork();
 	if (!pid) {
 		struct iocb iocb;
 
@@ -164,11 +163,8 @@ TEST_F(aio, frequent_calls_need_no_ioctl)
 /* The library tells the error of the first request as the kernel does. */
 TEST_F(aio, errors_of_the_first_request)
 {
-	pid_t pid;
+	const pid_t pid = fork_without_context(_metadata, self);
 
-	ASSERT_EQ(io_destroy(self->ctx), 0);
-	self->ctx = NULL;
-	pid = fork();
 	if (!pid) {
 		struct iocb *iocb = &self->iocb;
 
@@ -197,17 +193,24 @@ TEST_F(aio, a_filter_refuses_the_quick_way)
 	EXPECT_EQ(child_without(self, SYS_fadvise64, SECCOMP_RET_ERRNO | ENOSYS), 0);
 }
 
+/* Submits 50 requests that are over at once, and takes their events in order. */
+static void submit_and_take_fifty(struct __test_metadata *const _metadata, FIXTURE_DATA(aio) *self)
+{
+	struct iocb iocbs[50];
+	int i;
+
+	ASSERT_EQ(submit_ready(self->ctx, iocbs, 50, self->pipe[1]), 50);
+	ASSERT_EQ(io_getevents(self->ctx, 50, 64, self->events, &patience), 50);
+	for (i = 0; i < 50; i++)
+		ASSERT_EQ(self->events[i].data, &iocbs[i]);
+}
+
 TEST_F(aio, events_wrap_around_the_ring)
 {
-	struct iocb iocbs[64];
-	int round, i;
+	int round;
 
-	for (round = 0; round < 40; round++) {
-		ASSERT_EQ(submit_ready(self->ctx, iocbs, 50, self->pipe[1]), 50);
-		ASSERT_EQ(io_getevents(self->ctx, 50, 64, self->events, &patience), 50);
-		for (i = 0; i < 50; i++)
-			ASSERT_EQ(self->events[i].data, &iocbs[i]);
-	}
+	for (round = 0; round < 40; round++)
+		submit_and_take_fifty(_metadata, self);
 }
 
 TEST_F(aio, no_more_events_than_asked_for)
@@ -481,11 +484,8 @@ TEST_F(aio, cancel_notices_an_unmapped_ring)
 TEST_F(aio, a_bad_request_does_not_cause_later_system_calls)
 {
 	struct iocb *iocb = &self->iocb;
-	pid_t pid;
+	const pid_t pid = fork_without_context(_metadata, self);
 
-	ASSERT_EQ(io_destroy(self->ctx), 0);
-	self->ctx = NULL;
-	pid = fork();
 	if (!pid) {
 		memset(iocb, 0, sizeof(*iocb));
 		iocb->aio_lio_opcode = 4711;
@@ -505,16 +505,11 @@ TEST_F(aio, a_bad_request_does_not_cause_later_system_calls)
  */
 TEST_F(aio, a_ring_size_from_the_program_is_ignored)
 {
-	struct iocb iocbs[50];
-	int round, i;
+	int round;
 
 	((unsigned int *)self->ctx)[1] = 1 << 30;
-	for (round = 0; round < 10; round++) {
-		ASSERT_EQ(submit_ready(self->ctx, iocbs, 50, self->pipe[1]), 50);
-		ASSERT_EQ(io_getevents(self->ctx, 50, 64, self->events, &patience), 50);
-		for (i = 0; i < 50; i++)
-			ASSERT_EQ(self->events[i].data, &iocbs[i]);
-	}
+	for (round = 0; round < 10; round++)
+		submit_and_take_fifty(_metadata, self);
 }
 
 TEST_F(aio, a_signal_ends_a_wait)

@@ -38,6 +38,17 @@ static int use_new_context(void)
 	return io_destroy(ctx) ? 6 : ret;
 }
 
+/*
+ * Called by both processes after a fork, with its result: the child uses a context
+ * of its own. Returns the status of the child.
+ */
+static int child_uses_new_context(pid_t pid)
+{
+	if (!pid)
+		_exit(use_new_context());
+	return join(pid);
+}
+
 TEST_F(aio, a_child_has_none_of_its_parents_contexts)
 {
 	pid_t pid = fork();
@@ -59,22 +70,14 @@ TEST_F(aio, a_child_has_none_of_its_parents_contexts)
 
 TEST_F(aio, a_child_sets_up_its_own_context)
 {
-	pid_t pid = fork();
-
-	if (!pid)
-		_exit(use_new_context());
-	EXPECT_EQ(join(pid), 0);
+	EXPECT_EQ(child_uses_new_context(fork()), 0);
 	EXPECT_EQ(use(self->ctx), 0);
 }
 
 /* The fork is not libc's, and no handler of pthread_atfork() runs. */
 TEST_F(aio, a_child_of_a_raw_fork_sets_up_its_own_context)
 {
-	pid_t pid = RAW_FORK();
-
-	if (!pid)
-		_exit(use_new_context());
-	EXPECT_EQ(join(pid), 0);
+	EXPECT_EQ(child_uses_new_context(RAW_FORK()), 0);
 }
 
 /*
@@ -86,11 +89,9 @@ TEST_F(aio, a_grandchild_sets_up_its_own_context)
 
 	if (!pid) {
 		int ret = use_new_context();
+		int status = child_uses_new_context(fork());
 
-		pid = fork();
-		if (!pid)
-			_exit(use_new_context());
-		_exit(ret ? ret : join(pid) != 0);
+		_exit(ret ? ret : status != 0);
 	}
 	EXPECT_EQ(join(pid), 0);
 }

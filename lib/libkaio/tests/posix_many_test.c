@@ -105,16 +105,24 @@ TEST(cancel_beside_others)
 	}
 }
 
+/* Starts a read of an empty pipe, and fsyncs behind it: @nr requests. */
+static void start_fsyncs(struct __test_metadata *const _metadata, int *fds, int nr)
+{
+	int i;
+
+	many_read(_metadata, fds, 1);
+	for (i = 1; i < nr; i++) {
+		cb[i] = block_of(fds[0], NULL, 0, 0);
+		ASSERT_EQ(0, aio_fsync(O_SYNC, &cb[i]));
+	}
+}
+
 /* The library holds fsyncs until the requests before them are complete. */
 TEST(fsyncs_wait)
 {
 	int fds[2], i;
 
-	many_read(_metadata, fds, 1);
-	for (i = 1; i < MANY; i++) {
-		cb[i] = block_of(fds[0], NULL, 0, 0);
-		ASSERT_EQ(0, aio_fsync(O_SYNC, &cb[i]));
-	}
+	start_fsyncs(_metadata, fds, MANY);
 	ASSERT_EQ(EINPROGRESS, aio_error(&cb[1]));
 	ASSERT_EQ(1, write(fds[1], "x", 1));
 	/* fsync fails on a pipe. */
@@ -125,13 +133,9 @@ TEST(fsyncs_wait)
 
 TEST(fsyncs_are_cancelled)
 {
-	int fds[2], i;
+	int fds[2];
 
-	many_read(_metadata, fds, 1);
-	for (i = 1; i < SEVERAL; i++) {
-		cb[i] = block_of(fds[0], NULL, 0, 0);
-		ASSERT_EQ(0, aio_fsync(O_SYNC, &cb[i]));
-	}
+	start_fsyncs(_metadata, fds, SEVERAL);
 	EXPECT_EQ(AIO_CANCELED, aio_cancel(fds[0], NULL));
 	EXPECT_EQ(SEVERAL, nr_with_error(SEVERAL, ECANCELED));
 }

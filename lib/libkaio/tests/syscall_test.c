@@ -62,10 +62,16 @@ static struct iocb poll_of(int fd, int events)
 	};
 }
 
-TEST_F(raw, requests_reach_the_module)
+/* Submits a POLL that completes at once. */
+static void submit_ready(struct __test_metadata *const _metadata, FIXTURE_DATA(raw) *self)
 {
 	self->iocb = poll_of(self->pipe[1], POLLOUT);
 	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+}
+
+TEST_F(raw, requests_reach_the_module)
+{
+	submit_ready(_metadata, self);
 	ASSERT_EQ(syscall(SYS_io_getevents, self->ctx, 1L, 1L, &self->event, &patience), 1);
 	EXPECT_EQ(self->event.data, 4711);
 	EXPECT_EQ(kaio_count("submitted"), 1);
@@ -77,8 +83,7 @@ TEST_F(raw, pgetevents_reads_the_mask_pointer)
 	struct sig sig = { &open, 8 };
 
 	sigemptyset(&open);
-	self->iocb = poll_of(self->pipe[1], POLLOUT);
-	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	submit_ready(_metadata, self);
 	ASSERT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, &sig), 1);
 	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
 	ASSERT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, NULL), 1);
@@ -104,8 +109,7 @@ TEST_F(raw, pgetevents_of_a_bad_mask_takes_nothing)
 {
 	struct sig bad = { (void *)8, 8 };
 
-	self->iocb = poll_of(self->pipe[1], POLLOUT);
-	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	submit_ready(_metadata, self);
 	EXPECT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, &bad), -1);
 	EXPECT_EQ(errno, EFAULT);
 	ASSERT_EQ(syscall(SYS_io_getevents, self->ctx, 1L, 1L, &self->event, &patience), 1);
@@ -118,8 +122,7 @@ TEST_F(raw, pgetevents_of_a_mask_of_bad_size_takes_nothing)
 	struct sig short_one = { &open, 4 };
 
 	sigemptyset(&open);
-	self->iocb = poll_of(self->pipe[1], POLLOUT);
-	ASSERT_EQ(syscall(SYS_io_submit, self->ctx, 1L, self->list), 1);
+	submit_ready(_metadata, self);
 	EXPECT_EQ(syscall(SYS_io_pgetevents, self->ctx, 1L, 1L, &self->event, &patience, &short_one),
 		  -1);
 	EXPECT_EQ(errno, EINVAL);
@@ -216,14 +219,15 @@ TEST(fork_returns_twice)
 	EXPECT_EQ(join(pid), 0);
 }
 
-/* Overwrites the stack below its caller's frame. */
-static void __attribute__((noinline)) overwrite_stack(void)
+/* Overwrites the stack below its caller's frame, and ends the process. */
+static void __attribute__((noinline)) overwrite_stack_and_exit(int status)
 {
 	volatile char waste[2048];
 	size_t i;
 
 	for (i = 0; i < sizeof(waste); i++)
 		waste[i] = 0x55;
+	syscall(SYS_exit, status);
 }
 
 /* The child returns first, on its parent's stack, and calls other functions. */
@@ -231,10 +235,8 @@ TEST(vfork_returns_twice_on_one_stack)
 {
 	pid_t pid = RAW_VFORK();
 
-	if (!pid) {
-		overwrite_stack();
-		syscall(SYS_exit, 3);
-	}
+	if (!pid)
+		overwrite_stack_and_exit(3);
 	ASSERT_GT(pid, 0);
 	EXPECT_EQ(join(pid), 3 << 8);
 }
@@ -243,10 +245,8 @@ TEST(clone_that_shares_the_stack_returns_twice)
 {
 	pid_t pid = syscall(SYS_clone, CLONE_VM | CLONE_VFORK | SIGCHLD, NULL, NULL, NULL, 0L);
 
-	if (!pid) {
-		overwrite_stack();
-		syscall(SYS_exit, 4);
-	}
+	if (!pid)
+		overwrite_stack_and_exit(4);
 	ASSERT_GT(pid, 0);
 	EXPECT_EQ(join(pid), 4 << 8);
 }
