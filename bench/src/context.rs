@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kaio_sys::ioctl::{self, Wait};
 use kaio_sys::ring::Ring;
-use kaio_sys::uapi::{__kernel_timespec, io_event, iocb, kaio_ring, KAIO_GETEVENTS_PEEK};
+use kaio_sys::uapi::{io_event, iocb, kaio_ring, KAIO_GETEVENTS_PEEK};
 
 use crate::request::Request;
 use crate::system::{checked, io_error, timespec};
@@ -119,18 +119,14 @@ impl<'a> Context<'a> {
         Ok(checked(unsafe { ioctl::submit(self.fd(), self.id, nr, iocbs) })?.count)
     }
 
-    fn get_events(
-        &mut self,
-        min: usize,
-        max: usize,
-        timeout: *const __kernel_timespec,
-    ) -> io::Result<usize> {
+    fn get_events(&mut self, min: usize, max: usize, time: Option<Duration>) -> io::Result<usize> {
         assert!(max <= self.events.capacity());
+        let timeout = time.map(timespec);
         let wait = Wait {
             min_nr: min as i64,
             nr: max as i64,
             events: self.events.as_mut_ptr(),
-            timeout,
+            timeout: timeout.as_ref().map_or(ptr::null(), ptr::from_ref),
             ..Default::default()
         };
         // SAFETY: there is room for `max` events. A thread that takes events of a shared context
@@ -144,8 +140,6 @@ impl<'a> Context<'a> {
     /// Takes events by ioctl: at least `min`, unless the time is over. Returns data and result of
     /// each.
     pub fn wait(&mut self, min: usize, timeout: Option<Duration>) -> io::Result<Vec<(u64, i64)>> {
-        let timeout = timeout.map(timespec);
-        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         self.get_events(min, EVENTS, timeout)?;
         Ok(self.pairs())
     }
@@ -157,7 +151,7 @@ impl<'a> Context<'a> {
     /// Takes `count` events by ioctl, or as many as one call takes; sleeps until there are so many.
     pub fn take(&mut self, count: usize, mut each: impl FnMut(u64, i64)) -> io::Result<usize> {
         let count = count.min(EVENTS);
-        let got = self.get_events(count, count, ptr::null())?;
+        let got = self.get_events(count, count, None)?;
         self.events.iter().for_each(|e| each(e.data, e.res));
         Ok(got)
     }

@@ -9,7 +9,7 @@ use std::ptr;
 use std::time::Duration;
 
 use kaio_sys::syscall::syscall;
-use kaio_sys::uapi::{__kernel_timespec, io_event};
+use kaio_sys::uapi::io_event;
 use libc::{SYS_io_cancel, SYS_io_destroy, SYS_io_getevents, SYS_io_setup, SYS_io_submit};
 
 use super::batch::Batch;
@@ -56,17 +56,14 @@ impl Native {
     }
 
     /// Waits for `min` events until the time is over, and takes at most `max`; returns how many.
-    fn get_events(
-        &mut self,
-        min: usize,
-        max: usize,
-        timeout: *const __kernel_timespec,
-    ) -> io::Result<usize> {
+    fn get_events(&mut self, min: usize, max: usize, time: Option<Duration>) -> io::Result<usize> {
         assert!(max <= self.events.capacity());
+        let timeout = time.map(timespec);
+        let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
         let events = self.events.as_mut_ptr() as usize;
         let args = [self.context as usize, min, max, events, timeout as usize, 0];
         // SAFETY: there is room for `max` events. The kernel only reads the time, which is null or
-        // that of a caller that waits here.
+        // lives during the call.
         let got = checked(unsafe { syscall(SYS_io_getevents, args) })?;
         // SAFETY: the kernel has written `got` events.
         unsafe { self.events.set_len(got) };
@@ -100,7 +97,7 @@ impl Engine for Native {
     }
 
     fn wait(&mut self, min: usize, timeout: Duration) -> io::Result<Vec<Event>> {
-        self.get_events(min, EVENTS, &timespec(timeout))?;
+        self.get_events(min, EVENTS, Some(timeout))?;
         Ok(self.events.iter().map(|e| (e.data, e.res)).collect())
     }
 
@@ -128,7 +125,7 @@ impl Engine for Native {
         }
         while got < count {
             let left = (count - got).min(EVENTS);
-            got += uninterrupted(|| self.get_events(left, left, ptr::null()))?;
+            got += uninterrupted(|| self.get_events(left, left, None))?;
             sum += self.events.iter().map(|e| e.res).sum::<i64>();
         }
         Ok(sum)
