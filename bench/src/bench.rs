@@ -45,7 +45,7 @@ fn bench(dir: &Path, virtual_time: bool, what: &str) -> Result<()> {
             ops::single_threaded(dir, &device, filter)?;
             ops::with_threads(dir, &device, virtual_time, filter)
         }
-        "short" => ops::short(dir, &device),
+        "short" => ops::short(dir, &device, virtual_time),
         "submit" => ops::submit_only(dir, &device, filter),
         "latency" => latency::latency(&device),
         "parked" => parked::parked(&device),

@@ -259,13 +259,19 @@ pub fn submit_only(dir: &Path, device: &File, filter: &[&str]) -> Result<()> {
     )
 }
 
-/// Measures a part of [`single_threaded`]: the smallest and the largest batch.
-pub fn short(dir: &Path, device: &File) -> Result<()> {
+/// Measures a part of [`single_threaded`], the smallest and the largest batch, and in virtual time
+/// direct reads that an interrupt ends, one at a time and 32 at once.
+pub fn short(dir: &Path, device: &File, virtual_time: bool) -> Result<()> {
+    let is_compared = |name: &str| name != "posix" && name != "preadv2";
     let mut ops = Ops::new(dir, device, &[])?;
     ops.batches = &[1, 128];
-    ops.whole(None, |case, name| {
-        !case.sleeps && name != "posix" && name != "preadv2"
-    })
+    ops.whole(None, |case, name| !case.sleeps && is_compared(name))?;
+    if virtual_time {
+        ops.batches = &[1, 32];
+        let idle = IdleCounter::new()?;
+        ops.whole(Some(&idle), |case, name| case.sleeps && is_compared(name))?;
+    }
+    Ok(())
 }
 
 /// Measures what starts threads. Idle time is subtracted in virtual time only, where instructions

@@ -75,7 +75,6 @@ pub(super) struct Submission<'a> {
 impl<'a> Submission<'a> {
     /// Begins a call that is to start `want` requests.
     pub(super) fn new(ctx: &'a Kioctx, state: &'a Entered<'a, SubmitState>, want: usize) -> Self {
-        ctx.renew_wake_ups();
         // Drivers look for the call in the context's own state. A task that submits beside another
         // one has its state on the stack, so drivers complete its requests one by one.
         let call = match state.is_of(ctx.submit_state()) {
@@ -227,6 +226,7 @@ impl<'a> Submission<'a> {
             punt_untried(req);
             return;
         }
+        self.ctx.renew_wake_ups();
         let Some(target) = req.view().disk_target() else {
             let _ = self.run(req);
             return;

@@ -219,7 +219,8 @@ impl Slots {
     /// that then finds too few, as another task has taken some, calls [`Self::wait_for`] again.
     #[inline]
     pub(crate) fn are_enough(&mut self, head: impl FnOnce() -> u32) -> bool {
-        if self.awaited == NO_TASK || self.geometry.used(head(), self.tail) < self.awaited {
+        // There are at most `posted` events, so `head` is looked at only if these may be enough.
+        if self.posted < self.awaited || self.geometry.used(head(), self.tail) < self.awaited {
             return false;
         }
         self.awaited = NO_TASK;

@@ -272,4 +272,45 @@ mod suite {
         }
         Ok(())
     }
+
+    #[test]
+    fn a_task_is_woken_when_its_events_are_there() {
+        assert!(geometry(10).is_some_and(|g| {
+            let mut slots = ring::Slots::new(g);
+            slots.post_one();
+            assert!(!slots.are_enough(|| 0));
+            assert!(slots.wait_for(1, 0));
+            // The task that waits for three events is woken before the one that waits for five.
+            assert!(!slots.wait_for(5, 0));
+            assert!(!slots.wait_for(3, 0));
+            slots.post_one();
+            assert!(!slots.are_enough(|| 0));
+            // User space takes an event meanwhile.
+            slots.post_one();
+            assert!(!slots.are_enough(|| 1));
+            slots.post_one();
+            assert!(slots.are_enough(|| 1));
+            // No task waits until it calls again.
+            slots.post_one();
+            assert!(!slots.are_enough(|| 1));
+            assert!(!slots.wait_for(5, 1));
+            slots.post_one();
+            slots.are_enough(|| 1)
+        }));
+    }
+
+    #[test]
+    fn no_head_makes_more_events_than_the_ring_holds() {
+        assert!(
+            geometry(10).is_some_and(|g| HOSTILE.into_iter().all(|head| {
+                let mut slots = ring::Slots::new(g);
+                let waits = !slots.wait_for(g.capacity() + 1, head);
+                waits
+                    && (0..g.capacity()).all(|_| {
+                        slots.post_one();
+                        !slots.are_enough(|| head)
+                    })
+            }))
+        );
+    }
 }

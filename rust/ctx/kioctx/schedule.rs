@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-/// The number of POLLs that end in wake-ups between two submit calls. A wake-up runs with interrupts
+/// The number of POLLs that end in wake-ups between two submit calls that start requests. A wake-up runs with interrupts
 /// disabled, and may end all requests that wait for its file.
 const WAKE_UPS: u32 = 64;
 
@@ -106,7 +106,7 @@ impl Kioctx {
         self.ended_in_wake_ups.fetch_add(1u32, Relaxed) < WAKE_UPS
     }
 
-    /// Lets [`WAKE_UPS`] more POLLs end in wake-ups. For a submit call.
+    /// Lets [`WAKE_UPS`] more POLLs end in wake-ups. For a submit call that starts a request.
     #[inline]
     pub(crate) fn renew_wake_ups(&self) {
         self.ended_in_wake_ups.store(0, Relaxed);
