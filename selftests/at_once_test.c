@@ -68,7 +68,7 @@ TEST_F(context, several_files)
 	}
 	EXPECT_EQ(NR, kaio_stat(self->fd, "inline"));
 	EXPECT_EQ(NR, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(NR, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(NR, self->fd, "completed");
 }
 
 /*
@@ -105,7 +105,7 @@ TEST_F(context, some_complete_in_call)
 	EXPECT_EQ((long)PAGE, events[1].res);
 	EXPECT_TRUE(is_pattern(buf, PAGE, 1, 0));
 	EXPECT_EQ(4, events[2].data);
-	EXPECT_EQ(3, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(3, self->fd, "inflight");
 	/*
 	 * The reads and the POLL complete in any order. The POLL reports all
 	 * events of its wake-up.
@@ -244,7 +244,7 @@ TEST_F_TIMEOUT(context, descriptor_changes_meanwhile, 60)
 	__atomic_store_n(&changer.stop, true, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_LE(rounds, sum);
-	EXPECT_EQ(sum, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(sum, self->fd, "completed");
 }
 
 /*
@@ -280,7 +280,7 @@ FIXTURE_TEARDOWN(cached)
 {
 	native_destroy(self->native);
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	close(self->fd);
 	close(self->file);
 }
@@ -721,7 +721,7 @@ TEST_F_TIMEOUT(context, room_is_exact, 120)
 		case 3:
 			if (!parked)
 				break;
-			ASSERT_EQ(parked, kaio_stat(self->fd, "inflight"));
+			ASSERT_STAT(parked, self->fd, "inflight");
 			ASSERT_EQ(1, write(ends[1], "x", 1));
 			parked--;
 			there++;
@@ -782,7 +782,7 @@ TEST_F_TIMEOUT(context, wrong_head, 60)
 			if (kaio_submit_one(self->fd, self->ctx, &noop) != 1)
 				break;
 	}
-	EXPECT_EQ(8, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(8, self->fd, "inflight");
 	/* Set the head to the right value again. */
 	__atomic_store_n(&ring->head,
 			 __atomic_load_n(&ring->tail, __ATOMIC_ACQUIRE),
@@ -904,7 +904,7 @@ TEST_F(stops, at_each_request)
 		sum += k;
 	}
 	EXPECT_EQ(sum, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(sum, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(sum, self->fd, "completed");
 }
 
 TEST_HARNESS_MAIN

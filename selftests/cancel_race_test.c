@@ -301,7 +301,7 @@ static void park_many(struct __test_metadata *const _metadata,
 	int i;
 
 	ASSERT_EQ(nr, kaio_submit(self->fd, self->ctx, nr, self->pointers));
-	ASSERT_EQ(nr, kaio_stat(self->fd, "inflight"));
+	ASSERT_STAT(nr, self->fd, "inflight");
 	for (i = nr - 1; i > 0; i--) {
 		const int k = next_random(&seed) % (i + 1);
 		struct iocb *const other = self->pointers[k];
@@ -341,7 +341,7 @@ TEST_F_TIMEOUT(many, each_once, 120)
 				  self->events[i].obj);
 	}
 	EXPECT_EQ(MANY, kaio_stat(self->fd, "cancelled"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 }
 
 static int compare_times(const void *a, const void *b)
@@ -620,7 +620,7 @@ TEST_F_TIMEOUT(race, against_destroy, 120)
 	for (i = 0; i < ROUNDS; i++) {
 		submit_and_start_round(_metadata, self, i);
 		ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
-		ASSERT_EQ(0, kaio_stat(self->fd, "inflight"));
+		ASSERT_STAT(0, self->fd, "inflight");
 		end_round(&self->canceller);
 		ASSERT_TRUE(self->said == -EINPROGRESS || self->said == -EINVAL);
 		ASSERT_EQ(0, kaio_setup(self->fd, NR_EVENTS, &self->ctx));

@@ -221,7 +221,7 @@ static void submit_waiting(struct __test_metadata *const _metadata,
 	ASSERT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &self->event,
 				    &no_wait));
 	ASSERT_EQ(parked + 1, kaio_stat(self->fd, "parked"));
-	ASSERT_EQ(1, kaio_stat(self->fd, "inflight"));
+	ASSERT_STAT(1, self->fd, "inflight");
 }
 
 TEST_F(waiting, ends_at_once)
@@ -239,7 +239,7 @@ TEST_F(waiting, ends_at_once)
 	EXPECT_EQ(42, self->event.data);
 	EXPECT_EQ((uintptr_t)&self->iocb, self->event.obj);
 	EXPECT_EQ(1, kaio_stat(self->fd, "cancelled"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 }
 
 TEST_F(waiting, cancelled_twice)
@@ -344,7 +344,7 @@ TEST_F(waiting, leaves_data_to_others)
 	EXPECT_EQ(1, self->buf[0]);
 	if (is_write)
 		EXPECT_EQ(-1, read(self->other, &junk, sizeof(junk)));
-	EXPECT_EQ(1, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(1, self->fd, "completed");
 }
 
 /* Without the cancel, the request completes when the file becomes ready. */
@@ -579,7 +579,7 @@ TEST_F(context, read_only_argument)
 	arg->iocb = (uintptr_t)&iocb;
 	ASSERT_EQ(0, mprotect(arg, PAGE, PROT_READ));
 	EXPECT_EQ(-EFAULT, kaio_ioctl(self->fd, KAIO_CANCEL, arg));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	ASSERT_EQ(0, mprotect(arg, PAGE, PROT_READ | PROT_WRITE));
 	EXPECT_EQ(-EINPROGRESS, kaio_ioctl(self->fd, KAIO_CANCEL, arg));
 	EXPECT_EQ(1, arg->ended);
@@ -729,7 +729,7 @@ TEST_F(context, submitted_twice)
 	park_reads(_metadata, self, &iocb, 1, ends);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocb));
 	/*
@@ -797,8 +797,8 @@ TEST_F(context, then_destroy)
 	EXPECT_EQ(-EINPROGRESS, kaio_cancel(self->fd, self->ctx, &iocbs[0]));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_EQ(-EINVAL, kaio_cancel(self->fd, self->ctx, &iocbs[1]));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(8, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(0, self->fd, "inflight");
+	EXPECT_STAT(8, self->fd, "completed");
 	EXPECT_EQ(8, kaio_stat(self->fd, "cancelled"));
 }
 

@@ -316,7 +316,7 @@ TEST_F_TIMEOUT(groups, charged, 120)
 	with_ring = cgroup_memory(HERE, "kernel");
 	ASSERT_TRUE(child_goes_on(self));
 	ASSERT_TRUE(child_came(self));
-	EXPECT_EQ(PARKED, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(PARKED, self->fd, "inflight");
 	EXPECT_TRUE(wait_until(cgroup_memory(HERE, "kernel") - with_ring >=
 			       PARKED * REQUEST_BYTES));
 	ASSERT_TRUE(child_goes_on(self));

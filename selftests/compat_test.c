@@ -145,7 +145,7 @@ TEST_F(compat, reads)
 		EXPECT_EQ(0, self->low->events[i].obj >> 32);
 	}
 	EXPECT_TRUE(is_pattern(self->low->buf, 64, 1, 0));
-	EXPECT_EQ(4, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(4, self->fd, "completed");
 }
 
 /* An array of 32-bit pointers is at the very end of a mapping. */

@@ -607,7 +607,7 @@ TEST_F(context, request_for_itself)
 	EXPECT_EQ(0, events[0].data);
 	EXPECT_EQ(42, events[1].data);
 	EXPECT_EQ(POLLIN, events[1].res);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 }
 
 /* The event of each request makes the descriptor readable for the others. */
@@ -673,7 +673,7 @@ TEST_F(context, destroy_with_request_for_itself)
 	prep_poll(&poll, self->fd, POLLIN);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &poll));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	EXPECT_EQ(0, ready(self->fd));
 }
 

@@ -135,7 +135,7 @@ TEST_F(direct, reads)
 	ASSERT_TRUE(all_complete(self, NR));
 	EXPECT_TRUE(is_pattern(self->buf, NR * PAGE, 5, 0));
 	EXPECT_EQ(NR, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(NR, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(NR, self->fd, "completed");
 }
 
 TEST_F(direct, writes)

@@ -172,7 +172,7 @@ TEST_F(inotify, event_comes_later)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocbs[0]));
 	EXPECT_EQ(before, sleeps());
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	EXPECT_EQ(1, kaio_stat(self->fd, "parked"));
 	create(self);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
@@ -194,7 +194,7 @@ TEST_F_TIMEOUT(inotify, two_readers, 60)
 		EXPECT_EQ((__s64)INOTIFY_SIZE, self->events[0].res);
 		EXPECT_EQ(2 * i, inotify_number(self->bufs[first]));
 		EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-		EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+		EXPECT_STAT(1, self->fd, "inflight");
 		create(self);
 		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
 		EXPECT_EQ(!first, (int)self->events[0].data);
@@ -231,7 +231,7 @@ TEST_F_TIMEOUT(inotify, destroyed_with_many_readers, 60)
 					 self->pointers));
 	create(self);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
-	EXPECT_EQ(NR_EVENTS - 1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(NR_EVENTS - 1, self->fd, "inflight");
 	/* The teardown destroys the context. */
 }
 
@@ -390,7 +390,7 @@ TEST_F_TIMEOUT(terminal, two_readers, 60)
 		EXPECT_EQ(3, self->events[0].res);
 		EXPECT_EQ(0, memcmp(self->bufs[first], "ab\n", 3));
 		EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-		EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+		EXPECT_STAT(1, self->fd, "inflight");
 		ASSERT_EQ(3, write(self->leader, "cd\n", 3));
 		ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
 		EXPECT_EQ(!first, (int)self->events[0].data);
@@ -429,7 +429,7 @@ TEST_F_TIMEOUT(terminal, reader_outside, 60)
 	 * line.
 	 */
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	ASSERT_EQ(3, write(self->leader, "cd\n", 3));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, self->events));
 	EXPECT_EQ(0, memcmp(self->bufs[0], "cd\n", 3));
@@ -555,7 +555,7 @@ TEST_F(terminal, destroyed_while_stopped)
 	prep_pwrite(&iocb, self->follower, "hello", 5, 0);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 }
 
 /* A write of more than fits arrives as a whole while another process reads. */
@@ -899,7 +899,7 @@ TEST_F(context, eventfd_write)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(before, sleeps());
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	ASSERT_EQ(0, eventfd_read(file, &value));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(8, event.res);

@@ -548,7 +548,7 @@ TEST_F(slow, nowait)
 				    &no_wait));
 	EXPECT_EQ(-EAGAIN, self->event.res);
 	EXPECT_EQ(1, kaio_stat(self->fd, "inline"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	EXPECT_EQ(0, kaio_stat(self->fd, "parked"));
 	EXPECT_EQ(0, kaio_stat(self->fd, "queued"));
 	EXPECT_TRUE(wait_until(kaio_do(self->fd, self->ctx, &self->iocb) ==

@@ -349,7 +349,7 @@ TEST_F(slow, destroy_waits)
 	ASSERT_TRUE(make_dirty(self));
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	ASSERT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	EXPECT_LE(DIRTY_SECTORS, sectors_written(self->file) - self->before);
 }
 

@@ -960,7 +960,7 @@ TEST_F_TIMEOUT(context, shared_by_threads, 60)
 			TH_LOG("event %d", i);
 		}
 	}
-	EXPECT_EQ(SHARED_EVENTS, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(SHARED_EVENTS, self->fd, "completed");
 }
 
 TEST_F(context, destroy_wakes)

@@ -111,7 +111,7 @@ FIXTURE_SETUP(helper)
 FIXTURE_TEARDOWN(helper)
 {
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	close(self->fd);
 }
 
@@ -641,12 +641,12 @@ TEST_F(busy, destroyed)
 	ASSERT_EQ(0, pthread_create(&destroyer.thread, NULL, run_sleeper,
 				    &destroyer));
 	ASSERT_TRUE(wait_until(kaio_stat(self->m.fd, "contexts") == 0));
-	EXPECT_EQ(1, kaio_stat(self->m.fd, "inflight"));
+	EXPECT_STAT(1, self->m.fd, "inflight");
 	EXPECT_EQ(EBUSY, pthread_tryjoin_np(destroyer.thread, NULL));
 	ASSERT_EQ(0, mock_let_go(self->m.file, 1));
 	EXPECT_EQ(0, woken(&destroyer));
 	EXPECT_EQ(-EINVAL, woken(&self->sleeper));
-	EXPECT_EQ(0, kaio_stat(self->m.fd, "inflight"));
+	EXPECT_STAT(0, self->m.fd, "inflight");
 }
 
 TEST_F(busy, cancelled)
@@ -752,7 +752,7 @@ TEST_F(busy, not_ready)
 	ASSERT_TRUE(wait_until(helped(m->fd) == 1 &&
 			       is_asleep(&self->sleeper)));
 	EXPECT_EQ(0, mock_info(m->file).kthread);
-	EXPECT_EQ(0, kaio_stat(m->fd, "completed"));
+	EXPECT_STAT(0, m->fd, "completed");
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, GIVES(5)));
 	ASSERT_EQ(0, mock_wake(m->file, KAIO_MOCK_NOW, IN, IN));
 	ASSERT_EQ(1, woken(&self->sleeper));
@@ -890,7 +890,7 @@ TEST_F_TIMEOUT(context, kill_against_kick, 120)
 	}
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "contexts") == 1));
-	EXPECT_EQ(rounds, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(rounds, self->fd, "completed");
 }
 
 /* When destroy returns, the byte is in the buffer or still in the pipe. */
@@ -927,7 +927,7 @@ TEST_F_TIMEOUT(context, destroy_against_kick, 120)
 		close(ends[0]);
 		close(ends[1]);
 	}
-	EXPECT_EQ(rounds, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(rounds, self->fd, "completed");
 }
 
 /*
@@ -965,7 +965,7 @@ FIXTURE_SETUP(cold)
 FIXTURE_TEARDOWN(cold)
 {
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	close(self->fd);
 	close(self->file);
 	free(self->buf);
@@ -1093,7 +1093,7 @@ FIXTURE_TEARDOWN(waiting_threads)
 
 	for (i = 0; i < variant->nr_ctx; i++)
 		kaio_destroy(self->fd, self->ctx[i]);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	close(self->fd);
 }
 
@@ -1214,7 +1214,7 @@ TEST_F_TIMEOUT(waiting_threads, each_exactly_once, 120)
 	}
 	EXPECT_EQ(NR_ROUNDS, self->nr_seen);
 	EXPECT_LT(0, helped(self->fd));
-	EXPECT_EQ(NR_ROUNDS, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(NR_ROUNDS, self->fd, "completed");
 }
 
 TEST_HARNESS_MAIN

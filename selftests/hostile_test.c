@@ -177,7 +177,7 @@ TEST_F(context, wrong_head_makes_no_room)
 		taken += kaio_submit_one(self->fd, self->ctx, &iocb) == 1;
 	}
 	EXPECT_EQ(nr - 1, taken);
-	EXPECT_EQ(taken, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(taken, self->fd, "inflight");
 	/* As many events follow as the ring has room for. */
 	EXPECT_EQ(0, close(pipes[1]));
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
@@ -383,7 +383,7 @@ TEST_F_TIMEOUT(context, request_unmapped_during_submit, 60)
 	set(&arena.stop, true);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(submitted, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(submitted, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(submitted, self->fd, "completed");
 }
 
 /*
@@ -469,8 +469,8 @@ TEST_F_TIMEOUT(context, ended_while_in_use, 60)
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 	EXPECT_EQ(0, kaio_stat(self->fd, "contexts"));
 	EXPECT_EQ(self->nr_before, kaio_nr(self->fd));
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(kaio_stat(self->fd, "submitted"),
+		  self->fd, "completed");
 }
 
 static void *destroy_it(void *arg)

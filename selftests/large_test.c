@@ -63,8 +63,8 @@ FIXTURE_SETUP(large)
 FIXTURE_TEARDOWN(large)
 {
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(kaio_stat(self->fd, "submitted"),
-		  kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(kaio_stat(self->fd, "submitted"),
+		  self->fd, "completed");
 	close(self->fd);
 	close(self->file);
 }

@@ -206,12 +206,12 @@ TEST_F(system, destroy_waits)
 		ASSERT_EQ(4 * EACH, start_load(&load, fd, ctx));
 		ASSERT_EQ(0, kaio_destroy(fd, ctx));
 		/* The requests have ended when destroy returns. */
-		EXPECT_EQ(0, kaio_stat(fd, "inflight"));
+		EXPECT_STAT(0, fd, "inflight");
 		EXPECT_EQ(0, kaio_stat(fd, "contexts"));
 		EXPECT_EQ(self->nr, kaio_nr(fd));
 	}
 	EXPECT_EQ(5 * 4 * EACH, kaio_stat(fd, "submitted"));
-	EXPECT_EQ(5 * 4 * EACH, kaio_stat(fd, "completed"));
+	EXPECT_STAT(5 * 4 * EACH, fd, "completed");
 	EXPECT_LE(5 * EACH, kaio_stat(fd, "parked"));
 }
 
@@ -240,7 +240,7 @@ TEST_F(system, destroy_gives_back)
 			TH_LOG("round %d", i);
 		}
 	}
-	EXPECT_EQ(300, kaio_stat(fd, "completed"));
+	EXPECT_STAT(300, fd, "completed");
 }
 
 /* Executes this program again; see the top of the file. */
@@ -299,7 +299,7 @@ TEST_F(system, exit_with_fd_kept)
 	EXPECT_EQ(0, status);
 	EXPECT_TRUE(wait_until(kaio_stat(fd, "contexts") == 0));
 	EXPECT_TRUE(wait_until(kaio_stat(fd, "inflight") == 0));
-	EXPECT_EQ(4 * EACH, kaio_stat(fd, "completed"));
+	EXPECT_STAT(4 * EACH, fd, "completed");
 	EXPECT_EQ(self->nr, kaio_nr(fd));
 }
 
@@ -576,8 +576,8 @@ TEST_F(system, children_share_descriptor)
 	/* Only the pipe reads of the parent are still in flight. */
 	EXPECT_TRUE(wait_until(kaio_stat(fd, "inflight") == EACH));
 	EXPECT_EQ(0, kaio_destroy(fd, ctx));
-	EXPECT_EQ(0, kaio_stat(fd, "inflight"));
-	EXPECT_EQ(16 * EACH, kaio_stat(fd, "completed"));
+	EXPECT_STAT(0, fd, "inflight");
+	EXPECT_STAT(16 * EACH, fd, "completed");
 	close(fd);
 }
 

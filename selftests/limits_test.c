@@ -803,7 +803,7 @@ TEST_F_TIMEOUT(limits, charge_equals_capacity, 60)
 		while (kaio_submit_one(self->fd, ctx[i], &iocb) == 1)
 			held++;
 	}
-	EXPECT_EQ(held, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(held, self->fd, "inflight");
 	EXPECT_EQ(self->nr + held, kaio_nr(self->fd));
 	EXPECT_EQ(before + held, user_nr(self->fd));
 	for (i = 0; i < 50; i++)
@@ -925,7 +925,7 @@ static void expect_taken(struct __test_metadata *const _metadata, int fd,
 	{
 		TH_LOG("of %u requests %ld were taken", nr, taken);
 	}
-	EXPECT_EQ(taken, kaio_stat(fd, "inflight"));
+	EXPECT_STAT(taken, fd, "inflight");
 	ASSERT_EQ(0, kaio_destroy(fd, ctx));
 	free(iocbs);
 }

@@ -195,7 +195,7 @@ FIXTURE_SETUP(pipe)
 
 FIXTURE_TEARDOWN(pipe)
 {
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	close(self->fd);
 }
 

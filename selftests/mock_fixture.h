@@ -327,7 +327,7 @@ static inline void park(struct __test_metadata *const _metadata, struct mock *m,
 	ASSERT_EQ(0, mock_program(m->file, 1, 0, NOT_NOW));
 	mock_submit_read(_metadata, m, iocb);
 	ASSERT_EQ(1, mock_waiters(m->file));
-	ASSERT_EQ(1, kaio_stat(m->fd, "inflight"));
+	ASSERT_STAT(1, m->fd, "inflight");
 }
 
 /* Submits a POLL that waits until the file can be read. */

@@ -253,9 +253,9 @@ TEST_F_TIMEOUT(mix, half_done_half_cancelled, 120)
 	}
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
 	EXPECT_EQ(NR_MIX, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(NR_MIX, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(NR_MIX, self->fd, "completed");
 	EXPECT_EQ(NR_MIX / 2, kaio_stat(self->fd, "cancelled"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 
 	/* Data for cancelled requests goes to other readers. */
 	for (i = 0; i < NR_MIX; i++) {
@@ -295,8 +295,8 @@ TEST_F_TIMEOUT(mix, destroyed, 120)
 	start = now_ns();
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(NR_MIX, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(0, self->fd, "inflight");
+	EXPECT_STAT(NR_MIX, self->fd, "completed");
 }
 
 /* Every cold read is cancelled or done, as the answer of the cancel says. */
@@ -868,7 +868,7 @@ TEST_F(frozen, submit)
 	ASSERT_FALSE(early);
 	/* A request that need not wait for the thaw may end at any moment. */
 	if (variant->native_waits)
-		EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+		EXPECT_STAT(1, self->fd, "inflight");
 	guard_end(&self->freezer);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
 	EXPECT_EQ(variant->res, self->event.res);

@@ -364,7 +364,7 @@ FIXTURE_SETUP(readers)
 	}
 	ASSERT_EQ(NR_READERS, kaio_submit(self->s.fd, self->s.ctx, NR_READERS,
 					  self->pointers));
-	EXPECT_EQ(NR_READERS, kaio_stat(self->s.fd, "inflight"));
+	EXPECT_STAT(NR_READERS, self->s.fd, "inflight");
 }
 
 FIXTURE_TEARDOWN(readers)

@@ -41,9 +41,9 @@ FIXTURE_TEARDOWN(stream)
 {
 	EXPECT_LT(0, kaio_stat(self->s.fd, "submitted"));
 	EXPECT_EQ(0, kaio_destroy(self->s.fd, self->s.ctx));
-	EXPECT_EQ(0, kaio_stat(self->s.fd, "inflight"));
-	EXPECT_EQ(kaio_stat(self->s.fd, "submitted"),
-		  kaio_stat(self->s.fd, "completed"));
+	EXPECT_STAT(0, self->s.fd, "inflight");
+	EXPECT_STAT(kaio_stat(self->s.fd, "submitted"),
+		  self->s.fd, "completed");
 	close(self->s.fd);
 }
 
@@ -74,9 +74,9 @@ TEST_F(stream, read_parks)
 	/* If the submit call waited, it would wait for ever. */
 	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_TRUE(no_event(self));
-	EXPECT_EQ(1, kaio_stat(self->s.fd, "inflight"));
+	EXPECT_STAT(1, self->s.fd, "inflight");
 	EXPECT_EQ(1, kaio_stat(self->s.fd, "parked"));
-	EXPECT_EQ(0, kaio_stat(self->s.fd, "completed"));
+	EXPECT_STAT(0, self->s.fd, "completed");
 	ASSERT_EQ(5, write(self->s.out, "hello", 5));
 	ASSERT_EQ(1, kaio_wait(self->s.fd, self->s.ctx, 1, &self->event));
 	EXPECT_EQ(5, self->event.res);
@@ -130,7 +130,7 @@ TEST_F(stream, reads_in_turn)
 		pointers[i] = &iocbs[i];
 	}
 	ASSERT_EQ(8, kaio_submit(self->s.fd, self->s.ctx, 8, pointers));
-	EXPECT_EQ(8, kaio_stat(self->s.fd, "inflight"));
+	EXPECT_STAT(8, self->s.fd, "inflight");
 	for (i = 0; i < 8; i++) {
 		const char c = 'a' + i;
 
@@ -202,7 +202,7 @@ TEST_F(stream, write_parks)
 	prep_pwrite(&iocb, self->s.out, "hello", 5, 0);
 	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_TRUE(no_event(self));
-	EXPECT_EQ(1, kaio_stat(self->s.fd, "inflight"));
+	EXPECT_STAT(1, self->s.fd, "inflight");
 	fcntl(self->s.in, F_SETFL, O_NONBLOCK);
 	/*
 	 * The write goes on as the reader drains the stream. Its bytes come
@@ -354,7 +354,7 @@ TEST_F(stream, destroy_cancels)
 	ASSERT_EQ(1, kaio_submit_one(self->s.fd, self->s.ctx, &iocb));
 	EXPECT_EQ(0, kaio_destroy(self->s.fd, self->s.ctx));
 	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
-	EXPECT_EQ(0, kaio_stat(self->s.fd, "inflight"));
+	EXPECT_STAT(0, self->s.fd, "inflight");
 	/*
 	 * The data goes to another reader now, and the buffer is no longer in
 	 * use.
@@ -435,7 +435,7 @@ TEST_F(context, eventfd)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 1, 1, &event,
 				    &no_wait));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	EXPECT_EQ(0, eventfd_write(file, 42));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(8, event.res);

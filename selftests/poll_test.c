@@ -336,7 +336,7 @@ TEST_F(watch, becomes_ready)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	EXPECT_EQ(before, sleeps());
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	EXPECT_EQ(1, kaio_stat(self->fd, "parked"));
 	variant->make_ready(self);
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &self->event));
@@ -376,7 +376,7 @@ TEST_F(watch, many_requests)
 		pointers[i] = &iocbs[i];
 	}
 	ASSERT_EQ(nr, kaio_submit(self->fd, self->ctx, nr, pointers));
-	EXPECT_EQ(nr, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(nr, self->fd, "inflight");
 	variant->make_ready(self);
 	ASSERT_EQ(nr, kaio_wait(self->fd, self->ctx, nr, events));
 	for (i = 0; i < nr; i++) {
@@ -411,7 +411,7 @@ TEST_F(watch, destroyed)
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->iocb));
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	EXPECT_EQ(1, kaio_stat(self->fd, "cancelled"));
 	/* The file still works, and its queue has no entry of the request. */
 	variant->make_ready(self);
@@ -533,8 +533,8 @@ TEST_F(context, one_event)
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	ASSERT_EQ(0, eventfd_write(file, 1));
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
-	EXPECT_EQ(1, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(0, self->fd, "inflight");
+	EXPECT_STAT(1, self->fd, "completed");
 }
 
 TEST_F_TIMEOUT(context, thousand_requests, 60)
@@ -555,7 +555,7 @@ TEST_F_TIMEOUT(context, thousand_requests, 60)
 		pointers[i] = &iocbs[i];
 	}
 	ASSERT_EQ(THOUSAND, kaio_submit(self->fd, ctx, THOUSAND, pointers));
-	EXPECT_EQ(THOUSAND, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(THOUSAND, self->fd, "inflight");
 	ASSERT_EQ(0, eventfd_write(file, 1));
 	ASSERT_EQ(THOUSAND, kaio_wait(self->fd, ctx, THOUSAND, events));
 	for (i = 0; i < THOUSAND; i++) {
@@ -565,7 +565,7 @@ TEST_F_TIMEOUT(context, thousand_requests, 60)
 		ASSERT_EQ(POLLIN, events[i].res);
 	}
 	EXPECT_EQ(0, kaio_getevents(self->fd, ctx, 0, 1, events, &no_wait));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	EXPECT_EQ(0, kaio_destroy(self->fd, ctx));
 }
 
@@ -645,7 +645,7 @@ static void expect_end_in_wake_up(struct __test_metadata *const _metadata,
 	EXPECT_EQ((uintptr_t)&iocb, event.obj);
 	EXPECT_EQ(res, event.res);
 	EXPECT_EQ(1, kaio_stat(self->fd, "kicked"));
-	EXPECT_EQ(1, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(1, self->fd, "completed");
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
 }
 
@@ -856,7 +856,7 @@ TEST_F_TIMEOUT(context, ready_while_submitted, 60)
 		ASSERT_EQ(0, eventfd_read(file, &value));
 	}
 	ASSERT_EQ(0, result_of_call(&writer.thread));
-	EXPECT_EQ(writer.rounds, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(writer.rounds, self->fd, "completed");
 }
 
 /*
@@ -947,9 +947,9 @@ TEST_F(context, signalfd_not_ready)
 	prep_poll(&iocb, file, POLLIN);
 	ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &iocb));
 	EXPECT_TRUE(stays_quiet(self->fd, self->ctx));
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 }
 
 TEST_F_TIMEOUT(context, queue_freed, 60)
@@ -962,7 +962,7 @@ TEST_F_TIMEOUT(context, queue_freed, 60)
 	prep_poll(&watcher.iocb, a_signalfd(), POLLIN);
 	for (i = 0; i < 50; i++) {
 		pid = submit_by_another(_metadata, &watcher);
-		EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+		EXPECT_STAT(1, self->fd, "inflight");
 		/*
 		 * The exit of the process frees its signal handlers, and the
 		 * queue with them.
@@ -975,7 +975,7 @@ TEST_F_TIMEOUT(context, queue_freed, 60)
 			TH_LOG("res %lld", event.res);
 		}
 	}
-	EXPECT_EQ(50, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(50, self->fd, "completed");
 }
 
 static void *reaps(void *arg)
@@ -1009,7 +1009,7 @@ TEST_F_TIMEOUT(context, queue_freed_while_cancelled, 60)
 		EXPECT_EQ((uintptr_t)&watcher.iocb, event.obj);
 		ASSERT_EQ(0, pthread_join(thread, NULL));
 	}
-	EXPECT_EQ(200, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(200, self->fd, "completed");
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
 				    &no_wait));
 }
@@ -1030,7 +1030,7 @@ TEST_F_TIMEOUT(context, queue_freed_while_destroyed, 60)
 		ASSERT_EQ(0, kaio_destroy(self->fd, watcher.ctx));
 		ASSERT_EQ(0, pthread_join(thread, NULL));
 	}
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 }
 
 TEST_HARNESS_MAIN

@@ -407,11 +407,11 @@ TEST_F_TIMEOUT(race, pollfree_against_destroy, 120)
 		ASSERT_EQ(0, mock_storm(m->file, 10, 5000));
 		spin(i * 1000);
 		ASSERT_EQ(0, kaio_destroy(m->fd, m->ctx));
-		ASSERT_EQ(0, kaio_stat(m->fd, "inflight"));
+		ASSERT_STAT(0, m->fd, "inflight");
 		ASSERT_EQ(0, kaio_setup(m->fd, NR_EVENTS, &m->ctx));
 	}
 	stop_rival(_metadata, &rival);
-	EXPECT_EQ(ROUNDS / 4 * 8, kaio_stat(m->fd, "completed"));
+	EXPECT_STAT(ROUNDS / 4 * 8, m->fd, "completed");
 }
 
 /* The context is destroyed while interrupts complete its requests. */
@@ -434,10 +434,10 @@ TEST_F_TIMEOUT(race, destroy_against_driver, 120)
 					    .delay_ns = i * 5000 }));
 		ASSERT_EQ(8, kaio_submit(m->fd, m->ctx, 8, pointers));
 		ASSERT_EQ(0, kaio_destroy(m->fd, m->ctx));
-		ASSERT_EQ(0, kaio_stat(m->fd, "inflight"));
+		ASSERT_STAT(0, m->fd, "inflight");
 		ASSERT_EQ(0, kaio_setup(m->fd, NR_EVENTS, &m->ctx));
 	}
-	EXPECT_EQ(ROUNDS / 4 * 8, kaio_stat(m->fd, "completed"));
+	EXPECT_STAT(ROUNDS / 4 * 8, m->fd, "completed");
 }
 
 /*
@@ -513,7 +513,7 @@ TEST_F_TIMEOUT(race, cancel_in_queue, 120)
 	/* The cancel does not affect the other requests. */
 	EXPECT_TRUE(release_workers(&saturation, last));
 	EXPECT_EQ(0, kaio_destroy(saturation.fd, saturation.ctx));
-	EXPECT_EQ(saturation.nr, kaio_stat(saturation.fd, "completed"));
+	EXPECT_STAT(saturation.nr, saturation.fd, "completed");
 	/* The teardown expects a submitted request. */
 	mock_pread(&self->m, &saturation.iocbs[0], 5);
 	EXPECT_EQ(0, kaio_do(self->m.fd, self->m.ctx, &saturation.iocbs[0]));

@@ -193,7 +193,7 @@ TEST_F(refused, alone)
 		}
 	}
 	EXPECT_EQ(0, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	for (i = 0; i < NR_EVENTS; i++) {
 		prep_noop(&good, self->fd);
 		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &good))

@@ -172,7 +172,7 @@ TEST_F_TIMEOUT(reap, around_the_ring, 60)
 		}
 		taken += ret;
 	}
-	EXPECT_EQ((long)submitted, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT((long)submitted, self->fd, "completed");
 }
 
 /*

@@ -105,8 +105,8 @@ FIXTURE_TEARDOWN(file)
 	const long submitted = kaio_stat(self->fd, "submitted");
 
 	EXPECT_LT(0, submitted);
-	EXPECT_EQ(submitted, kaio_stat(self->fd, "completed"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(submitted, self->fd, "completed");
+	EXPECT_STAT(0, self->fd, "inflight");
 	EXPECT_LE(submitted, kaio_stat(self->fd, "inline") +
 				     kaio_stat(self->fd, "queued") +
 				     kaio_stat(self->fd, "parked") +

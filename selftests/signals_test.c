@@ -135,7 +135,7 @@ FIXTURE_TEARDOWN(fsize)
 {
 	guard_end(&self->freezer);
 	kaio_destroy(self->fd, self->ctx);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 	close(self->fd);
 }
 

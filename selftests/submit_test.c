@@ -392,7 +392,7 @@ TEST_F(reject, alone)
 	EXPECT_EQ(0, kaio_getevents(self->fd, self->ctx, 0, 1, &event,
 				    &no_wait));
 	EXPECT_EQ(submitted, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 
 	for (i = 0; i < NR_EVENTS; i++) {
 		ASSERT_EQ(1, kaio_submit_one(self->fd, self->ctx, &self->good))
@@ -600,7 +600,7 @@ TEST_F(context, full)
 	EXPECT_EQ(2, ring_reap(self->ctx, events, 2));
 	EXPECT_EQ(2, fill(self->fd, self->ctx, &iocb));
 	EXPECT_EQ(taken + 3, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(taken + 3, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(taken + 3, self->fd, "completed");
 	EXPECT_EQ(taken + 3, kaio_stat(self->fd, "inline"));
 }
 
@@ -615,9 +615,9 @@ TEST_F(context, full_of_parked)
 	prep_pread(&iocb, pipes[0], &c, 1, 0);
 	taken = fill(self->fd, self->ctx, &iocb);
 	EXPECT_EQ(ring_of(self->ctx)->nr - 1, taken);
-	EXPECT_EQ(taken, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(taken, self->fd, "inflight");
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 }
 
 TEST_F(context, full_then_order)

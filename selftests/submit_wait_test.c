@@ -516,7 +516,7 @@ TEST_F(context, second_is_bad_first_waits)
 	EXPECT_EQ(0, kaio_submit_wait(self->fd, self->ctx, 2, iocbs, 2, 4,
 				      events, NULL, &submitted));
 	EXPECT_EQ(1, submitted);
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 }
 
 TEST_F(context, array_ends_early)
@@ -809,7 +809,7 @@ TEST_F_TIMEOUT(context, many_threads, 60)
 	EXPECT_EQ(0, shared.bad);
 	EXPECT_EQ(4 * EACH, shared.taken);
 	EXPECT_EQ(4 * EACH, kaio_stat(self->fd, "submitted"));
-	EXPECT_EQ(4 * EACH, kaio_stat(self->fd, "completed"));
+	EXPECT_STAT(4 * EACH, self->fd, "completed");
 }
 
 TEST_HARNESS_MAIN

@@ -660,11 +660,11 @@ TEST_F_TIMEOUT(fifo, endless_write, 60)
 	/* The write fills the FIFO and then waits. */
 	ASSERT_TRUE(wait_until(kaio_stat(self->fd, "parked") > 0));
 	usleep(100 * 1000);
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	start = now_ns();
 	EXPECT_EQ(0, kaio_destroy(self->fd, self->ctx));
 	EXPECT_GT(5 * NSEC_PER_SEC, now_ns() - start);
-	EXPECT_EQ(0, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(0, self->fd, "inflight");
 }
 
 /*
@@ -683,7 +683,7 @@ TEST_F_TIMEOUT(fifo, two_readers, 60)
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(5, event.res);
 	usleep(100 * 1000);
-	EXPECT_EQ(1, kaio_stat(self->fd, "inflight"));
+	EXPECT_STAT(1, self->fd, "inflight");
 	ASSERT_EQ(5, write(self->file, "world", 5));
 	ASSERT_EQ(1, kaio_wait(self->fd, self->ctx, 1, &event));
 	EXPECT_EQ(5, event.res);
@@ -741,7 +741,13 @@ TEST_F_TIMEOUT(context, writes_after_exit, 60)
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	ASSERT_EQ(0, status);
 	EXPECT_TRUE(wait_until(kaio_stat(self->fd, "inflight") == 0));
-	EXPECT_EQ(WRITES, kaio_stat(self->fd, "queued"));
+	/*
+	 * If a worker has done all that was queued so far, the submit call may
+	 * write the next part itself.
+	 */
+	EXPECT_LT(0, kaio_stat(self->fd, "queued"));
+	EXPECT_EQ(WRITES, kaio_stat(self->fd, "queued") +
+				  kaio_stat(self->fd, "inline"));
 	ASSERT_EQ(0, fstat(file, &st));
 	EXPECT_EQ(WRITES * LEN, st.st_size);
 	ASSERT_EQ(WRITES * LEN, pread(file, got, WRITES * LEN, 0));
