@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{self, Poll, Wake, Waker};
 
-use kaio::{Context, Op};
+use linux_kaio::{Context, Op};
 
 const TASKS: u64 = 16;
 const BLOCK: usize = 64 << 10;

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io;
 
-use kaio::{Context, Op, Pending};
+use linux_kaio::{Context, Op, Pending};
 
 const IN_FLIGHT: u64 = 16;
 const BLOCK: usize = 64 << 10;

@@ -19,7 +19,7 @@ use crate::sys::shared_context::SharedContext;
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
-/// use kaio::{Context, Op};
+/// use linux_kaio::{Context, Op};
 ///
 /// let context = Context::new(8)?;
 /// let file = std::fs::File::create("/tmp/greeting")?;
@@ -36,10 +36,10 @@ use crate::sys::shared_context::SharedContext;
 /// ```
 ///
 /// ```compile_fail,E0505
-/// # let context = kaio::Context::new(8).unwrap();
+/// # let context = linux_kaio::Context::new(8).unwrap();
 /// let file = std::fs::File::open("/dev/null").unwrap();
 /// let mut batch = context.batch();
-/// let pending = batch.push(kaio::Op::fsync(&file));
+/// let pending = batch.push(linux_kaio::Op::fsync(&file));
 /// drop(file); // the batch is not submitted yet
 /// batch.submit();
 /// ```

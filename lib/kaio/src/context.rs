@@ -21,7 +21,7 @@ use crate::sys::shared_context::SharedContext;
 /// ```no_run
 /// use std::os::unix::net::UnixStream;
 /// use std::time::Duration;
-/// use kaio::{Context, Op};
+/// use linux_kaio::{Context, Op};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let context = Context::new(16)?;

@@ -7,7 +7,7 @@
 //! the request is complete, and a `Pending` is also a [`Future`].
 //!
 //! ```no_run
-//! use kaio::{Context, Op};
+//! use linux_kaio::{Context, Op};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let context = Context::new(64)?;

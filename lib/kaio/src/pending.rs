@@ -23,9 +23,9 @@ use crate::sys::shared_context::SharedContext;
 /// batch.
 ///
 /// ```compile_fail,E0382
-/// # let context = kaio::Context::new(8).unwrap();
+/// # let context = linux_kaio::Context::new(8).unwrap();
 /// # let file = std::fs::File::open("/dev/null").unwrap();
-/// let pending = context.submit(kaio::Op::fsync(&file));
+/// let pending = context.submit(linux_kaio::Op::fsync(&file));
 /// let result = pending.wait();
 /// let again = pending.wait(); // there is one result
 /// ```
@@ -33,10 +33,10 @@ use crate::sys::shared_context::SharedContext;
 /// A buffer that belongs to one thread cannot be in flight, since any thread may free it:
 ///
 /// ```compile_fail,E0277
-/// # let context = kaio::Context::new(8).unwrap();
+/// # let context = linux_kaio::Context::new(8).unwrap();
 /// # let file = std::fs::File::open("/dev/null").unwrap();
 /// let buf: std::rc::Rc<[u8]> = vec![0; 512].into();
-/// let pending = context.submit(kaio::Op::write(&file, buf, 0));
+/// let pending = context.submit(linux_kaio::Op::write(&file, buf, 0));
 /// ```
 #[must_use = "a request whose handle is dropped is cancelled; see Pending::detach"]
 pub struct Pending<B: Send + 'static> {

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use kaio::{flags, AlignedBuf, Context, Op};
+use linux_kaio::{flags, AlignedBuf, Context, Op};
 use tap::{stat, Scratch, TIMEOUT};
 
 fn errno(result: io::Result<usize>) -> i32 {

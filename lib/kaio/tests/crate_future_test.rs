@@ -13,7 +13,7 @@ use std::task::{self, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use kaio::{Context, Op};
+use linux_kaio::{Context, Op};
 use tap::{readable, wait_until, TIMEOUT};
 
 const AT_ONCE: Duration = Duration::ZERO;

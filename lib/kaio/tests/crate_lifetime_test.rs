@@ -14,7 +14,7 @@ use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::Duration;
 
-use kaio::{Context, Op};
+use linux_kaio::{Context, Op};
 use tap::{stat, wait_until, Scratch, TIMEOUT};
 
 fn context() -> Context {

@@ -96,7 +96,7 @@ unsafe impl IoBufMut for AlignedBuf {
 /// Zeroed bytes with the alignment that `O_DIRECT` requires.
 ///
 /// ```
-/// let mut buf = kaio::AlignedBuf::new(8192, 4096);
+/// let mut buf = linux_kaio::AlignedBuf::new(8192, 4096);
 /// buf[..5].copy_from_slice(b"hello");
 /// assert_eq!(buf.as_ptr() as usize % 4096, 0);
 /// assert_eq!(buf[5..], [0; 8187]);

@@ -53,7 +53,7 @@ enum Memory {
 /// ```compile_fail,E0382
 /// # let file = std::fs::File::open("/dev/null").unwrap();
 /// let buf = vec![0; 4096];
-/// let op = kaio::Op::read(&file, buf, 0);
+/// let op = linux_kaio::Op::read(&file, buf, 0);
 /// println!("{}", buf[0]); // the request has it
 /// ```
 ///
@@ -62,13 +62,13 @@ enum Memory {
 /// ```compile_fail,E0277
 /// # let file = std::fs::File::open("/dev/null").unwrap();
 /// let mut buf = [0; 4096];
-/// let op = kaio::Op::read(&file, &mut buf[..], 0);
+/// let op = linux_kaio::Op::read(&file, &mut buf[..], 0);
 /// ```
 ///
 /// ```compile_fail,E0597
 /// # let file = std::fs::File::open("/dev/null").unwrap();
 /// let buf = [0; 4096];
-/// let op = kaio::Op::write(&file, &buf[..], 0); // lives for this function only
+/// let op = linux_kaio::Op::write(&file, &buf[..], 0); // lives for this function only
 /// ```
 #[must_use = "an operation does nothing until it is submitted"]
 pub struct Op<'fd, B> {
