@@ -55,3 +55,19 @@ impl fmt::Display for Errno {
         fmt::Debug::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_the_last_4095_numbers() {
+        assert_eq!(Errno::check(-1), Err(Errno::new(1)));
+        assert_eq!(Errno::check(-4095), Err(Errno::new(4095)));
+        assert_eq!(Errno::check(0), Ok(0));
+        assert_eq!(Errno::check(isize::MAX), Ok(isize::MAX as usize));
+        // An address in the upper half is no error.
+        assert_eq!(Errno::check(-4096), Ok(-4096isize as usize));
+        assert_eq!(Errno::new(22).negative(), -22);
+    }
+}

@@ -12,6 +12,9 @@
 
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 #[cfg(not(all(
     any(target_arch = "x86_64", target_arch = "aarch64"),
     target_os = "linux",

@@ -178,3 +178,6 @@ fn distance(head: u32, tail: u32, nr: u32) -> u32 {
         tail.wrapping_sub(head).wrapping_add(nr)
     }
 }
+
+#[cfg(test)]
+mod tests;
