@@ -12,7 +12,7 @@
 
 #![no_std]
 
-#[cfg(test)]
+#[cfg(any(test, miri, kaio_mock))]
 extern crate std;
 
 #[cfg(not(all(
@@ -25,8 +25,16 @@ compile_error!("kaio-sys knows how to enter the kernel only on x86-64 and arm64 
 pub mod device;
 pub mod errno;
 pub mod ioctl;
+#[cfg(any(miri, kaio_mock))]
+pub mod mock;
 pub mod ring;
+#[cfg(not(any(miri, kaio_mock)))]
 pub mod syscall;
+/// The mock kernel in the place of the kernel.
+#[cfg(any(miri, kaio_mock))]
+pub mod syscall {
+    pub use crate::mock::syscall;
+}
 
 #[allow(
     missing_docs,

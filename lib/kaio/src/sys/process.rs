@@ -8,10 +8,14 @@
 //! word and the rings.
 
 use std::io;
+#[cfg(not(miri))]
 use std::ptr::{null_mut, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+#[cfg(not(miri))]
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The address of the word; null until the first context is made.
+#[cfg(not(miri))]
 static WORD: AtomicPtr<AtomicU32> = AtomicPtr::new(null_mut());
 /// The number of processes, this one and its ancestors, that used the crate before they forked.
 static GENERATIONS: AtomicU32 = AtomicU32::new(0);
@@ -20,6 +24,14 @@ static GENERATIONS: AtomicU32 = AtomicU32::new(0);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Process(u32);
 
+/// Returns the word. Miri knows neither madvise() nor fork(), so there it is an ordinary word.
+#[cfg(miri)]
+fn word() -> io::Result<&'static AtomicU32> {
+    static WORD: AtomicU32 = AtomicU32::new(0);
+    Ok(&WORD)
+}
+
+#[cfg(not(miri))]
 fn word() -> io::Result<&'static AtomicU32> {
     let word = match NonNull::new(WORD.load(Ordering::Acquire)) {
         Some(word) => word,
@@ -29,6 +41,7 @@ fn word() -> io::Result<&'static AtomicU32> {
     Ok(unsafe { word.as_ref() })
 }
 
+#[cfg(not(miri))]
 fn map() -> io::Result<NonNull<AtomicU32>> {
     const SIZE: usize = 4096;
     let prot = libc::PROT_READ | libc::PROT_WRITE;
