@@ -51,8 +51,11 @@
 //! A context belongs to the process that made it. In the child of a `fork` without `exec`, the
 //! inherited context has no request in flight and no event, and a request that the child submits to
 //! it completes at once with `EINVAL`. If the child waits for a request that the parent has
-//! submitted, the wait panics, since the request never ends in the child. The child can make a
-//! context of its own, and may drop the inherited one.
+//! submitted, the result is `EINVAL` at once, since the request never ends in the child; the parent's
+//! request goes on. No function of the inherited context touches the address of the parent's ring,
+//! where the child may have memory of its own. This holds for a child by any system call, since the
+//! kernel itself clears the word by which the crate knows its process (`MADV_WIPEONFORK`). The child
+//! can make a context of its own, and may drop the inherited one.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
 //! [`Future`]: std::future::Future

@@ -60,7 +60,11 @@ impl<B: Send + 'static> Pending<B> {
     }
 
     fn take(&mut self) -> Option<Completion<B>> {
-        let done = self.request().take()?;
+        let request = self.request();
+        let done = match self.shared.is_owner() {
+            true => request.take(),
+            false => request.take_in_child(),
+        }?;
         self.request = None;
         Some(done)
     }
@@ -68,8 +72,11 @@ impl<B: Send + 'static> Pending<B> {
     /// Returns whether the request is complete as far as events have been reaped. A future that was
     /// ready is complete.
     pub fn is_complete(&self) -> bool {
-        let request = self.request.as_ref();
-        request.is_none_or(|request| request.is_complete())
+        match &self.request {
+            None => true,
+            Some(request) if self.shared.is_owner() => request.is_complete(),
+            Some(request) => request.is_complete_in_child(),
+        }
     }
 
     /// Returns the result and the buffer if the request is complete, and otherwise the handle.
@@ -89,7 +96,9 @@ impl<B: Send + 'static> Pending<B> {
         self.take().ok_or(self)
     }
 
-    /// Waits until the request is complete. A signal does not end the wait.
+    /// Waits until the request is complete. A signal does not end the wait. In the child of a fork
+    /// this function does not wait, and the result is the error `EINVAL` if the request was not
+    /// complete before the fork.
     ///
     /// # Panics
     ///
@@ -116,6 +125,9 @@ impl<B: Send + 'static> Pending<B> {
 
     fn wait_for(&self, timeout: Option<Duration>) {
         let request = self.request();
+        if !self.shared.is_owner() {
+            return;
+        }
         assert!(!request.is_queued(), "submit the batch before you wait");
         self.shared.wait_for(&**request, timeout);
     }
@@ -128,10 +140,12 @@ impl<B: Send + 'static> Pending<B> {
     /// batch was not submitted, or another thread is submitting it. Then the request ends as if
     /// this function had not been called.
     pub fn cancel(&self) -> bool {
-        let Some(request) = &self.request else {
-            return false;
-        };
-        !request.is_complete() && self.shared.cancel(&**request)
+        match &self.request {
+            Some(request) if self.shared.is_owner() => {
+                !request.is_complete() && self.shared.cancel(&**request)
+            }
+            _ => false,
+        }
     }
 
     /// Drops the handle and lets the request go on. The buffer is freed when the request is
@@ -146,6 +160,10 @@ impl<B: Send + 'static> Drop for Pending<B> {
         let Some(request) = &self.request else {
             return;
         };
+        // The request of the parent goes on if its child drops the handle.
+        if !self.shared.is_owner() {
+            return;
+        }
         if !request.is_complete() && !request.is_queued() && self.shared.abandon(&**request) {
             // The event is in the ring. Reap it now, so that the buffer is freed.
             self.shared.reap_ring();
@@ -166,6 +184,7 @@ impl<B: Send + 'static> Future for Pending<B> {
         if let Some(done) = self.take() {
             return Poll::Ready(done);
         }
+        // The request is not complete, so this process made the context.
         self.request().set_waker(cx.waker());
         // The request may have completed meanwhile: then the task need not wait for the reactor.
         self.shared.reap_ring();
@@ -178,9 +197,8 @@ impl<B: Send + 'static> Future for Pending<B> {
 
 impl<B: Send + 'static> fmt::Debug for Pending<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let complete = self.request.as_ref().map(|request| request.is_complete());
         f.debug_struct("Pending")
-            .field("complete", &complete)
+            .field("complete", &self.is_complete())
             .finish()
     }
 }

@@ -6,11 +6,15 @@
 mod tap;
 
 use std::fs::{self, File};
+use std::future::Future;
 use std::io::Write;
 use std::mem;
 use std::os::fd::AsFd;
+use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{mpsc, Arc};
+use std::task::{self, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -295,8 +299,10 @@ fn in_child(body: impl FnOnce() -> bool) -> i32 {
     // that the child needs.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // A panic would end the only thread of the child, and so the child, with status 0.
+        let right = panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(false);
         // SAFETY: _exit() ends the child without running the parent's exit handlers.
-        unsafe { libc::_exit(if body() { 0 } else { 1 }) };
+        unsafe { libc::_exit(if right { 0 } else { 1 }) };
     }
     let mut status = -1;
     // SAFETY: `status` is an integer that waitpid() may write.
@@ -327,6 +333,105 @@ fn forked_child_may_use_a_context() {
     writer.write_all(b"y").unwrap();
     let (read, buf) = context.submit(Op::read(&reader, vec![0; 1], 0)).wait();
     assert_eq!((read.unwrap(), buf), (1, b"y".to_vec()));
+}
+
+/// The child of a fork waits for requests of the parent, in each of the ways there are: the result is
+/// an error, and the buffer is there.
+fn forked_child_gets_an_error_from_a_wait() {
+    let context = context();
+    let (reader, mut writer) = tap::pipe();
+    let read = || context.submit(Op::read(&reader, vec![7; 2], 0));
+    let (waited, timed, tried, polled) = (read(), read(), read(), read());
+    let mut batch = context.batch();
+    let queued = batch.push(Op::read(&reader, vec![7; 2], 0));
+    let scratch = Scratch::new("fork-complete", b"ok");
+    let complete = context.submit(Op::read(&scratch.file, vec![0; 2], 0));
+    assert!(wait_until(|| {
+        context.reap();
+        complete.is_complete()
+    }));
+    let (kept, left) = ([waited, timed, tried, polled], (complete, queued));
+    // SAFETY: besides this thread the process has only the harness's thread, which holds no lock
+    // that the child needs.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = |(result, buf): linux_kaio::Completion<Vec<u8>>| {
+            result.is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL)) && buf == [7, 7]
+        };
+        // A panic would end the only thread of the child, and so the child, with status 0.
+        let right = panic::catch_unwind(AssertUnwindSafe(|| {
+            let [waited, timed, tried, polled] = kept;
+            let (complete, queued) = left;
+            let mut task = task::Context::from_waker(task::Waker::noop());
+            let polled = match pin!(polled).poll(&mut task) {
+                Poll::Ready(done) => refused(done),
+                Poll::Pending => false,
+            };
+            refused(waited.wait())
+                && timed.wait_timeout(TIMEOUT).is_ok_and(refused)
+                && tried.try_take().is_ok_and(refused)
+                && polled
+                && complete.wait().1 == b"ok"
+                && batch.submit() == 0
+                && refused(queued.wait())
+        }));
+        let right = right.unwrap_or(false);
+        // SAFETY: _exit() ends the child without running the parent's exit handlers.
+        unsafe { libc::_exit(if right { 0 } else { 1 }) };
+    }
+    let mut status = -1;
+    // SAFETY: `status` is an integer that waitpid() may write.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert_eq!(stat(&context, "inflight"), 4);
+    writer.write_all(b"abcdefgh").unwrap();
+    let read = kept.map(|pending| pending.wait().1).concat();
+    assert_eq!(read, b"abcdefgh");
+}
+
+/// The child of a fork reaps: the event and the count of the eventfd stay the parent's.
+fn forked_child_leaves_the_eventfd() {
+    let context = Context::with_eventfd(16).expect("a context");
+    let (reader, mut writer) = tap::pipe();
+    let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
+    writer.write_all(b"x").unwrap();
+    assert!(tap::readable(&context, TIMEOUT));
+    assert_eq!(in_child(|| context.reap() == 0), 0);
+    assert!(tap::readable(&context, Duration::ZERO));
+    assert_eq!(context.reap(), 1);
+    assert_eq!(pending.wait().1, b"x");
+}
+
+/// A thread of the parent completes requests while another thread forks, so that some children find
+/// locks that no thread releases.
+fn forked_child_needs_no_lock_of_the_parent() {
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (reader, mut writer) = tap::pipe();
+            while !over.load(Ordering::SeqCst) {
+                let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
+                writer.write_all(b"x").unwrap();
+                pending.wait().0.unwrap();
+            }
+        });
+        let pending = context.submit(Op::read(&reader, vec![0; 1], 0));
+        for _ in 0..50 {
+            // The child allocates nothing, since a thread may hold the lock of the allocator.
+            let status = in_child(|| {
+                context.reap() == 0
+                    && context.in_flight() == 0
+                    && context.wait(None) == 0
+                    && !pending.is_complete()
+                    && !pending.cancel()
+            });
+            assert_eq!(status, 0);
+        }
+        over.store(true, Ordering::SeqCst);
+        assert!(!pending.is_complete());
+    });
 }
 
 /// The child maps memory of its own at the address of the parent's ring.
@@ -529,6 +634,9 @@ tests! {
     next_sleeper_takes_over,
     forked_child_may_drop_a_context,
     forked_child_may_use_a_context,
+    forked_child_gets_an_error_from_a_wait,
+    forked_child_leaves_the_eventfd,
+    forked_child_needs_no_lock_of_the_parent,
     forked_child_keeps_its_memory,
     signal_does_not_end_a_wait,
 }

@@ -291,6 +291,26 @@ impl<B: Send + 'static> Request<B> {
         Some((result, lock(&self.buffer).take()?))
     }
 
+    /// Returns the buffer, and the result, in the child of a fork. The result is the error `EINVAL`
+    /// if the request was not complete before the fork, since the request is the parent's, and the
+    /// kernel uses the parent's memory alone.
+    ///
+    /// Another thread of the parent may have held the lock of the progress when the child was made,
+    /// and does not exist in the child. Only the owner of the handle locks the buffer.
+    pub(crate) fn take_in_child(&self) -> Option<Completion<B>> {
+        if self.is_complete_in_child() {
+            return self.take();
+        }
+        let error = io::Error::from_raw_os_error(libc::EINVAL);
+        Some((Err(error), lock(&self.buffer).take()?))
+    }
+
+    /// Returns, in the child of a fork, whether the request was complete before the fork.
+    pub(crate) fn is_complete_in_child(&self) -> bool {
+        let progress = self.progress.try_lock();
+        progress.is_ok_and(|progress| matches!(progress.state, State::Complete(_)))
+    }
+
     /// Sets the waker that is woken when the request is complete.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         // Clone and drop wakers without the lock, since both run code of the executor.

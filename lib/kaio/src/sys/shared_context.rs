@@ -150,6 +150,12 @@ impl SharedContext {
         self.raw.query()
     }
 
+    /// Returns whether this process made the context. The child of a fork did not, and must not
+    /// take the lock of the table, which a thread of the parent may have held.
+    pub(crate) fn is_owner(&self) -> bool {
+        self.raw.is_owner()
+    }
+
     pub(crate) fn in_flight(&self) -> usize {
         match self.raw.is_owner() {
             true => self.lock().in_flight,
@@ -242,6 +248,10 @@ impl SharedContext {
     /// Takes the events that are there, without waiting, and resets the eventfd. Returns their
     /// number.
     pub(crate) fn reap(&self) -> usize {
+        // The child of a fork shares the eventfd with the parent, whose reactor waits for it.
+        if !self.raw.is_owner() {
+            return 0;
+        }
         // Read the eventfd before the ring: a completion that the ring does not show yet makes the
         // eventfd readable again.
         if let Some(mut eventfd) = self.eventfd.as_ref() {
@@ -404,12 +414,8 @@ impl SharedContext {
     }
 
     /// Takes events and sleeps until `done` returns true, for at most `timeout`. Returns `false` if
-    /// the time is over.
+    /// the time is over. The caller has checked that this process made the context.
     fn wait(&self, timeout: Option<Duration>, mut done: impl FnMut(&Table) -> bool) -> bool {
-        assert!(
-            self.raw.is_owner(),
-            "this request of kaio belongs to the parent process and never completes in the child"
-        );
         // A deadline that an `Instant` cannot express never comes.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut table = self.lock();
@@ -452,9 +458,9 @@ impl SharedContext {
 impl Drop for SharedContext {
     fn drop(&mut self) {
         // SAFETY: `&mut self` excludes other users, and only destructors run after this.
-        if unsafe { self.raw.destroy() }.is_err() {
-            // A fatal signal has interrupted the call, or the requests belong to another process:
-            // the kernel may still use their memory.
+        if !self.raw.is_owner() || unsafe { self.raw.destroy() }.is_err() {
+            // The requests belong to the parent process, or a fatal signal has interrupted the
+            // call: the kernel may still use their memory.
             let table = self.table.get_mut();
             let table = table.unwrap_or_else(PoisonError::into_inner);
             mem::forget(mem::take(&mut table.slots));
