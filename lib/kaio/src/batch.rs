@@ -4,9 +4,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use crate::pending::Pending;
 use crate::sys::request::{Op, QueuedRequest, Request};
@@ -82,6 +84,36 @@ impl<'fd> Batch<'fd> {
     /// again when requests have completed.
     pub fn submit(&mut self) -> usize {
         self.shared.submit(&mut self.queue, 0)
+    }
+
+    /// Starts all requests as [`Batch::submit`] does, and waits for room as often as the context is
+    /// full. Returns how many were started. This function does not wait for the last requests to
+    /// complete.
+    pub fn submit_all(&mut self) -> usize {
+        let mut started = self.submit();
+        while !self.is_empty() {
+            self.shared.wait_for_room(None);
+            started += self.submit();
+        }
+        started
+    }
+
+    /// Starts all requests as [`Batch::submit_all`] does; the future waits for room. The program must
+    /// call [reap](crate::Context::reap) when the descriptor of the context is readable. If the
+    /// future is dropped, the requests that were not started stay in the batch.
+    pub async fn submit_all_async(&mut self) -> usize {
+        let mut started = 0;
+        poll_fn(|cx| {
+            // The task is to be woken for room that comes after the last attempt.
+            while !self.is_empty() {
+                started += self.submit();
+                if !self.is_empty() && !self.shared.poll_room(cx.waker()) {
+                    return Poll::Pending;
+                }
+            }
+            Poll::Ready(started)
+        })
+        .await
     }
 
     /// Starts the requests as [`Batch::submit`] does, then waits until `min` requests of the

@@ -4,9 +4,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::batch::Batch;
@@ -54,6 +56,8 @@ impl Context {
     /// - `WouldBlock` (`EAGAIN`): `fs.kaio-max-nr` or `fs.kaio-max-user-nr` does not allow so many
     ///   requests.
     /// - `OutOfMemory`: the kernel has no memory for the context.
+    ///
+    /// If the device cannot be opened, the error names its path.
     pub fn new(entries: u32) -> io::Result<Self> {
         Self::build(entries, false)
     }
@@ -116,6 +120,42 @@ impl Context {
         Pending::new(request, self.shared.clone())
     }
 
+    /// Starts one request as [`Context::submit`] does. If the context is full, this function first
+    /// waits for room.
+    pub fn submit_when_room<B: Send + 'static>(&self, op: Op<'_, B>) -> Pending<B> {
+        let mut batch = self.batch();
+        let pending = batch.push(op);
+        batch.submit_all();
+        pending
+    }
+
+    /// Starts one request as [`Context::submit`] does. If the context is full, the future first
+    /// waits for room. Its result is the handle of the request. If the future is dropped before it
+    /// is ready, the request was not started.
+    pub async fn submit_async<B: Send + 'static>(&self, op: Op<'_, B>) -> Pending<B> {
+        let mut batch = self.batch();
+        let pending = batch.push(op);
+        batch.submit_all_async().await;
+        pending
+    }
+
+    /// Waits until the context has room for a request, for at most `timeout`. Returns `false` if the
+    /// time is over. Another thread may use the room first; [`Context::submit_when_room`] waits and
+    /// submits.
+    pub fn wait_for_room(&self, timeout: Option<Duration>) -> bool {
+        self.shared.wait_for_room(timeout)
+    }
+
+    /// Waits, as a future, until the context has room for a request. Another task may use the room
+    /// first; [`Context::submit_async`] waits and submits.
+    pub async fn room(&self) {
+        poll_fn(|cx| match self.shared.poll_room(cx.waker()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+    }
+
     /// Returns an empty batch, whose requests are submitted together.
     pub fn batch<'fd>(&self) -> Batch<'fd> {
         Batch::new(self.shared.clone())
@@ -148,6 +188,13 @@ impl AsFd for Context {
     }
 }
 
+/// Returns the descriptor that a reactor watches, as [`AsFd`] does.
+impl AsRawFd for Context {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
+
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
@@ -163,7 +210,7 @@ impl fmt::Debug for Context {
 pub struct Query {
     /// `KAIO_ABI_VERSION`.
     pub version: u32,
-    /// `KAIO_FEATURE_*` bits.
+    /// The bits of [`crate::features`].
     pub features: u64,
     /// Bit N is set if the module knows `aio_lio_opcode` N.
     pub opcodes: u64,
@@ -177,4 +224,11 @@ pub struct Query {
     pub max_user_nr: u64,
     /// The number of requests for which the contexts of this user have reserved room.
     pub user_nr: u64,
+}
+
+impl Query {
+    /// Returns whether the module has all of these [`features`](crate::features).
+    pub fn has(&self, features: u64) -> bool {
+        self.features & features == features
+    }
 }

@@ -44,7 +44,11 @@
 //!
 //! A submission does not fail; a request does. A request that the kernel refuses is complete at
 //! once, with the error that `io_submit(2)` returns for it. The error `WouldBlock` (`EAGAIN`) means
-//! that the context holds as many requests as it can.
+//! that the context holds as many requests as it can. [`Context::submit_when_room`],
+//! [`Context::submit_async`] and [`Batch::submit_all`] wait for room instead.
+//!
+//! An error that concerns a path names it: "/dev/kaio: No such file or directory". The number of the
+//! error is then in its [source].
 //!
 //! # Fork
 //!
@@ -58,6 +62,7 @@
 //! can make a context of its own, and may drop the inherited one.
 //!
 //! [`AsFd`]: std::os::fd::AsFd
+//! [source]: std::error::Error::source
 //! [`Future`]: std::future::Future
 
 #![deny(missing_docs, unsafe_code)]
@@ -69,6 +74,7 @@ struct Readme;
 
 mod batch;
 mod context;
+mod error;
 mod pending;
 #[allow(unsafe_code, reason = "the boundary")]
 mod sys;
@@ -76,11 +82,49 @@ mod sys;
 pub use batch::Batch;
 pub use context::{Context, Query};
 pub use pending::Pending;
-pub use sys::buffer::{AlignedBuf, IoBuf, IoBufMut};
+pub use sys::buffer::{AlignedBuf, IoBuf, IoBufMut, IoBufSpare, Slice};
 pub use sys::request::{Completion, Op};
 
 /// The `RWF_*` flags for [`Op::flags`]; see `preadv2(2)`. A newer kernel may accept more flags than
 /// these: see [`Query::rw_flags`].
 pub mod flags {
     pub use libc::{RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOWAIT, RWF_SYNC};
+}
+
+/// The features of the module, for [`Query::has`].
+///
+/// ```no_run
+/// # fn main() -> std::io::Result<()> {
+/// use linux_kaio::{features, Context};
+///
+/// let query = Context::new(1)?.query()?;
+/// if !query.has(features::FADVISE) {
+///     println!("each submission is an ioctl");
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub mod features {
+    use kaio_sys::uapi;
+
+    /// User space may take events from the ring itself.
+    pub const RING_REAP: u64 = uapi::KAIO_FEATURE_RING_REAP as u64;
+    /// An eventfd can count completions ([`Context::with_eventfd`](crate::Context::with_eventfd)).
+    pub const RESFD: u64 = uapi::KAIO_FEATURE_RESFD as u64;
+    /// Requests can have a priority ([`Op::priority`](crate::Op::priority)).
+    pub const IOPRIO: u64 = uapi::KAIO_FEATURE_IOPRIO as u64;
+    /// Requests can be cancelled.
+    pub const CANCEL: u64 = uapi::KAIO_FEATURE_CANCEL as u64;
+    /// A wait can have a signal mask.
+    pub const SIGMASK: u64 = uapi::KAIO_FEATURE_SIGMASK as u64;
+    /// One call can submit requests and wait.
+    pub const SUBMIT_WAIT: u64 = uapi::KAIO_FEATURE_SUBMIT_WAIT as u64;
+    /// A wait can leave the events in the ring.
+    pub const PEEK: u64 = uapi::KAIO_FEATURE_PEEK as u64;
+    /// The device's descriptor can be polled.
+    pub const POLL: u64 = uapi::KAIO_FEATURE_POLL as u64;
+    /// A wait can end at a time of `CLOCK_MONOTONIC`.
+    pub const ABSTIME: u64 = uapi::KAIO_FEATURE_ABSTIME as u64;
+    /// `fadvise64(2)` on the device stands for the most frequent ioctls.
+    pub const FADVISE: u64 = uapi::KAIO_FEATURE_FADVISE as u64;
 }

@@ -6,11 +6,13 @@ mod tap;
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::thread;
 use std::time::Duration;
 
-use linux_kaio::{flags, AlignedBuf, Context, Op};
+use linux_kaio::{features, flags, AlignedBuf, Context, IoBuf, Op};
 use tap::{stat, Scratch, TIMEOUT};
 
 fn errno(result: io::Result<usize>) -> i32 {
@@ -64,6 +66,82 @@ fn write_vectored_writes_buffers_in_order() {
         .wait();
     assert_eq!(result.unwrap(), 5);
     assert_eq!(fs::read(&scratch.path).unwrap(), b"abcde");
+}
+
+fn read_fills_a_slice_alone() {
+    let context = context();
+    let scratch = Scratch::new("slice", b"0123456789");
+    let part = vec![b'-'; 8].slice(2..5);
+    let (result, part) = context.submit(Op::read(&scratch.file, part, 4)).wait();
+    assert_eq!(result.unwrap(), 3);
+    assert_eq!(part[..], *b"456");
+    assert_eq!(part.into_inner(), b"--456---");
+}
+
+fn write_writes_a_slice_alone() {
+    let context = context();
+    let scratch = Scratch::new("slice-write", b"");
+    let (result, _) = context
+        .submit(Op::write(&scratch.file, "0123456789".slice(7..), 0))
+        .wait();
+    assert_eq!(result.unwrap(), 3);
+    assert_eq!(fs::read(&scratch.path).unwrap(), b"789");
+}
+
+fn slice_of_an_aligned_buffer_works_with_direct_io() {
+    let context = context();
+    let scratch = Scratch::new("slice-direct", &[7; 8192]);
+    let direct = File::options()
+        .read(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(&scratch.path)
+        .unwrap();
+    let part = AlignedBuf::new(8192, 4096).slice(4096..);
+    let (result, part) = context.submit(Op::read(&direct, part, 0)).wait();
+    assert_eq!(result.unwrap(), 4096);
+    let buf = part.into_inner();
+    assert!(buf[..4096].iter().all(|&byte| byte == 0));
+    assert!(buf[4096..].iter().all(|&byte| byte == 7));
+}
+
+fn read_spare_adds_to_the_contents() {
+    let context = context();
+    let scratch = Scratch::new("spare", b"hello, world");
+    let mut buf = Vec::with_capacity(64);
+    buf.extend_from_slice(b"> ");
+    let (result, buf) = context.submit(Op::read_spare(&scratch.file, buf, 7)).wait();
+    assert_eq!(result.unwrap(), 5);
+    assert_eq!(buf, b"> world");
+}
+
+fn read_spare_stops_at_the_capacity() {
+    let context = context();
+    let scratch = Scratch::new("spare-full", &[7; 4096]);
+    let buf = Vec::with_capacity(10);
+    let room = buf.capacity();
+    let (result, buf) = context.submit(Op::read_spare(&scratch.file, buf, 0)).wait();
+    assert_eq!(result.unwrap(), room);
+    assert_eq!(buf, vec![7; room]);
+    let (result, buf) = context.submit(Op::read_spare(&scratch.file, buf, 0)).wait();
+    assert_eq!((result.unwrap(), buf.len()), (0, room));
+}
+
+fn refused_read_spare_leaves_the_contents() {
+    let scratch = Scratch::new("spare-refused", b"x");
+    let op = Op::read_spare(&scratch.file, vec![1, 2], u64::MAX);
+    let (result, buf) = context().submit(op).wait();
+    assert_eq!((errno(result), buf), (libc::EINVAL, vec![1, 2]));
+}
+
+fn cancelled_read_spare_leaves_the_contents() {
+    let context = context();
+    let (reader, _writer) = tap::pipe();
+    let mut buf = Vec::with_capacity(16);
+    buf.push(1);
+    let pending = context.submit(Op::read_spare(&reader, buf, 0));
+    assert!(pending.cancel());
+    let (result, buf) = pending.wait();
+    assert_eq!((errno(result), buf), (libc::ECANCELED, vec![1]));
 }
 
 fn aligned_buffer_works_with_direct_io() {
@@ -198,6 +276,69 @@ fn full_context_refuses_and_gives_the_buffer_back() {
     let one_more = context.submit(Op::noop(&reader));
     assert_eq!(one_more.wait().0.unwrap(), 0);
     drop(pending);
+}
+
+/// Fills a context with reads of an empty pipe. Returns the requests and the pipe.
+fn full_context(context: &Context) -> (Vec<linux_kaio::Pending<Vec<u8>>>, File, File) {
+    let (reader, writer) = tap::pipe();
+    let pending = (0..context.capacity())
+        .map(|_| context.submit(Op::read(&reader, vec![0; 1], 0)))
+        .collect();
+    (pending, reader, writer)
+}
+
+fn wait_for_room_ends_when_a_request_completes() {
+    let context = Context::new(1).unwrap();
+    assert!(context.wait_for_room(None));
+    let (_pending, _reader, mut writer) = full_context(&context);
+    assert!(!context.wait_for_room(Some(Duration::ZERO)));
+    assert!(!context.wait_for_room(Some(Duration::from_millis(5))));
+    let waiter = {
+        let context = context.clone();
+        thread::spawn(move || context.wait_for_room(Some(TIMEOUT)))
+    };
+    writer.write_all(b"x").unwrap();
+    assert!(waiter.join().unwrap());
+    assert!(context.in_flight() < context.capacity());
+}
+
+fn submit_when_room_waits_and_submits() {
+    let context = Context::new(1).unwrap();
+    let (_pending, reader, mut writer) = full_context(&context);
+    let submitters: Vec<_> = (0..3)
+        .map(|_| {
+            let (context, reader) = (context.clone(), reader.try_clone().unwrap());
+            thread::spawn(move || {
+                let pending = context.submit_when_room(Op::noop(&reader));
+                pending.wait().0.unwrap()
+            })
+        })
+        .collect();
+    writer.write_all(b"x").unwrap();
+    for submitter in submitters {
+        assert_eq!(submitter.join().unwrap(), 0);
+    }
+}
+
+fn submit_all_waits_for_room() {
+    let context = Context::new(1).unwrap();
+    let scratch = Scratch::new("batch-all", b"x");
+    let count = 3 * context.capacity() + 1;
+    let mut batch = context.batch();
+    let pending: Vec<_> = (0..count)
+        .map(|_| batch.push(Op::read(&scratch.file, vec![0; 1], 0)))
+        .collect();
+    assert_eq!(batch.submit_all(), count);
+    assert!(batch.is_empty());
+    for pending in pending {
+        assert_eq!(pending.wait().1, b"x");
+    }
+}
+
+fn descriptors_are_the_same() {
+    for context in [Context::new(1).unwrap(), Context::with_eventfd(1).unwrap()] {
+        assert_eq!(context.as_raw_fd(), context.as_fd().as_raw_fd());
+    }
 }
 
 fn batch_submits_all() {
@@ -344,11 +485,39 @@ fn query_counts_this_context() {
     assert_ne!(query.opcodes & 1, 0);
 }
 
+fn query_knows_the_features() {
+    let query = Context::new(1).unwrap().query().unwrap();
+    for feature in [
+        features::RING_REAP,
+        features::RESFD,
+        features::IOPRIO,
+        features::CANCEL,
+        features::SIGMASK,
+        features::SUBMIT_WAIT,
+        features::PEEK,
+        features::POLL,
+        features::ABSTIME,
+        features::FADVISE,
+    ] {
+        assert_eq!(feature.count_ones(), 1);
+        assert!(query.has(feature), "{feature:#x}");
+    }
+    assert!(query.has(features::PEEK | features::POLL));
+    assert!(!query.has(features::PEEK | (1 << 63)));
+}
+
 tests! {
     read_fills_its_buffer,
     write_writes_the_whole_buffer,
     read_vectored_fills_buffers_in_order,
     write_vectored_writes_buffers_in_order,
+    read_fills_a_slice_alone,
+    write_writes_a_slice_alone,
+    slice_of_an_aligned_buffer_works_with_direct_io,
+    read_spare_adds_to_the_contents,
+    read_spare_stops_at_the_capacity,
+    refused_read_spare_leaves_the_contents,
+    cancelled_read_spare_leaves_the_contents,
     aligned_buffer_works_with_direct_io,
     fsync_of_a_file,
     fdatasync_of_a_file,
@@ -364,6 +533,10 @@ tests! {
     offset_past_i64_is_refused,
     file_may_be_closed_after_submission,
     full_context_refuses_and_gives_the_buffer_back,
+    wait_for_room_ends_when_a_request_completes,
+    submit_when_room_waits_and_submits,
+    submit_all_waits_for_room,
+    descriptors_are_the_same,
     batch_submits_all,
     batch_continues_after_refused_request,
     batch_keeps_requests_without_room,
@@ -378,4 +551,5 @@ tests! {
     capacity_is_at_least_entries,
     context_of_0_entries_is_refused,
     query_counts_this_context,
+    query_knows_the_features,
 }

@@ -13,7 +13,7 @@ use std::task::{self, Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use linux_kaio::{Context, Op};
+use linux_kaio::{Context, Op, Pending};
 use tap::{readable, wait_until, TIMEOUT};
 
 const AT_ONCE: Duration = Duration::ZERO;
@@ -112,6 +112,56 @@ fn waiting_thread_wakes_futures() {
     assert_eq!(thread.join().unwrap(), 1);
 }
 
+/// Fills a context with reads of the pipe.
+fn fill(context: &Context, reader: &std::fs::File) -> Vec<Pending<Vec<u8>>> {
+    (0..context.capacity())
+        .map(|_| context.submit(Op::read(reader, vec![0; 1], 0)))
+        .collect()
+}
+
+fn room_wakes_a_task() {
+    let context = Context::new(1).unwrap();
+    let (reader, mut writer) = tap::pipe();
+    let _pending = fill(&context, &reader);
+    let counter = Arc::new(Counter::default());
+    let mut room = pin!(context.room());
+    assert!(poll(room.as_mut(), &counter).is_pending());
+    writer.write_all(b"x").unwrap();
+    assert!(readable(&context, TIMEOUT));
+    assert_eq!((context.reap(), counter.count()), (1, 1));
+    ready(poll(room, &counter));
+}
+
+fn submit_async_waits_for_room() {
+    let context = Context::new(1).unwrap();
+    let (reader, mut writer) = tap::pipe();
+    let _pending = fill(&context, &reader);
+    let counter = Arc::new(Counter::default());
+    let mut submit = pin!(context.submit_async(Op::noop(&reader)));
+    assert!(poll(submit.as_mut(), &counter).is_pending());
+    assert_eq!(context.in_flight(), context.capacity());
+    writer.write_all(b"x").unwrap();
+    assert!(readable(&context, TIMEOUT));
+    assert_eq!((context.reap(), counter.count()), (1, 1));
+    let pending = ready(poll(submit, &counter));
+    assert_eq!(pending.wait().0.unwrap(), 0);
+}
+
+fn dropped_submit_async_starts_nothing() {
+    let context = Context::new(1).unwrap();
+    let (reader, mut writer) = tap::pipe();
+    let pending = fill(&context, &reader);
+    {
+        let submit = pin!(context.submit_async(Op::read(&reader, vec![0; 1], 0)));
+        assert!(poll(submit, &Arc::default()).is_pending());
+    }
+    writer.write_all(&vec![b'x'; pending.len()]).unwrap();
+    for pending in pending {
+        assert_eq!(pending.wait().1, b"x");
+    }
+    assert_eq!(context.in_flight(), 0);
+}
+
 fn dropped_future_is_cancelled() {
     let context = Context::new(8).unwrap();
     let (reader, mut writer) = tap::pipe();
@@ -167,6 +217,9 @@ tests! {
     eventfd_wakes_a_reactor,
     only_the_last_waker_is_woken,
     waiting_thread_wakes_futures,
+    room_wakes_a_task,
+    submit_async_waits_for_room,
+    dropped_submit_async_starts_nothing,
     dropped_future_is_cancelled,
     future_that_was_ready_is_complete_and_cannot_be_cancelled,
     future_of_a_batch_is_ready_after_submission,

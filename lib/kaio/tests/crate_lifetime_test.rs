@@ -374,6 +374,12 @@ fn forked_child_gets_an_error_from_a_wait() {
                 && complete.wait().1 == b"ok"
                 && batch.submit() == 0
                 && refused(queued.wait())
+                && context.wait_for_room(None)
+                && refused(
+                    context
+                        .submit_when_room(Op::read(&reader, vec![7; 2], 0))
+                        .wait(),
+                )
         }));
         let right = right.unwrap_or(false);
         // SAFETY: _exit() ends the child without running the parent's exit handlers.

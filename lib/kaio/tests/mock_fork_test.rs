@@ -49,7 +49,9 @@ fn child_gets_errors() {
                 !shown.is_complete() && !shown.cancel(),
                 complete.wait().1 == [0x7f],
                 context.reap() == 0 && context.wait(None) == 0 && context.in_flight() == 0,
+                context.wait_for_room(None),
                 refused(context.submit(Op::read(&file, vec![7], 0)).wait()),
+                refused(context.submit_when_room(Op::read(&file, vec![7], 0)).wait()),
                 Context::new(8).is_ok_and(|own| own.submit(Op::noop(&context)).wait().0.is_ok()),
             ];
             drop((shown, dropped, context));

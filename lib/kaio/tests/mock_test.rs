@@ -9,7 +9,7 @@
 use std::fs::{self, File};
 use std::future::Future;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use kaio_sys::mock;
-use linux_kaio::{AlignedBuf, Context, Op};
+use linux_kaio::{features, AlignedBuf, Context, IoBuf, IoBufMut, Op};
 
 /// What the mock kernel is told holds for all threads, so one test runs at a time.
 static ONE: Mutex<()> = Mutex::new(());
@@ -317,4 +317,193 @@ fn wait_ends_with_its_time() {
     mock::release(scratch.fd());
     assert_eq!(pending.wait().0.unwrap(), 1);
     assert_eq!(context.wait(None), 0);
+}
+
+/// A slice is memory of a larger buffer, of which the kernel gets no more.
+#[test]
+fn slices_are_filled_and_written_alone() {
+    let scratch = Scratch::new("slices", "0123456789");
+    let context = Context::new(8).unwrap();
+    mock::hold(scratch.fd());
+    let part = vec![b'-'; 8].slice(2..=4);
+    let pending = context.submit(Op::read(&scratch.file, part, 4));
+    let nested = vec![b'-'; 8].slice(1..).slice(..3);
+    let nested = context.submit(Op::read(&scratch.file, nested, 0));
+    let parts = vec![vec![0; 4].slice(..1), vec![0; 4].slice(3..)];
+    let vectored = context.submit(Op::read_vectored(&scratch.file, parts, 0));
+    mock::release(scratch.fd());
+    let (result, part) = pending.wait();
+    assert_eq!((result.unwrap(), &part[..]), (3, &b"456"[..]));
+    assert_eq!((part.range(), part.get_ref().len()), (2..5, 8));
+    assert_eq!(part.into_inner(), b"--456---");
+    assert_eq!(nested.wait().1.into_inner().into_inner(), b"-012----");
+    let parts = vectored.wait().1;
+    let whole: Vec<_> = parts.into_iter().map(|part| part.into_inner()).collect();
+    assert_eq!(whole, [&b"0\0\0\0"[..], b"\0\0\x001"]);
+
+    let written = context.submit(Op::write(&scratch.file, "abcdef".slice(2..4), 0));
+    assert_eq!(written.wait().0.unwrap(), 2);
+    assert_eq!(scratch.content(), "cd23456789");
+}
+
+#[test]
+fn slices_are_bytes() {
+    let mut part = vec![1, 2, 3, 4].slice(1..3);
+    part[0] = 9;
+    assert_eq!(part[..], [9, 3]);
+    assert_eq!(IoBuf::len(&part), 2);
+    assert_eq!(part.as_mut_ptr().cast_const(), IoBuf::as_ptr(&part));
+    assert_eq!(part.into_inner(), [1, 9, 3, 4]);
+    assert!(vec![1, 2].slice(2..).is_empty());
+}
+
+#[test]
+fn slices_beyond_the_buffer_panic() {
+    use std::ops::Bound::{Excluded, Included};
+    let ranges = [
+        (Included(0), Excluded(5)),
+        (Included(5), Excluded(5)),
+        (Included(3), Excluded(2)),
+        (Excluded(4), Included(4)),
+        (Included(0), Included(usize::MAX)),
+        (Excluded(usize::MAX), Excluded(0)),
+    ];
+    for range in ranges {
+        let made = std::panic::catch_unwind(|| vec![0; 4].slice(range));
+        assert!(made.is_err(), "{range:?}");
+    }
+}
+
+#[test]
+fn spare_capacity_is_filled_and_added() {
+    let scratch = Scratch::new("spare", "hello, world");
+    let context = Context::new(8).unwrap();
+    mock::hold(scratch.fd());
+    let mut buf = Vec::with_capacity(64);
+    buf.extend_from_slice(b"> ");
+    let pending = context.submit(Op::read_spare(&scratch.file, buf, 7));
+    let cancelled = context.submit(Op::read_spare(&scratch.file, Vec::with_capacity(8), 0));
+    assert!(cancelled.cancel());
+    mock::release(scratch.fd());
+    let (result, buf) = pending.wait();
+    assert_eq!((result.unwrap(), &buf[..]), (5, &b"> world"[..]));
+    let (result, buf) = cancelled.wait();
+    assert_eq!((errno(result), buf.len()), (libc::ECANCELED, 0));
+    let full = vec![1, 2].into_boxed_slice().into_vec();
+    let (result, full) = context
+        .submit(Op::read_spare(&scratch.file, full, 0))
+        .wait();
+    assert_eq!((result.unwrap(), full), (0, vec![1, 2]));
+}
+
+#[test]
+fn open_error_names_the_path() {
+    let _one = one();
+    let errors = [
+        (libc::ENOENT, ErrorKind::NotFound),
+        (libc::EACCES, ErrorKind::PermissionDenied),
+    ];
+    for (number, kind) in errors {
+        mock::fail_open(number);
+        let error = Context::new(8).expect_err("no device");
+        mock::fail_open(0);
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().starts_with("/dev/kaio: "), "{error}");
+        let source = error.get_ref().and_then(|e| e.source());
+        let source = source.and_then(|e| e.downcast_ref::<io::Error>());
+        assert_eq!(source.and_then(|e| e.raw_os_error()), Some(number));
+    }
+}
+
+#[test]
+fn query_tells_features_and_descriptors_are_the_same() {
+    let _one = one();
+    let context = Context::new(8).unwrap();
+    let query = context.query().unwrap();
+    assert!(query.has(features::RING_REAP | features::FADVISE));
+    assert!(!query.has(1 << 40) && !query.has(features::PEEK | (1 << 40)));
+    assert_eq!(context.as_raw_fd(), context.as_fd().as_raw_fd());
+}
+
+#[test]
+fn threads_wait_for_room() {
+    let scratch = Scratch::new("room", "x");
+    let context = Context::new(2).unwrap();
+    mock::hold(scratch.fd());
+    let held = [0, 0].map(|offset| context.submit(Op::read(&scratch.file, vec![0], offset)));
+    assert!(!context.wait_for_room(Some(Duration::from_millis(1))));
+    let other = File::open(&scratch.path).unwrap();
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| context.wait_for_room(None));
+        let submitter = scope.spawn(|| {
+            let pending = context.submit_when_room(Op::read(&other, vec![0], 0));
+            pending.wait().1
+        });
+        let batch = scope.spawn(|| {
+            let mut batch = context.batch();
+            let pending = [(); 5].map(|()| batch.push(Op::read(&other, vec![0], 0)));
+            assert_eq!(batch.submit_all(), 5);
+            pending.map(|pending| pending.wait().1).concat()
+        });
+        mock::release(scratch.fd());
+        assert!(waiter.join().unwrap());
+        assert_eq!(submitter.join().unwrap(), b"x");
+        assert_eq!(batch.join().unwrap(), b"xxxxx");
+    });
+    drop(held);
+    assert!(context.wait_for_room(None));
+}
+
+#[test]
+fn tasks_wait_for_room() {
+    fn assert_send<T: Send>(value: T) -> T {
+        value
+    }
+    let scratch = Scratch::new("room-async", "x");
+    let other = File::open(&scratch.path).unwrap();
+    let context = Context::new(1).unwrap();
+    mock::hold(scratch.fd());
+    let held = context.submit(Op::read(&scratch.file, vec![0], 0));
+    let (room_counter, counter) = (Arc::new(Counter::default()), Arc::new(Counter::default()));
+    let mut room = pin!(assert_send(context.room()));
+    let mut submit = pin!(assert_send(context.submit_async(Op::read(
+        &other,
+        vec![0],
+        0
+    ))));
+    {
+        let dropped = pin!(context.submit_async(Op::write(&scratch.file, "never", 0)));
+        assert!(poll(dropped, &counter).is_pending());
+    }
+    assert!(poll(room.as_mut(), &room_counter).is_pending());
+    assert!(poll(submit.as_mut(), &counter).is_pending());
+    mock::release(scratch.fd());
+    assert_eq!(context.reap(), 1);
+    assert_eq!((room_counter.count(), counter.count()), (1, 1));
+    assert!(poll(room, &room_counter).is_ready());
+    let Poll::Ready(pending) = poll(submit, &counter) else {
+        panic!("there is room");
+    };
+    assert_eq!(pending.wait().1, b"x");
+    assert_eq!(held.wait().1, b"x");
+    assert_eq!(scratch.content(), "x");
+}
+
+#[test]
+fn batch_waits_for_room_as_a_future() {
+    let scratch = Scratch::new("batch-async", "0123456789");
+    let context = Context::new(2).unwrap();
+    let counter = Arc::new(Counter::default());
+    let mut batch = context.batch();
+    let reads: Vec<_> = (0..7)
+        .map(|i| batch.push(Op::read(&scratch.file, vec![0], i)))
+        .collect();
+    {
+        let mut all = pin!(batch.submit_all_async());
+        // The requests complete within the submit call, so each look at the ring makes room.
+        assert_eq!(poll(all.as_mut(), &counter), Poll::Ready(7));
+    }
+    for (i, read) in (b'0'..).zip(reads) {
+        assert_eq!(read.wait().1, [i]);
+    }
 }

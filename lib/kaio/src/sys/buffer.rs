@@ -4,8 +4,10 @@
 
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error, Layout};
 use std::fmt;
-use std::ops::{Deref, DerefMut};
+use std::mem::MaybeUninit;
+use std::ops::{Bound, Deref, DerefMut, Range, RangeBounds};
 use std::ptr::NonNull;
+use std::slice;
 use std::sync::Arc;
 
 /// Owned memory from which a request can write.
@@ -29,6 +31,27 @@ pub unsafe trait IoBuf: Send + 'static {
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Returns a part of the buffer, which owns all of it. A request then reads into this part, or
+    /// writes from it, alone.
+    ///
+    /// ```
+    /// use linux_kaio::IoBuf;
+    ///
+    /// let part = vec![1, 2, 3, 4, 5].slice(1..4);
+    /// assert_eq!(part[..], [2, 3, 4]);
+    /// assert_eq!(part.into_inner(), [1, 2, 3, 4, 5]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// Panics if the range does not lie within the buffer.
+    fn slice(self, range: impl RangeBounds<usize>) -> Slice<Self>
+    where
+        Self: Sized,
+    {
+        Slice::new(self, range)
+    }
 }
 
 /// Owned memory into which a request can read.
@@ -43,6 +66,39 @@ pub unsafe trait IoBuf: Send + 'static {
 pub unsafe trait IoBufMut: IoBuf {
     /// Returns the address of the memory.
     fn as_mut_ptr(&mut self) -> *mut u8;
+}
+
+/// Owned memory with room after its contents, into which [`Op::read_spare`](crate::Op::read_spare)
+/// reads.
+///
+/// # Safety
+///
+/// `spare` names the same memory as long as the value is not accessed through `&mut`. That memory
+/// lies outside of the value itself: it stays valid when the value is moved. Only the owner of the
+/// value reads or writes it. The value can be dropped in any thread.
+pub unsafe trait IoBufSpare: Send + 'static {
+    /// Returns the room after the contents.
+    fn spare(&mut self) -> &mut [MaybeUninit<u8>];
+
+    /// Adds the first `count` bytes of the room to the contents.
+    ///
+    /// # Safety
+    ///
+    /// These bytes are initialised, and the room has at least so many bytes.
+    unsafe fn fill(&mut self, count: usize);
+}
+
+// SAFETY: a vector owns its heap memory, of which the bytes after its length are spare, and only
+// its owner can reach that memory.
+unsafe impl IoBufSpare for Vec<u8> {
+    fn spare(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.spare_capacity_mut()
+    }
+
+    unsafe fn fill(&mut self, count: usize) {
+        // SAFETY: the caller promises that so many bytes after the length are initialised.
+        unsafe { self.set_len(self.len() + count) };
+    }
 }
 
 macro_rules! buffers {
@@ -166,6 +222,107 @@ impl fmt::Debug for AlignedBuf {
         f.debug_struct("AlignedBuf")
             .field("len", &self.layout.size())
             .field("align", &self.layout.align())
+            .finish()
+    }
+}
+
+/// A part of a buffer, made by [`IoBuf::slice`]. It owns the whole buffer.
+pub struct Slice<B> {
+    buffer: B,
+    start: usize,
+    len: usize,
+}
+
+impl<B: IoBuf> Slice<B> {
+    fn new(buffer: B, range: impl RangeBounds<usize>) -> Self {
+        let start = match range.start_bound() {
+            Bound::Included(&start) => start,
+            Bound::Excluded(&before) => before.checked_add(1).expect("a range of addresses"),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(&last) => last.checked_add(1).expect("a range of addresses"),
+            Bound::Excluded(&end) => end,
+            Bound::Unbounded => buffer.len(),
+        };
+        assert!(
+            start <= end && end <= buffer.len(),
+            "{start}..{end} is not within a buffer of {} bytes",
+            buffer.len()
+        );
+        Self {
+            buffer,
+            start,
+            len: end - start,
+        }
+    }
+
+    /// Returns the whole buffer.
+    pub fn into_inner(self) -> B {
+        self.buffer
+    }
+
+    /// Returns the whole buffer.
+    pub fn get_ref(&self) -> &B {
+        &self.buffer
+    }
+
+    /// Returns where the part lies in the buffer.
+    pub fn range(&self) -> Range<usize> {
+        self.start..self.start + self.len
+    }
+}
+
+// SAFETY: the memory is a part of that of `buffer`, as `new` has checked. The part keeps the
+// promises that `buffer` keeps for all of its memory, since only the owner of the part can reach
+// `buffer` through `&mut`, and it has no such access to the length.
+unsafe impl<B: IoBuf> IoBuf for Slice<B> {
+    fn as_ptr(&self) -> *const u8 {
+        // SAFETY: `new` has checked that `start` is within the buffer.
+        unsafe { self.buffer.as_ptr().add(self.start) }
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+}
+
+// SAFETY: the memory is the same as that of `as_ptr`, and `buffer` may be written through.
+unsafe impl<B: IoBufMut> IoBufMut for Slice<B> {
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        // SAFETY: `new` has checked that `start` is within the buffer.
+        unsafe { self.buffer.as_mut_ptr().add(self.start) }
+    }
+}
+
+impl<B: IoBuf> Deref for Slice<B> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: an `IoBuf` names initialised memory, which no code writes while it is borrowed.
+        unsafe { slice::from_raw_parts(IoBuf::as_ptr(self), self.len) }
+    }
+}
+
+impl<B: IoBufMut> DerefMut for Slice<B> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: an `IoBufMut` names initialised memory that only its owner reads or writes, and
+        // `&mut self` excludes other references.
+        unsafe { slice::from_raw_parts_mut(IoBufMut::as_mut_ptr(self), self.len) }
+    }
+}
+
+impl<B: IoBuf> AsRef<[u8]> for Slice<B> {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl<B: IoBuf> fmt::Debug for Slice<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slice")
+            .field("range", &self.range())
+            .field("of", &self.buffer.len())
             .finish()
     }
 }

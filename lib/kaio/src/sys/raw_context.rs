@@ -2,8 +2,11 @@
 
 //! One context of the kernel: its ioctls and its ring.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
 use std::time::Duration;
 
@@ -13,10 +16,15 @@ use kaio_sys::uapi::{__kernel_timespec, io_event, iocb, kaio_query, KAIO_GETEVEN
 use kaio_sys::{device, Errno};
 
 use super::process::Process;
+use crate::error::with_path;
 
 /// Converts an error of the kernel into one of `std`.
 pub(super) fn io_error(errno: Errno) -> io::Error {
     io::Error::from_raw_os_error(errno.get())
+}
+
+fn device_path() -> &'static Path {
+    Path::new(OsStr::from_bytes(device::PATH.to_bytes()))
 }
 
 /// A context that has an open file of its own, so that polling the file polls the context.
@@ -31,7 +39,7 @@ pub(super) struct RawContext {
 impl RawContext {
     pub(super) fn new(entries: u32) -> io::Result<Self> {
         let process = Process::current()?;
-        let fd = device::open().map_err(io_error)?;
+        let fd = device::open().map_err(|e| with_path(device_path(), io_error(e)))?;
         // SAFETY: `device::open` has just returned this descriptor, and no other code owns it.
         let device = unsafe { OwnedFd::from_raw_fd(fd) };
         // SAFETY: `device` owns the descriptor, which is open.

@@ -13,7 +13,7 @@ use std::task::Waker;
 
 use kaio_sys::uapi::{self, iocb};
 
-use super::buffer::{IoBuf, IoBufMut};
+use super::buffer::{IoBuf, IoBufMut, IoBufSpare};
 
 /// The result of a request and its buffer. The result is the number of bytes that were transferred,
 /// or the events of a poll, or the error.
@@ -76,6 +76,8 @@ pub struct Op<'fd, B> {
     buffer: B,
     /// Returns the memory of this buffer for this opcode.
     memory_of: fn(&mut B) -> Memory,
+    /// Tells the buffer how many bytes a read has brought.
+    fill: Option<fn(&mut B, usize)>,
     file: PhantomData<BorrowedFd<'fd>>,
 }
 
@@ -98,6 +100,7 @@ impl<'fd, B> Op<'fd, B> {
             iocb,
             buffer,
             memory_of,
+            fill: None,
             file: PhantomData,
         }
     }
@@ -130,6 +133,38 @@ impl<'fd, B: IoBufMut> Op<'fd, B> {
         Self::new(uapi::IOCB_CMD_PREAD, file, buf, offset, |buf| {
             Memory::Single(buf.as_mut_ptr(), buf.len())
         })
+    }
+}
+
+impl<'fd, B: IoBufSpare> Op<'fd, B> {
+    /// Makes a `pread(2)` into the spare capacity of `buf`, which need not be initialised. The bytes
+    /// that were read are added to the contents of `buf`.
+    ///
+    /// The request reads as much as there is room for, so the program reserves room first. Without
+    /// room the result is 0, as at the end of the file.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// # let context = linux_kaio::Context::new(8)?;
+    /// # let file = std::fs::File::open("/dev/null")?;
+    /// let op = linux_kaio::Op::read_spare(&file, Vec::with_capacity(4096), 0);
+    /// let (result, buf) = context.submit(op).wait();
+    /// assert_eq!(buf.len(), result?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_spare(file: &'fd (impl AsFd + ?Sized), buf: B, offset: u64) -> Self {
+        let mut op = Self::new(uapi::IOCB_CMD_PREAD, file, buf, offset, |buf| {
+            let room = buf.spare();
+            Memory::Single(room.as_mut_ptr().cast(), room.len())
+        });
+        op.fill = Some(|buf, count| {
+            let count = count.min(buf.spare().len());
+            // SAFETY: the kernel has written so many bytes to the room, whose length and address no
+            // code has changed since `memory_of`.
+            unsafe { buf.fill(count) };
+        });
+        op
     }
 }
 
@@ -233,6 +268,8 @@ pub(crate) struct Request<B> {
     iovecs: OnceLock<Box<[IoVec]>>,
     /// Only `new`, before the submission, and `take`, after the completion, access the buffer.
     buffer: Mutex<Option<B>>,
+    /// Tells the buffer how many bytes a read has brought.
+    fill: Option<fn(&mut B, usize)>,
     progress: Mutex<Progress>,
 }
 
@@ -253,6 +290,7 @@ impl<B: Send + 'static> Request<B> {
             iocb: UnsafeCell::new(op.iocb),
             iovecs: OnceLock::new(),
             buffer: Mutex::new(Some(op.buffer)),
+            fill: op.fill,
             progress: Mutex::new(Progress {
                 state: State::Queued,
                 waker: None,
@@ -288,7 +326,11 @@ impl<B: Send + 'static> Request<B> {
             Ok(count) => Ok(count),
             Err(_) => Err(io::Error::from_raw_os_error(res.unsigned_abs() as i32)),
         };
-        Some((result, lock(&self.buffer).take()?))
+        let mut buffer = lock(&self.buffer).take()?;
+        if let (Some(fill), Ok(count)) = (self.fill, &result) {
+            fill(&mut buffer, *count);
+        }
+        Some((result, buffer))
     }
 
     /// Returns the buffer, and the result, in the child of a fork. The result is the error `EINVAL`

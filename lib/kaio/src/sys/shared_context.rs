@@ -45,6 +45,8 @@ struct Table {
     submitting: usize,
     /// The number of threads that sleep on the condition variable.
     waiters: usize,
+    /// The tasks that wait for room. All of them are woken when a request is complete.
+    room_wakers: Vec<Waker>,
 }
 
 impl Table {
@@ -79,12 +81,14 @@ struct Completions {
 }
 
 impl Completions {
-    /// Records the result of a request.
+    /// Records the result of a request that was removed from the table.
     ///
     /// # Safety
     ///
     /// The kernel does not use the memory of the request any more.
-    unsafe fn add(&mut self, request: RequestRef, res: i64) {
+    unsafe fn add(&mut self, table: &mut Table, request: RequestRef, res: i64) {
+        table.completed += 1;
+        self.wakers.append(&mut table.room_wakers);
         // SAFETY: the caller promises that the kernel does not use the memory of the request.
         self.wakers.extend(unsafe { request.complete(res) });
         self.requests.push(request);
@@ -137,6 +141,7 @@ impl SharedContext {
                 sleeper: false,
                 submitting: 0,
                 waiters: 0,
+                room_wakers: Vec::new(),
             }),
             changed: Condvar::new(),
         })
@@ -216,10 +221,9 @@ impl SharedContext {
                 let Some(request) = table.remove(event.data as usize) else {
                     continue;
                 };
-                table.completed += 1;
                 // SAFETY: the kernel posts the event of a request after its last use of the
                 // request's memory.
-                unsafe { completions.add(request, event.res) };
+                unsafe { completions.add(table, request, event.res) };
             }
             if count < EVENTS {
                 return completions;
@@ -368,9 +372,8 @@ impl SharedContext {
         let mut completions = Completions::default();
         let mut table = self.lock();
         if let Some(request) = table.remove(slot) {
-            table.completed += 1;
             // SAFETY: the kernel has refused the request, and so never uses its memory.
-            unsafe { completions.add(request, -i64::from(errno)) };
+            unsafe { completions.add(&mut table, request, -i64::from(errno)) };
         }
         self.wake_waiters(table);
         completions.finish();
@@ -411,6 +414,34 @@ impl SharedContext {
             taken > 0 || table.in_flight == 0
         });
         taken as usize
+    }
+
+    /// Waits until the context has room for a request, for at most `timeout`. Returns `false` if the
+    /// time is over. In the child of a fork it does not wait.
+    pub(crate) fn wait_for_room(&self, timeout: Option<Duration>) -> bool {
+        !self.raw.is_owner() || self.wait(timeout, |table| table.in_flight < self.capacity())
+    }
+
+    /// Returns whether the context has room for a request. If it has none, the task is woken when a
+    /// request is complete.
+    pub(crate) fn poll_room(&self, waker: &Waker) -> bool {
+        if !self.raw.is_owner() {
+            return true;
+        }
+        // Clone the waker without the lock, since that runs code of the executor.
+        let waker = waker.clone();
+        self.reap_ring();
+        let mut table = self.lock();
+        let room = table.in_flight < self.capacity();
+        if !room
+            && !table
+                .room_wakers
+                .iter()
+                .any(|other| other.will_wake(&waker))
+        {
+            table.room_wakers.push(waker);
+        }
+        room
     }
 
     /// Takes events and sleeps until `done` returns true, for at most `timeout`. Returns `false` if
