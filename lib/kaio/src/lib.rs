@@ -40,6 +40,13 @@
 //! which is memory, and makes no system call. [`Context::with_eventfd`] makes that descriptor an
 //! eventfd. `examples/async_copy.rs` contains an executor of fifty lines.
 //!
+//! # Features
+//!
+//! None is on by default, and then the crate depends on `libc` and `kaio-sys` alone.
+//!
+//! - `bytes`: `Bytes` and `BytesMut` are buffers.
+//! - `tokio`: the module `tokio` with a `File` for that runtime.
+//!
 //! # Errors
 //!
 //! A submission does not fail; a request does. A request that the kernel refuses is complete at
@@ -66,6 +73,7 @@
 //! [`Future`]: std::future::Future
 
 #![deny(missing_docs, unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Compile the README's example too.
 #[cfg(doctest)]
@@ -78,6 +86,9 @@ mod error;
 mod pending;
 #[allow(unsafe_code, reason = "the boundary")]
 mod sys;
+#[cfg(feature = "tokio")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
+pub mod tokio;
 
 pub use batch::Batch;
 pub use context::{Context, Query};

@@ -507,3 +507,36 @@ fn batch_waits_for_room_as_a_future() {
         assert_eq!(read.wait().1, [i]);
     }
 }
+
+#[cfg(feature = "bytes")]
+#[test]
+fn bytes_are_buffers() {
+    use bytes::{Bytes, BytesMut};
+
+    let scratch = Scratch::new("bytes", "0123456789");
+    let context = Context::new(8).unwrap();
+    mock::hold(scratch.fd());
+    let shared = Bytes::from(b"abcdef".to_vec());
+    let part = Bytes::slice(&shared, 2..4);
+    let write = context.submit(Op::write(&scratch.file, part, 0));
+    let stable = context.submit(Op::write(&scratch.file, Bytes::from_static(b"z"), 9));
+    // Both halves of a buffer are in flight.
+    let mut first = BytesMut::zeroed(8);
+    let second = first.split_off(4);
+    let read = context.submit(Op::read(&scratch.file, first, 4));
+    let mut small = BytesMut::with_capacity(16);
+    small.extend_from_slice(b"> ");
+    let room = small.capacity() - 2;
+    let spare = context.submit(Op::read_spare(&scratch.file, small, 2));
+    let part = context.submit(Op::read(&scratch.file, second.slice(1..3), 0));
+    mock::release(scratch.fd());
+    assert_eq!(write.wait().0.unwrap(), 2);
+    assert_eq!(stable.wait().1, "z");
+    assert_eq!(shared, "abcdef");
+    assert_eq!(read.wait().1, "4567");
+    let (result, spare) = spare.wait();
+    assert_eq!(result.unwrap(), room.min(8));
+    assert_eq!(spare, "> 2345678z"[..2 + room.min(8)]);
+    assert_eq!(part.wait().1.into_inner(), "\0cd\0");
+    assert_eq!(scratch.content(), "cd2345678z");
+}

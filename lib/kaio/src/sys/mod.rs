@@ -11,6 +11,8 @@
 //! handle leaks memory, and nothing worse.
 
 pub(crate) mod buffer;
+#[cfg(feature = "bytes")]
+mod bytes;
 mod process;
 mod raw_context;
 pub(crate) mod request;
