@@ -140,6 +140,7 @@ bool kaio_read_iovec(struct iovec *iov, unsigned long addr);
 void kaio_iter_ubuf(struct iov_iter *iter, int direction, unsigned long addr, size_t len);
 bool kaio_iter_is_present(const struct iov_iter *iter);
 bool kaio_read_words(u64 *to, unsigned long from, unsigned long nr);
+bool kaio_read_eight_words(u64 *to, unsigned long from);
 bool kaio_read_u32(u32 *to, unsigned long from);
 bool kaio_write_u32(unsigned long to, u32 value);
 

@@ -102,13 +102,20 @@ pub(crate) fn write<T: Plain>(to: UserPtr, value: &T) -> Result {
 #[inline]
 fn read_words<T: Plain>(from: usize, to: &mut MaybeUninit<T>) -> Result<&T> {
     const { assert!(size_of::<T>() % WORD == 0 && align_of::<T>() == WORD) };
-    // SAFETY: `to` has as many words as are read, and the alignment of a word, as the assertion
-    // says. The callee checks the address.
-    if !unsafe { ffi::kaio_read_words(to.as_mut_ptr().cast(), from, size_of::<T>() / WORD) } {
+    let words = to.as_mut_ptr().cast();
+    // SAFETY: `words` has as many words as are read, and the alignment of a word, as the assertion
+    // says. The callees check the address.
+    let done = unsafe {
+        match size_of::<T>() / WORD {
+            8 => ffi::kaio_read_eight_words(words, from),
+            nr => ffi::kaio_read_words(words, from, nr),
+        }
+    };
+    if !done {
         return Err(EFAULT);
     }
-    // SAFETY: `kaio_read_words()` returned true, so it has written all words of `to`. `T` is
-    // `Plain`, so any bytes are a valid value.
+    // SAFETY: the function that was called returned true, so it has written all words of `to`. `T`
+    // is `Plain`, so any bytes are a valid value.
     Ok(unsafe { to.assume_init_ref() })
 }
 
