@@ -255,6 +255,10 @@ pub(super) mod suite {
             };
         }
 
+        fn woken(queued: QueuedRequest<Self>, _events: u32) {
+            Self::kicked(queued);
+        }
+
         fn kicked(queued: QueuedRequest<Self>) {
             queued.view().fixture.kicked.increment();
             if queued.in_order() {
