@@ -60,6 +60,9 @@ deb: ## Debian's packages, to build/deb: kaio-dkms, libkaio1, libkaio-dev, kaio-
 package-test: ## install and remove these packages in a Debian of their own; no guest
 	@$(ENTER) scripts/package-test
 
+models: ## check the state machines in user space, in every interleaving; no guest
+	@$(ENTER) scripts/models test
+
 programs: ## only the tests of real programs (fio, QEMU, ...); T=NAME for one
 	@$(ENTER) scripts/test programs "T=$(T)"
 
@@ -100,4 +103,4 @@ help: ## this list
 		'KAIO_MIRROR=URL          Debian mirror (default: that of apt)' \
 		'KAIO_CACHE=DIR           cache (default: ~/.cache/kaio)'
 
-.PHONY: all run test kunit selftests droptests lib tools tools-test install uninstall modules_install deb package-test programs test-kernels test-full bench vm doc check clean clean-cache help
+.PHONY: all run test kunit selftests droptests lib tools tools-test install uninstall modules_install deb package-test models programs test-kernels test-full bench vm doc check clean clean-cache help
