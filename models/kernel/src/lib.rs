@@ -12,6 +12,9 @@ pub mod prelude {
 
     /// The kernel's `Result`. No suite here returns another error than a number.
     pub type Result<T = (), E = i32> = core::result::Result<T, E>;
+
+    /// The error of a wrong argument.
+    pub const EINVAL: i32 = -22;
 }
 
 /// The size of pages.

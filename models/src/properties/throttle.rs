@@ -28,7 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #[test]
     fn tags_and_completions_are_what_is_tried(
-        tags in 0..6u32,
+        // A device has at least one tag.
+        tags in 1..6u32,
         before in 0..100u64,
         steps in prop::collection::vec(step(), 0..60),
     ) {
