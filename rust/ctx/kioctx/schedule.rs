@@ -32,8 +32,8 @@ use crate::{
     },
 };
 
-/// The number of POLLs that end in wake-ups between two submit calls that start requests. A wake-up runs with interrupts
-/// disabled, and may end all requests that wait for its file.
+/// The number of POLLs that end in wake-ups between two submit calls that start requests. A wake-up
+/// runs with interrupts disabled, and may end all requests that wait for its file.
 const WAKE_UPS: u32 = 64;
 
 impl Kioctx {
@@ -101,7 +101,7 @@ impl Kioctx {
     }
 
     /// Returns whether one more POLL may end in a wake-up: at most [`WAKE_UPS`] do so between two
-    /// submit calls. Any context.
+    /// submit calls that start requests. Any context.
     pub(crate) fn may_end_in_wake_up(&self) -> bool {
         self.ended_in_wake_ups.fetch_add(1u32, Relaxed) < WAKE_UPS
     }
