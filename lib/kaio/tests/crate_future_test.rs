@@ -2,42 +2,21 @@
 
 //! Requests as futures: which wakers are woken, and what a reactor sees.
 
+mod counter;
 mod tap;
 
-use std::future::Future;
 use std::io::Write;
 use std::pin::{pin, Pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::task::{self, Poll, Wake, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use counter::{poll, Counter};
 use linux_kaio::{Context, Op, Pending};
 use tap::{readable, wait_until, TIMEOUT};
 
 const AT_ONCE: Duration = Duration::ZERO;
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Counter(AtomicUsize);
-
-impl Wake for Counter {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Counter {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-fn poll<F: Future>(future: Pin<&mut F>, counter: &Arc<Counter>) -> Poll<F::Output> {
-    let waker = Waker::from(counter.clone());
-    future.poll(&mut task::Context::from_waker(&waker))
-}
 
 fn ready<T>(poll: Poll<T>) -> T {
     match poll {

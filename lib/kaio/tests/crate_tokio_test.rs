@@ -2,19 +2,19 @@
 
 //! Files for tokio, on the device.
 
+mod steps;
 mod tap;
 
 use std::fs;
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::io::{self, SeekFrom, Write};
-use std::pin::{pin, Pin};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context as Task, Poll, Waker};
 
 use linux_kaio::tokio::{File, Reactor};
 use linux_kaio::{Context, IoBuf, Op};
+use steps::{flush, once, read, seek, write};
 use tap::{stat, Scratch};
-use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 use tokio::runtime::Builder;
 
 /// Runs the test in a runtime. The harness ends it if it hangs.
@@ -24,30 +24,6 @@ fn run<F: Future<Output = io::Result<()>>>(test: impl Fn() -> F) {
         .expect("a runtime")
         .block_on(test())
         .expect("no error");
-}
-
-async fn read(file: &mut File, len: usize) -> io::Result<Vec<u8>> {
-    let mut memory = vec![0; len];
-    let mut buf = ReadBuf::new(&mut memory);
-    poll_fn(|cx| Pin::new(&mut *file).poll_read(cx, &mut buf)).await?;
-    Ok(buf.filled().to_vec())
-}
-
-async fn write(file: &mut File, data: &[u8]) -> io::Result<usize> {
-    poll_fn(|cx| Pin::new(&mut *file).poll_write(cx, data)).await
-}
-
-async fn flush(file: &mut File) -> io::Result<()> {
-    poll_fn(|cx| Pin::new(&mut *file).poll_flush(cx)).await
-}
-
-async fn seek(file: &mut File, to: SeekFrom) -> io::Result<u64> {
-    Pin::new(&mut *file).start_seek(to)?;
-    poll_fn(|cx| Pin::new(&mut *file).poll_complete(cx)).await
-}
-
-fn once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Task::from_waker(Waker::noop()))
 }
 
 fn file_reads_and_writes_at_offsets() {

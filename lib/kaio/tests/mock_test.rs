@@ -6,18 +6,19 @@
 
 #![cfg(any(miri, kaio_mock))]
 
+mod counter;
+
 use std::fs::{self, File};
-use std::future::Future;
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::PathBuf;
-use std::pin::{pin, Pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{self, Poll, Wake, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use counter::{poll, Counter};
 use kaio_sys::mock;
 use linux_kaio::{features, AlignedBuf, Context, IoBuf, IoBufMut, Op};
 
@@ -68,27 +69,6 @@ impl Drop for Scratch {
 
 fn errno(result: io::Result<usize>) -> i32 {
     result.expect_err("an error").raw_os_error().expect("errno")
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Counter(AtomicUsize);
-
-impl Wake for Counter {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-impl Counter {
-    fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
-    }
-}
-
-fn poll<F: Future>(future: Pin<&mut F>, counter: &Arc<Counter>) -> Poll<F::Output> {
-    let waker = Waker::from(counter.clone());
-    future.poll(&mut task::Context::from_waker(&waker))
 }
 
 #[test]

@@ -4,20 +4,21 @@
 
 #![cfg(all(kaio_mock, not(miri), feature = "tokio"))]
 
+mod steps;
+
 use std::fs;
-use std::future::{poll_fn, Future};
+use std::future::Future;
 use std::io::{self, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
-use std::pin::{pin, Pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context as Task, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use kaio_sys::mock;
 use linux_kaio::tokio::{File, Reactor};
-use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
+use steps::{flush, once, read, seek, write};
 use tokio::runtime::Builder;
 
 /// What the mock kernel is told holds for all threads, so one test runs at a time.
@@ -50,30 +51,6 @@ fn run<F: Future<Output = io::Result<()>>>(
     let _ = fs::remove_file(&path);
     result.expect("no error");
     content
-}
-
-async fn read(file: &mut File, len: usize) -> io::Result<Vec<u8>> {
-    let mut memory = vec![0; len];
-    let mut buf = ReadBuf::new(&mut memory);
-    poll_fn(|cx| Pin::new(&mut *file).poll_read(cx, &mut buf)).await?;
-    Ok(buf.filled().to_vec())
-}
-
-async fn write(file: &mut File, data: &[u8]) -> io::Result<usize> {
-    poll_fn(|cx| Pin::new(&mut *file).poll_write(cx, data)).await
-}
-
-async fn flush(file: &mut File) -> io::Result<()> {
-    poll_fn(|cx| Pin::new(&mut *file).poll_flush(cx)).await
-}
-
-async fn seek(file: &mut File, to: SeekFrom) -> io::Result<u64> {
-    Pin::new(&mut *file).start_seek(to)?;
-    poll_fn(|cx| Pin::new(&mut *file).poll_complete(cx)).await
-}
-
-fn once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Task::from_waker(Waker::noop()))
 }
 
 /// Releases the file in another thread, a little later.

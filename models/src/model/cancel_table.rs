@@ -11,6 +11,7 @@ use super::{
     check, check_three,
     promise::{Gives, Held},
     request::{Ended, Request},
+    with,
 };
 use crate::pure::state::{Cancel, CancelScope};
 use kernel::sync::Arc;
@@ -62,11 +63,7 @@ impl Table {
         if !self.list() && !self.request.state.must_run() {
             self.request.state.cancel(CancelScope::User);
         }
-        self.request.disown();
-        if !self.request.state.park() {
-            self.request.own();
-            self.request.state.queue();
-            self.request.push();
+        if !self.request.park() {
             self.handle_kicks();
         }
     }
@@ -118,15 +115,6 @@ impl Table {
             self.finish_cancel(self.request.state.cancel(CancelScope::Exit));
         }
     }
-}
-
-/// Starts a thread that does something with the table.
-fn with<T: 'static>(
-    table: &Arc<Table>,
-    f: impl FnOnce(&Table) -> T + 'static,
-) -> thread::JoinHandle<T> {
-    let table = table.clone();
-    thread::spawn(move || f(&table))
 }
 
 #[test]

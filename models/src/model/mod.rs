@@ -13,11 +13,9 @@ mod submit_cell;
 mod wait_queue;
 mod word;
 
-use loom::{cell::UnsafeCell, model::Builder};
-use std::sync::{
-    atomic::{AtomicU64, Ordering},
-    Arc,
-};
+use kernel::sync::Arc;
+use loom::{cell::UnsafeCell, model::Builder, thread};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A value that one thread at a time may use. loom reports a race, which is an access that the orderings
 /// of the atomics do not put before or after one that changes the value.
@@ -44,6 +42,15 @@ impl<T> Watched<T> {
     }
 }
 
+/// Starts a thread that does something with an object of the model.
+fn with<O: Send + Sync + 'static, T: 'static>(
+    object: &Arc<O>,
+    f: impl FnOnce(&O) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let object = object.clone();
+    thread::spawn(move || f(&object))
+}
+
 /// Runs a model in every interleaving.
 fn check(model: impl Fn() + Send + Sync + 'static) {
     run(None, model);
@@ -57,7 +64,7 @@ fn check_three(model: impl Fn() + Send + Sync + 'static) {
 }
 
 fn run(preemption_bound: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
-    let runs = Arc::new(AtomicU64::new(0));
+    let runs = std::sync::Arc::new(AtomicU64::new(0));
     let mut builder = Builder::new();
     builder.preemption_bound = preemption_bound;
     let counter = runs.clone();

@@ -9,7 +9,7 @@
 use super::{
     check, check_three,
     request::{Ended, Request},
-    Watched,
+    with, Watched,
 };
 use crate::{
     pure::{
@@ -158,11 +158,7 @@ impl Held {
             _ => {}
         }
         // The engine parks the request, or runs it again if a kick has come.
-        self.request.disown();
-        if !self.request.state.park() {
-            self.request.own();
-            self.request.state.queue();
-            self.request.push();
+        if !self.request.park() {
             self.handle_kicks();
         }
     }
@@ -308,15 +304,6 @@ impl Held {
     }
 }
 
-/// Starts a thread that does something with the request.
-pub(super) fn with<T: 'static>(
-    held: &Arc<Held>,
-    f: impl FnOnce(&Held) -> T + 'static,
-) -> thread::JoinHandle<T> {
-    let held = held.clone();
-    thread::spawn(move || f(&held))
-}
-
 #[test]
 fn a_kick_during_or_after_the_attempt_runs_the_request_again() {
     check(|| {
@@ -329,11 +316,7 @@ fn a_kick_during_or_after_the_attempt_runs_the_request_again() {
             held.drop_owner();
             held.request.kick();
         }
-        held.request.disown();
-        if !held.request.state.park() {
-            held.request.own();
-            held.request.state.queue();
-            held.request.push();
+        if !held.request.park() {
             held.handle_kicks();
         }
         provider.join().unwrap();
@@ -374,11 +357,7 @@ fn attempt_kick_and_cancel() {
             held.drop_owner();
             held.request.kick();
         }
-        held.request.disown();
-        if !held.request.state.park() {
-            held.request.own();
-            held.request.state.queue();
-            held.request.push();
+        if !held.request.park() {
             held.handle_kicks();
         }
         provider.join().unwrap();

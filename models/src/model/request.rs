@@ -5,7 +5,7 @@
 //! Invariants: the token is never doubled, and what one owner wrote the next one sees; a request ends
 //! exactly once; no kick is lost; one compare-and-swap decides between a kick and a cancel.
 
-use super::{check, check_three, Watched};
+use super::{check, check_three, with, Watched};
 use crate::{
     pure::state::{Cancel, CancelScope, Kick, State},
     sys::word::AtomicWord,
@@ -195,6 +195,19 @@ impl Request {
         }
     }
 
+    /// `Active::park`, and what the engine does if it refuses: the request is on the run list then. The
+    /// caller has the token. Returns whether the request was parked.
+    pub(super) fn park(&self) -> bool {
+        self.disown();
+        let parked = self.state.park();
+        if !parked {
+            self.own();
+            self.state.queue();
+            self.push();
+        }
+        parked
+    }
+
     /// Kicks a request (`Polled::kick`). Returns whether the request is on the run list now.
     pub(super) fn kick(&self) -> bool {
         let queue = self.state.kick() == Kick::Queue;
@@ -241,12 +254,6 @@ impl Request {
     pub(super) fn cancel(&self, scope: CancelScope) -> bool {
         self.finish_cancel(self.state.cancel(scope))
     }
-}
-
-/// Starts a thread that does something with the request.
-fn with(request: &Arc<Request>, f: impl FnOnce(&Request) + 'static) -> thread::JoinHandle<()> {
-    let request = request.clone();
-    thread::spawn(move || f(&request))
 }
 
 #[test]

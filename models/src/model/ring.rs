@@ -6,7 +6,7 @@
 //! no event is lost or seen twice; no more slots are reserved than there are; a wrong head harms only
 //! the events of its own ring.
 
-use super::{check, check_three, Watched};
+use super::{check, check_three, with, Watched};
 use crate::{
     pure::ring::{Free, Geometry, Slots, EVENT_SIZE},
     sys::word::AtomicWord,
@@ -15,7 +15,7 @@ use kernel::sync::{
     atomic::{Acquire, Atomic, Relaxed, Release},
     Arc,
 };
-use loom::{sync::Mutex, thread};
+use loom::sync::Mutex;
 
 /// A page of four places: the header, and three events of which the ring holds two.
 const PAGE: usize = 4 * EVENT_SIZE;
@@ -125,15 +125,6 @@ impl Ring {
         }
         taken
     }
-}
-
-/// Starts a thread that does something with the ring.
-fn with<T: 'static>(
-    ring: &Arc<Ring>,
-    f: impl FnOnce(&Ring) -> T + 'static,
-) -> thread::JoinHandle<T> {
-    let ring = ring.clone();
-    thread::spawn(move || f(&ring))
 }
 
 #[test]

@@ -9,12 +9,12 @@
 //! These models hold with relaxed accesses of `inline_runners`, too: the task and the kick both take the
 //! lock of the run list, which is enough.
 
-use super::{check, check_three, wait_queue::WaitQueue};
+use super::{check, check_three, wait_queue::WaitQueue, with};
 use kernel::sync::{
     atomic::{Acquire, Atomic, AtomicFlag, Full, Relaxed, Release},
     Arc,
 };
-use loom::{sync::Mutex, thread};
+use loom::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A work item. `queue_work()` and the beginning of its run are full barriers and exclude each other;
@@ -196,12 +196,6 @@ impl Context {
             "a request was left"
         );
     }
-}
-
-/// Starts a thread that does something with the context.
-fn with(context: &Arc<Context>, f: impl FnOnce(&Context) + 'static) -> thread::JoinHandle<()> {
-    let context = context.clone();
-    thread::spawn(move || f(&context))
 }
 
 /// A kick comes while a task goes to sleep. The task runs the request, or a kworker does, whose event

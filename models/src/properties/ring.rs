@@ -174,6 +174,21 @@ impl Used {
         self.reserved -= run;
     }
 
+    /// Gives back up to `count` reserved slots.
+    fn unreserve(&mut self, count: u32) {
+        let count = count.min(self.reserved);
+        self.reserved -= count;
+        self.free.give(count);
+    }
+
+    /// Posts one event if a slot is reserved.
+    fn post_one(&mut self) {
+        if self.reserved > 0 {
+            let place = self.slots.post_one();
+            self.write(place, 1);
+        }
+    }
+
     fn post(&mut self, count: u32) {
         let mut left = count.min(self.reserved);
         while left > 0 {
@@ -206,17 +221,9 @@ proptest! {
                     let room = capacity - used.reserved - queue.len() as u32;
                     prop_assert_eq!(used.reserve(want), want.min(room));
                 }
-                Step::Unreserve(count) => {
-                    let count = count.min(used.reserved);
-                    used.reserved -= count;
-                    used.free.give(count);
-                }
+                Step::Unreserve(count) => used.unreserve(count),
                 Step::Post(count) => used.post(count),
-                Step::PostOne if used.reserved > 0 => {
-                    let place = used.slots.post_one();
-                    used.write(place, 1);
-                }
-                Step::PostOne => {}
+                Step::PostOne => used.post_one(),
                 Step::Take(want) => {
                     let tail = used.slots.tail();
                     prop_assert_eq!(used.ring.used(used.head, tail), queue.len() as u32);
@@ -245,17 +252,9 @@ proptest! {
                 Step::Reserve(want) => {
                     used.reserve(want);
                 }
-                Step::Unreserve(count) => {
-                    let count = count.min(used.reserved);
-                    used.reserved -= count;
-                    used.free.give(count);
-                }
+                Step::Unreserve(count) => used.unreserve(count),
                 Step::Post(count) => used.post(count),
-                Step::PostOne if used.reserved > 0 => {
-                    let place = used.slots.post_one();
-                    used.write(place, 1);
-                }
-                Step::PostOne => {}
+                Step::PostOne => used.post_one(),
                 Step::Take(n) => used.head = used.ring.advance(used.head, n),
                 Step::Lie(head) => used.head = head,
             }
