@@ -168,7 +168,13 @@ static inline void use_node(struct __test_metadata *const _metadata,
 static inline void mock_set_up(struct __test_metadata *const _metadata,
 			       struct mock *m, const char *node)
 {
-	m->file = -1;
+	/*
+	 * The fixture is on the stack, and its pages are shared with the process
+	 * that forked this one until they are written. A waiting thread runs a
+	 * request only if the buffer is there.
+	 */
+	*m = (struct mock){ .file = -1 };
+	explicit_bzero(m->buf, sizeof(m->buf));
 	m->fd = open_kaio(_metadata);
 	if (m->fd < 0)
 		return;
