@@ -27,7 +27,8 @@ use kernel::{
 
 use crate::sys::{
     ffi,
-    file::File, //
+    file::File,
+    poll, //
 };
 
 /// An object that waits, and so holds [`PollEntries`].
@@ -292,8 +293,9 @@ unsafe extern "C" fn wake<T: Polled>(
     // SAFETY: `enqueue` set `private` to the `T` that holds the entry, and that is in memory as
     // long as the entry is on the queue.
     let tracked: &T = unsafe { &*(*raw).private.cast() };
-    // SAFETY: both functions compute a number of `key`, and do not follow it.
-    let (mask, pollfree) = unsafe { (ffi::kaio_key_to_poll(key), ffi::kaio_key_pollfree(key)) };
+    // SAFETY: the function computes a number of `key`, and does not follow it.
+    let mask = unsafe { ffi::kaio_key_to_poll(key) };
+    let pollfree = poll::is_queue_freed(mask);
     let polls = tracked.polls();
     // A wake-up without events stands for any of them.
     if mask != 0 && !pollfree && mask & polls.events.load(Relaxed) == 0 {

@@ -217,7 +217,6 @@ u16 kaio_poll_mangle(u32 events);
 void kaio_poll_wait(struct file *file, struct wait_queue_head *wq,
 		    struct poll_table_struct *pt);
 u32 kaio_key_to_poll(void *key);
-bool kaio_key_pollfree(void *key);
 void kaio_poll_entry_init(struct wait_queue_entry *entry, wait_queue_func_t func);
 void kaio_poll_entry_free(struct wait_queue_entry *entry, struct wait_queue_head **head);
 void kaio_poll_entry_remove(struct wait_queue_entry *entry, struct wait_queue_head **head);

@@ -34,11 +34,6 @@ u32 kaio_key_to_poll(void *key)
 	return (__force u32)key_to_poll(key);
 }
 
-bool kaio_key_pollfree(void *key)
-{
-	return kaio_key_to_poll(key) & (__force u32)POLLFREE;
-}
-
 void kaio_poll_entry_init(struct wait_queue_entry *entry, wait_queue_func_t func)
 {
 	init_waitqueue_func_entry(entry, func);
