@@ -58,6 +58,19 @@ fn growth(
     after.iter().map(grown).sum()
 }
 
+/// Returns `count` requests that wait for the file.
+fn waiting<'a>(op: Op, file: &'a File, buffer: &'a Buffer, count: usize) -> Vec<Request<'a>> {
+    let request = |i| Request {
+        op,
+        file,
+        buffer,
+        len: 1,
+        offset: 0,
+        data: i as u64,
+    };
+    (0..count).map(request).collect()
+}
+
 /// Measures both kinds of requests with each engine that can park them.
 pub fn parked(device: &File) -> Result<()> {
     let never = eventfd(0)?;
@@ -67,16 +80,7 @@ pub fn parked(device: &File) -> Result<()> {
         (Op::Poll, &never, "parked POLL"),
         (Op::Read, &empty, "parked read"),
     ] {
-        let requests: Vec<Request> = (0..MANY + SOME)
-            .map(|i| Request {
-                op,
-                file,
-                buffer: &buffer,
-                len: 1,
-                offset: 0,
-                data: i as u64,
-            })
-            .collect();
+        let requests = waiting(op, file, &buffer, MANY + SOME);
         for (name, make) in ENGINES {
             let can_park = match name {
                 "kaio" | "io_uring" | "io_uring-defer" => true,
@@ -139,16 +143,7 @@ pub fn one_more(
     // The requests borrow the file and the buffer, and the engine keeps them to the end.
     let never: &'static File = Box::leak(Box::new(eventfd(0)?));
     let buffer: &'static Buffer = Box::leak(Box::new(Buffer::new(1)));
-    let requests: Vec<Request> = (0..2 * count)
-        .map(|i| Request {
-            op: Op::Poll,
-            file: never,
-            buffer,
-            len: 1,
-            offset: 0,
-            data: i as u64,
-        })
-        .collect();
+    let requests = waiting(Op::Poll, never, buffer, 2 * count);
     let mut engine = make(device, ENTRIES)?;
     engine.prepare(&requests);
     let mut park = move |from: usize| -> Result<()> {
