@@ -174,7 +174,6 @@ static inline void mock_set_up(struct __test_metadata *const _metadata,
 	 * request only if the buffer is there.
 	 */
 	*m = (struct mock){ .file = -1 };
-	explicit_bzero(m->buf, sizeof(m->buf));
 	m->fd = open_kaio(_metadata);
 	if (m->fd < 0)
 		return;
